@@ -1,0 +1,13 @@
+// Package drive runs a machine (package machine) over datagram sockets: it is
+// the one event loop of the module.
+//
+// [Run] starts one goroutine that owns the machine, and one reader goroutine
+// for each socket. Whatever enters the machine (a datagram, a timeout, a
+// notice, a function given to [Loop.Do] or [Loop.Post]) does so on the loop
+// goroutine and is followed by [machine.Drain], so that callers cannot forget
+// it. The loop has one timer, set to the machine's next deadline.
+//
+// In steady state nothing is allocated for a datagram, in or out. The loop
+// blocks only on channels, timers and the sockets themselves; over in-memory
+// sockets it therefore runs inside testing/synctest.
+package drive

@@ -1,0 +1,12 @@
+package drive
+
+import "errors"
+
+// ErrClosed is returned by [Loop.Do] when the loop was closed before the
+// function ran.
+var ErrClosed = errors.New("drive: the loop is closed")
+
+var (
+	errNoSocket = errors.New("drive: no such socket")
+	errInUse    = errors.New("drive: socket number already in use")
+)

@@ -1,0 +1,172 @@
+package netio
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// control is the ancillary data of one send: at most two int options.
+type control struct {
+	buf [2 * 32]byte // 24 bytes each with a 64-bit length field
+	n   int
+}
+
+// add appends an int option. The length field of a header is as wide as a
+// pointer (RFC 3542 section 20.2 leaves it to the system).
+func (c *control) add(level, option, value int) {
+	b := c.buf[c.n:]
+	length := unix.CmsgLen(4)
+	if unsafe.Sizeof(uintptr(0)) == 8 {
+		binary.NativeEndian.PutUint64(b, uint64(length))
+	} else {
+		binary.NativeEndian.PutUint32(b, uint32(length))
+	}
+	binary.NativeEndian.PutUint32(b[unix.SizeofCmsghdr-8:], uint32(level))
+	binary.NativeEndian.PutUint32(b[unix.SizeofCmsghdr-4:], uint32(option))
+	binary.NativeEndian.PutUint32(b[unix.CmsgLen(0):], uint32(value))
+	c.n += unix.CmsgSpace(4)
+}
+
+func (c *control) bytes() []byte { return c.buf[:c.n] }
+
+// readControl fills m from the ancillary data of the datagram just read.
+func (c *udpConn) readControl(m *Meta) {
+	for oob := c.oob[:c.msg.Controllen]; len(oob) >= unix.SizeofCmsghdr; {
+		h, data, rest, err := unix.ParseOneSocketControlMessage(oob)
+		if err != nil {
+			return
+		}
+		oob = rest
+		switch h.Level {
+		case unix.SOL_SOCKET:
+			if h.Type == unix.SO_TIMESTAMPNS {
+				m.Stamp = timespec(data)
+			}
+		case unix.IPPROTO_IP:
+			switch {
+			case h.Type == unix.IP_TTL && len(data) >= 4:
+				m.TTL = int(binary.NativeEndian.Uint32(data))
+			case h.Type == unix.IP_PKTINFO && len(data) >= 12:
+				m.Local = netip.AddrPortFrom(netip.AddrFrom4([4]byte(data[8:12])), c.local.Port())
+			}
+		case unix.IPPROTO_IPV6:
+			switch {
+			case h.Type == unix.IPV6_HOPLIMIT && len(data) >= 4:
+				m.TTL = int(binary.NativeEndian.Uint32(data))
+			case h.Type == unix.IPV6_PKTINFO && len(data) >= 20:
+				a := netip.AddrFrom16([16]byte(data[:16])).Unmap()
+				if a.IsLinkLocalUnicast() && a.Is6() {
+					a = a.WithZone(c.zoneName(binary.NativeEndian.Uint32(data[16:])))
+				}
+				m.Local = netip.AddrPortFrom(a, c.local.Port())
+			}
+		}
+	}
+}
+
+func timespec(data []byte) time.Time {
+	switch len(data) {
+	case 16:
+		return time.Unix(int64(binary.NativeEndian.Uint64(data)), int64(binary.NativeEndian.Uint64(data[8:])))
+	case 8: // 32-bit systems
+		return time.Unix(int64(int32(binary.NativeEndian.Uint32(data))), int64(binary.NativeEndian.Uint32(data[4:])))
+	}
+	return time.Time{}
+}
+
+// The layout of struct sock_extended_err (linux/errqueue.h); the address of
+// whoever reported the error follows.
+const (
+	extErrno  = 0
+	extOrigin = 4
+	extType   = 5
+	extCode   = 6
+	extInfo   = 8
+	extSize   = 16
+)
+
+// unreachable is the error just read from the error queue.
+func (c *udpConn) unreachable() *UnreachableError {
+	e := &UnreachableError{Remote: c.remote()}
+	for oob := c.oob[:c.msg.Controllen]; len(oob) >= unix.SizeofCmsghdr; {
+		h, data, rest, err := unix.ParseOneSocketControlMessage(oob)
+		if err != nil {
+			break
+		}
+		oob = rest
+		isErr := h.Level == unix.IPPROTO_IP && h.Type == unix.IP_RECVERR ||
+			h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_RECVERR
+		if !isErr || len(data) < extSize {
+			continue
+		}
+		e.Err = syscall.Errno(binary.NativeEndian.Uint32(data[extErrno:]))
+		e.Reason = reason(data[extOrigin], data[extType], data[extCode])
+		if data[extOrigin] == unix.SO_EE_ORIGIN_LOCAL && e.Err == unix.EMSGSIZE {
+			e.Reason = TooBig
+		}
+		if e.Reason == TooBig {
+			e.MTU = int(binary.NativeEndian.Uint32(data[extInfo:]))
+		}
+		e.From = c.addrPort(data[extSize:]).Addr()
+	}
+	return e
+}
+
+// reason translates the type and code of ICMP (RFC 792, RFC 1812 section
+// 5.2.7.1) and ICMPv6 (RFC 4443 section 3).
+func reason(origin, typ, code byte) Reason {
+	switch origin {
+	case unix.SO_EE_ORIGIN_ICMP:
+		switch typ {
+		case 3:
+			return reasonV4(code)
+		case 11:
+			return TimeExceeded
+		}
+	case unix.SO_EE_ORIGIN_ICMP6:
+		switch typ {
+		case 1:
+			return reasonV6(code)
+		case 2:
+			return TooBig
+		case 3:
+			return TimeExceeded
+		}
+	}
+	return OtherReason
+}
+
+func reasonV4(code byte) Reason {
+	switch code {
+	case 0, 6, 11:
+		return NetUnreachable
+	case 1, 7, 12:
+		return HostUnreachable
+	case 3:
+		return PortUnreachable
+	case 4:
+		return TooBig
+	case 9, 10, 13:
+		return Prohibited
+	}
+	return OtherReason
+}
+
+func reasonV6(code byte) Reason {
+	switch code {
+	case 0:
+		return NetUnreachable
+	case 1, 5, 6:
+		return Prohibited
+	case 3:
+		return HostUnreachable
+	case 4:
+		return PortUnreachable
+	}
+	return OtherReason
+}

@@ -1,0 +1,7 @@
+//go:build darwin || dragonfly || freebsd
+
+package netio
+
+import "golang.org/x/sys/unix"
+
+const ipDontFragment = unix.IP_DONTFRAG

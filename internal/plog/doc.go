@@ -1,0 +1,3 @@
+// Package plog joins github.com/pion/logging, the logging interface of every
+// Config in this module, to log/slog.
+package plog

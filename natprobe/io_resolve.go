@@ -1,0 +1,95 @@
+package natprobe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// DefaultPort is the port of a STUN server that none is given for (RFC 8489
+// section 8.1).
+const DefaultPort = 3478
+
+// ResolveServers turns the names of STUN servers into addresses. A name is
+// HOST:PORT, or HOST alone for the default port, where HOST is a DNS name or an
+// IP address; "stun:" in front (RFC 7064) is allowed. network is "ip", "ip4" or
+// "ip6", as sockets of one family cannot reach the other. A name with several
+// addresses gives the first of each family.
+//
+// The names are looked up at the same time. What could be resolved is returned,
+// in the order of names, beside an error that joins the failures of the rest: a
+// *ConfigError for a malformed name, a *net.DNSError for one that is not found.
+func ResolveServers(ctx context.Context, network string, names ...string) ([]netip.AddrPort, error) {
+	if network != "ip" && network != "ip4" && network != "ip6" {
+		return nil, &ConfigError{"network", fmt.Sprintf(`%q is not known; use "ip", "ip4" or "ip6"`, network)}
+	}
+	if n := len(names); n == 0 || n > MaxServers {
+		return nil, &ConfigError{"names", fmt.Sprintf("%d STUN servers named; name 1 to %d", n, MaxServers)}
+	}
+	found := make([][]netip.AddrPort, len(names))
+	errs := make([]error, len(names))
+	var wg sync.WaitGroup
+	for i, name := range names {
+		wg.Go(func() { found[i], errs[i] = resolve(ctx, network, name) })
+	}
+	wg.Wait()
+	var all []netip.AddrPort
+	for _, f := range found {
+		all = append(all, f...)
+	}
+	return all, errors.Join(errs...)
+}
+
+func resolve(ctx context.Context, network, name string) ([]netip.AddrPort, error) {
+	host, port, err := splitServer(name)
+	if err != nil {
+		return nil, err
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, network, host)
+	if err != nil {
+		return nil, fmt.Errorf("natprobe: STUN server %q: %w", name, err)
+	}
+	var v4, v6 bool
+	var addrs []netip.AddrPort
+	for _, ip := range ips {
+		ip = ip.Unmap()
+		seen := &v4
+		if ip.Is6() {
+			seen = &v6
+		}
+		if !*seen {
+			addrs = append(addrs, netip.AddrPortFrom(ip, port))
+			*seen = true
+		}
+	}
+	return addrs, nil
+}
+
+func splitServer(name string) (host string, port uint16, err error) {
+	host = strings.TrimPrefix(name, "stun:")
+	port = DefaultPort
+	if ip, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+		return ip.String(), port, nil
+	}
+	if strings.Contains(host, ":") {
+		var text string
+		host, text, err = net.SplitHostPort(host)
+		var n uint64
+		if err == nil {
+			n, err = strconv.ParseUint(text, 10, 16)
+		}
+		if err != nil || n == 0 {
+			return "", 0, &ConfigError{"names", fmt.Sprintf("%q is no STUN server; write HOST:PORT, with a port from 1 to 65535", name)}
+		}
+		port = uint16(n)
+	}
+	if host == "" {
+		return "", 0, &ConfigError{"names", fmt.Sprintf("%q is no STUN server; write HOST:PORT", name)}
+	}
+	return host, port, nil
+}

@@ -1,0 +1,86 @@
+package stunserver
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/pion/logging"
+)
+
+// Config says where a server listens. The zero value is one on 127.0.0.1, ports
+// 3478 and 3479.
+type Config struct {
+	// IP1 is the server's address. Default 127.0.0.1. An unspecified address
+	// (0.0.0.0 or ::) serves all of the host's, but only without IP2.
+	IP1 netip.Addr
+
+	// IP2 is a second address of the same family, which clients see as another
+	// host's: only with it can they discover NAT behaviour (RFC 5780). Default
+	// none.
+	IP2 netip.Addr
+
+	// Port1 and Port2 are the UDP ports, on each address. Default 3478 and 3479;
+	// negative: any that is free.
+	Port1, Port2 int
+
+	// AnswersPerSecond caps the answers to one source address (IPv6: one /64).
+	// Default 200; negative: no cap.
+	AnswersPerSecond int
+
+	// ListenPacket opens the sockets; network is "udp4" or "udp6". Default
+	// net.ListenConfig's.
+	ListenPacket func(ctx context.Context, network, address string) (net.PacketConn, error)
+
+	// LoggerFactory makes the logger. Default nil: nothing is logged.
+	LoggerFactory logging.LoggerFactory
+}
+
+// withDefaults returns a complete copy of c, or a *ConfigError.
+func (c Config) withDefaults() (Config, error) {
+	if !c.IP1.IsValid() {
+		c.IP1 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	c.IP1, c.IP2 = c.IP1.Unmap(), c.IP2.Unmap()
+	if c.IP2.IsValid() {
+		switch {
+		case c.IP1 == c.IP2:
+			return c, &ConfigError{"IP2", fmt.Sprintf("%v is IP1 as well; give another address of this host, or none", c.IP2)}
+		case c.IP1.Is4() != c.IP2.Is4():
+			return c, &ConfigError{"IP2", fmt.Sprintf("%v and %v are not of one family; give two IPv4 or two IPv6 addresses", c.IP1, c.IP2)}
+		case c.IP1.IsUnspecified() || c.IP2.IsUnspecified():
+			return c, &ConfigError{"IP2", fmt.Sprintf("%v and %v: with two addresses both must be named, as clients are told them", c.IP1, c.IP2)}
+		}
+	}
+	for _, ip := range []struct {
+		field string
+		ip    netip.Addr
+	}{{"IP1", c.IP1}, {"IP2", c.IP2}} {
+		if ip.ip.IsMulticast() {
+			return c, &ConfigError{ip.field, fmt.Sprintf("%v is a multicast address; give one of this host", ip.ip)}
+		}
+	}
+	if c.Port1 == 0 {
+		c.Port1 = 3478
+	}
+	if c.Port2 == 0 {
+		c.Port2 = 3479
+	}
+	switch {
+	case c.Port1 > 65535:
+		return c, &ConfigError{"Port1", fmt.Sprintf("%d is out of range; give 1 to 65535", c.Port1)}
+	case c.Port2 > 65535:
+		return c, &ConfigError{"Port2", fmt.Sprintf("%d is out of range; give 1 to 65535", c.Port2)}
+	case c.Port1 > 0 && c.Port1 == c.Port2:
+		return c, &ConfigError{"Port2", fmt.Sprintf("%d is Port1 as well; give another port", c.Port2)}
+	}
+	// A negative cap stays negative, which the machine takes as none.
+	if c.AnswersPerSecond == 0 {
+		c.AnswersPerSecond = 200
+	}
+	if c.ListenPacket == nil {
+		c.ListenPacket = new(net.ListenConfig).ListenPacket
+	}
+	return c, nil
+}

@@ -1,0 +1,10 @@
+package stunserver
+
+// ConfigError says that a field of Config cannot be used.
+type ConfigError struct {
+	Field  string
+	Reason string // why, with the value and the remedy
+}
+
+// Error names the field and the reason.
+func (e *ConfigError) Error() string { return "stunserver: " + e.Field + ": " + e.Reason }

@@ -1,0 +1,101 @@
+package stunserver
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/bradawl/bradawl/internal/drive"
+	"github.com/bradawl/bradawl/internal/netio"
+	"github.com/bradawl/bradawl/internal/plog"
+)
+
+// Server is a running STUN server. Its methods are safe for concurrent use.
+type Server struct {
+	loop  *drive.Loop
+	addrs []netip.AddrPort
+}
+
+// Listen opens the server's sockets, two on each address, and starts to answer.
+// ctx governs the opening alone. The error is a *ConfigError, or says which
+// address could not be listened on.
+func Listen(ctx context.Context, cfg Config) (*Server, error) {
+	c, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	conns, addrs, err := c.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m, err := NewMachine(addrs, c.AnswersPerSecond, rand.Uint64())
+	if err != nil {
+		closeAll(conns)
+		return nil, err
+	}
+	log := plog.OrDiscard(c.LoggerFactory).NewLogger("stunserver")
+	loop, err := drive.Run(m, nil, drive.Options{Sockets: conns, Log: log})
+	if err != nil {
+		closeAll(conns)
+		return nil, fmt.Errorf("stunserver: %w", err)
+	}
+	return &Server{loop: loop, addrs: addrs}, nil
+}
+
+// Addrs returns the addresses that the server listens on: first address with
+// first and second port, then, if there is one, the second address likewise. The
+// slice is the caller's.
+func (s *Server) Addrs() []netip.AddrPort { return slices.Clone(s.addrs) }
+
+// Close closes the sockets and returns after every goroutine of the server has
+// ended. Every call returns the same.
+func (s *Server) Close() error { return s.loop.Close() }
+
+// open opens the sockets in the order of their SocketIDs. A port that the system
+// may choose for the first address can be taken on the second, so that several
+// are tried then.
+func (c Config) open(ctx context.Context) (conns []net.PacketConn, addrs []netip.AddrPort, err error) {
+	const tries = 16
+	for range tries {
+		conns, addrs, err = c.openOnce(ctx)
+		if err == nil || ctx.Err() != nil || c.Port1 > 0 && c.Port2 > 0 {
+			break
+		}
+	}
+	return conns, addrs, err
+}
+
+func (c Config) openOnce(ctx context.Context) (conns []net.PacketConn, addrs []netip.AddrPort, err error) {
+	ips := []netip.Addr{c.IP1}
+	if c.IP2.IsValid() {
+		ips = append(ips, c.IP2)
+	}
+	ports := [2]uint16{uint16(max(c.Port1, 0)), uint16(max(c.Port2, 0))}
+	for _, ip := range ips {
+		network := "udp6"
+		if ip.Is4() {
+			network = "udp4"
+		}
+		for i := range ports {
+			asked := netip.AddrPortFrom(ip, ports[i])
+			pc, err := c.ListenPacket(ctx, network, asked.String())
+			if err != nil {
+				closeAll(conns)
+				return nil, nil, fmt.Errorf("stunserver: cannot listen on UDP %v: %w", asked, err)
+			}
+			conns = append(conns, pc)
+			ports[i] = netio.AddrPortOf(pc.LocalAddr()).Port()
+			addrs = append(addrs, netip.AddrPortFrom(ip, ports[i]))
+		}
+	}
+	return conns, addrs, nil
+}
+
+func closeAll(conns []net.PacketConn) {
+	for _, pc := range conns {
+		_ = pc.Close() // the error that led here is the one to tell
+	}
+}

@@ -1,0 +1,174 @@
+package stunserver
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/internal/wire"
+)
+
+// Machine answers Binding requests. Its sockets are, by machine.SocketID:
+//
+//	0  first address,  first port
+//	1  first address,  second port
+//	2  second address, first port
+//	3  second address, second port
+//
+// so that bit 1 chooses the address and bit 0 the port. It has no events and no
+// timeouts. It is not safe for concurrent use.
+type Machine struct {
+	addrs   []netip.AddrPort
+	limit   limiter
+	request wire.Message
+	reply   wire.Builder
+	unknown []wire.AttrType
+	out     machine.Transmit
+	waiting bool // out is to be sent
+}
+
+const (
+	portBit    = 1
+	addressBit = 2
+	sockets    = 4
+)
+
+// NewMachine returns a server on sockets with the addresses given, by SocketID:
+// either all four, or one or two on one address, without CHANGE-REQUEST then. An
+// address whose IP is unspecified is never told to clients. perSecond caps the
+// answers to one source address (IPv6: one /64) a second; 0 or less: no cap. seed
+// should be random; it hides which sources share a slot of the rate table. The
+// error is a *ConfigError.
+func NewMachine(addrs []netip.AddrPort, perSecond int, seed uint64) (*Machine, error) {
+	m := &Machine{limit: newLimiter(perSecond, seed), unknown: make([]wire.AttrType, 0, wire.MaxUnknown)}
+	for _, a := range addrs {
+		if !a.IsValid() || a.Port() == 0 {
+			return nil, &ConfigError{"addrs", fmt.Sprintf("%v is not the address of a socket", a)}
+		}
+		m.addrs = append(m.addrs, netip.AddrPortFrom(a.Addr().Unmap(), a.Port()))
+	}
+	switch a := m.addrs; len(a) {
+	case 1, 2:
+	case sockets:
+		for i := range a {
+			// RFC 5780 section 6: the same two ports on two addresses, or no CHANGE-REQUEST.
+			if a[i].Addr() != a[i^portBit].Addr() || a[i].Port() != a[i^addressBit].Port() ||
+				a[i].Addr() == a[i^addressBit].Addr() || a[i].Port() == a[i^portBit].Port() || a[i].Addr().IsUnspecified() {
+				return nil, &ConfigError{"addrs", fmt.Sprintf("%v are not two addresses with the same two ports each", a)}
+			}
+		}
+	default:
+		return nil, &ConfigError{"addrs", fmt.Sprintf("%d sockets given; a server has 1, 2 or 4", len(a))}
+	}
+	return m, nil
+}
+
+// understood are the comprehension-required attributes of requests that are
+// answered: those of RFC 8489 and, last, CHANGE-REQUEST, for where there are other
+// sockets.
+var understood = []wire.AttrType{
+	wire.AttrMappedAddress, wire.AttrUsername, wire.AttrErrorCode, wire.AttrUnknownAttributes, wire.AttrRealm,
+	wire.AttrNonce, wire.AttrPasswordAlgorithm, wire.AttrUserhash, wire.AttrXORMappedAddress, wire.AttrChangeRequest,
+}
+
+// HandleDatagram answers a Binding request; PollTransmit then has the answer.
+// Whatever else it is, is dropped.
+func (m *Machine) HandleDatagram(now time.Time, d machine.Datagram) {
+	m.waiting = false
+	req := &m.request
+	if int(d.Socket) >= len(m.addrs) || !answerable(d.Remote) || req.Decode(d.Data) != nil || req.Type() != wire.BindingRequest {
+		return
+	}
+	if req.Has(wire.AttrFingerprint) && req.CheckFingerprint() != nil {
+		return // RFC 8489 section 7
+	}
+	if !m.limit.allow(now, d.Remote.Addr()) {
+		return
+	}
+
+	from := d.Socket
+	if ok := m.change(&from); !ok {
+		m.reply.Reset(wire.BindingFailure, req.TransactionID())
+		m.reply.AddErrorCode(wire.CodeBadRequest, "Bad Request")
+	} else if unknown := m.unknownAttributes(); len(unknown) > 0 {
+		// RFC 8489 section 6.3.1.
+		from = d.Socket
+		m.reply.Reset(wire.BindingFailure, req.TransactionID())
+		m.reply.AddErrorCode(wire.CodeUnknownAttribute, "Unknown Attribute")
+		m.reply.AddUnknownAttributes(unknown)
+	} else {
+		m.success(d.Socket, from, d.Remote)
+	}
+	if req.Has(wire.AttrFingerprint) {
+		m.reply.AddFingerprint()
+	}
+	m.out = machine.Transmit{Op: machine.Send, Socket: from, Remote: d.Remote, Data: m.reply.Bytes()}
+	m.waiting = true
+}
+
+// change sets from to the socket that CHANGE-REQUEST asks to be answered from
+// (RFC 5780 section 6.1). It reports false where the attribute is malformed.
+func (m *Machine) change(from *machine.SocketID) bool {
+	if len(m.addrs) < sockets || !m.request.Has(wire.AttrChangeRequest) {
+		return true
+	}
+	ip, port, ok := m.request.ChangeRequest()
+	if ip {
+		*from ^= addressBit
+	}
+	if port {
+		*from ^= portBit
+	}
+	return ok
+}
+
+func (m *Machine) unknownAttributes() []wire.AttrType {
+	known := understood
+	if len(m.addrs) < sockets {
+		known = known[:len(known)-1] // without CHANGE-REQUEST
+	}
+	m.unknown = m.request.AppendUnknown(m.unknown[:0], known)
+	return m.unknown
+}
+
+// success writes the answer to a request that came to socket at from remote, to
+// be sent from socket from (RFC 5780 section 6.1; the addresses are its MUSTs).
+func (m *Machine) success(at, from machine.SocketID, remote netip.AddrPort) {
+	b := &m.reply
+	b.Reset(wire.BindingSuccess, m.request.TransactionID())
+	b.AddXORAddress(wire.AttrXORMappedAddress, remote)
+	b.AddAddress(wire.AttrMappedAddress, remote)
+	if origin := m.addrs[from]; !origin.Addr().IsUnspecified() {
+		b.AddAddress(wire.AttrResponseOrigin, origin)
+	}
+	if len(m.addrs) == sockets {
+		// Relative to the socket that received, whatever CHANGE-REQUEST said.
+		b.AddAddress(wire.AttrOtherAddress, m.addrs[at^addressBit^portBit])
+	}
+}
+
+// answerable tells whether an answer can be sent to remote and goes to one host.
+func answerable(remote netip.AddrPort) bool {
+	ip := remote.Addr()
+	return ip.IsValid() && remote.Port() != 0 && !ip.IsUnspecified() && !ip.IsMulticast() &&
+		ip != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}
+
+// HandleTimeout does nothing: the server waits for nothing.
+func (m *Machine) HandleTimeout(time.Time) {}
+
+// NextTimeout is never.
+func (m *Machine) NextTimeout() time.Time { return time.Time{} }
+
+// PollTransmit returns the answer to the datagram handled last, if there is one.
+func (m *Machine) PollTransmit() (machine.Transmit, bool) {
+	if !m.waiting {
+		return machine.Transmit{}, false
+	}
+	m.waiting = false
+	return m.out, true
+}
+
+// PollEvent has no events.
+func (m *Machine) PollEvent() (struct{}, bool) { return struct{}{}, false }

@@ -1,0 +1,288 @@
+package rendezvous
+
+import (
+	"container/list"
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/ident"
+	"github.com/bradawl/bradawl/internal/machine"
+)
+
+// ServerMachine is a rendezvous server without its network. Each connection
+// is a stream of whole messages, one frame each: the runner tells Accepted,
+// Received (one message) and Closed by HandleNotice, and carries out Write
+// (one message), and Close, whose Data is what [ParseClose] reads. Datagrams
+// are not its concern.
+//
+// Like every machine it is not safe for concurrent use. Its memory is bounded
+// by the limits of its ServerConfig, whatever comes in.
+type ServerMachine struct {
+	cfg ServerConfig // with defaults
+	key *ident.Identity
+	bus Bus
+
+	clients map[machine.StreamID]*client
+	peers   map[ident.PeerID]*client // signed on here
+	sources map[netip.Prefix]*source
+	rooms   rooms
+
+	// Both deadlines lie a constant time ahead, so these are in their order.
+	halfOpen list.List // of *client, by arrival
+	signedOn list.List // of *client, by the last frame
+
+	draining bool
+	out      queue[machine.Transmit]
+	events   queue[ServerEvent]
+}
+
+// source counts what the clients of one address take up.
+type source struct {
+	clients int
+	rooms   int
+}
+
+// NewServerMachine returns a server without clients. The error is a
+// *ConfigError, or cfg.Rand's.
+func NewServerMachine(cfg ServerConfig) (*ServerMachine, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	key, err := ident.NewIdentity(cfg.Rand)
+	if err != nil {
+		return nil, err
+	}
+	return &ServerMachine{
+		cfg:     cfg,
+		key:     key,
+		bus:     cfg.Bus,
+		clients: make(map[machine.StreamID]*client),
+		peers:   make(map[ident.PeerID]*client),
+		sources: make(map[netip.Prefix]*source),
+		rooms: rooms{
+			bus: cfg.Bus, size: cfg.RoomSize, maxRooms: cfg.MaxRooms, maxBytes: cfg.MaxWaiting,
+			byName: make(map[string]*room),
+		},
+	}, nil
+}
+
+// Clients returns the number of clients that are signed on.
+func (s *ServerMachine) Clients() int { return s.signedOn.Len() }
+
+// Rooms returns the number of rooms that live on this node.
+func (s *ServerMachine) Rooms() int { return len(s.rooms.byName) }
+
+// HandleDatagram does nothing: the server has no datagram socket.
+func (s *ServerMachine) HandleDatagram(time.Time, machine.Datagram) {}
+
+// HandleNotice takes in what happened to a stream.
+func (s *ServerMachine) HandleNotice(now time.Time, n machine.Notice) {
+	switch n.Kind {
+	case machine.Accepted:
+		s.accept(now, n.Stream, n.Remote)
+	case machine.Received:
+		if c := s.clients[n.Stream]; c != nil {
+			s.receive(now, c, n.Data)
+		}
+	case machine.Closed:
+		if c := s.clients[n.Stream]; c != nil {
+			code, reason := CodeNormal, "the client has gone"
+			if n.Err != nil {
+				reason = n.Err.Error()
+			}
+			s.forget(c, code, reason)
+		}
+	}
+	s.deliverAll(now)
+}
+
+// HandleTimeout drops clients that are overdue, and takes in what the bus has.
+func (s *ServerMachine) HandleTimeout(now time.Time) {
+	for c := oldest(&s.halfOpen); c != nil && due(c.deadline, now); c = oldest(&s.halfOpen) {
+		s.drop(c, CodeHelloTimeout, "no hello came in time")
+	}
+	for c := oldest(&s.signedOn); c != nil && due(c.deadline, now); c = oldest(&s.signedOn) {
+		s.drop(c, CodeIdle, "nothing came from you for too long; send pings")
+	}
+	s.deliverAll(now)
+}
+
+// NextTimeout implements machine.Machine.
+func (s *ServerMachine) NextTimeout() time.Time {
+	var first [2]time.Time
+	if c := oldest(&s.halfOpen); c != nil {
+		first[0] = c.deadline
+	}
+	if c := oldest(&s.signedOn); c != nil {
+		first[1] = c.deadline
+	}
+	return machine.Earliest(first[:]...)
+}
+
+// PollTransmit implements machine.Machine.
+func (s *ServerMachine) PollTransmit() (machine.Transmit, bool) { return s.out.pop() }
+
+// PollEvent implements machine.Machine.
+func (s *ServerMachine) PollEvent() (ServerEvent, bool) { return s.events.pop() }
+
+// Shutdown closes every connection with CodeShutdown, and each that comes
+// later. Calling it again does nothing.
+func (s *ServerMachine) Shutdown(now time.Time) {
+	s.draining = true
+	for _, l := range []*list.List{&s.halfOpen, &s.signedOn} {
+		for c := oldest(l); c != nil; c = oldest(l) {
+			s.drop(c, CodeShutdown, shutdownReason)
+		}
+	}
+	s.deliverAll(now)
+}
+
+const (
+	shutdownReason = "the server is shutting down"
+	slowReason     = "you do not read what is sent to you"
+)
+
+// SlowReader drops the client of stream, which does not read what is sent to
+// it: the runner has all of it waiting that it is ready to keep.
+func (s *ServerMachine) SlowReader(now time.Time, stream machine.StreamID) {
+	if c := s.clients[stream]; c != nil {
+		s.drop(c, CodeSlowReader, slowReason)
+	}
+	s.deliverAll(now)
+}
+
+// accept admits a connection and challenges it. All caps come before any
+// computation with keys.
+func (s *ServerMachine) accept(now time.Time, stream machine.StreamID, remote netip.AddrPort) {
+	remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
+	prefix := sourceOf(remote.Addr())
+	from := s.sources[prefix]
+	code, reason := Code(0), ""
+	switch {
+	case s.clients[stream] != nil: // a runner's mistake; the first connection stays
+		return
+	case s.draining:
+		code, reason = CodeShutdown, shutdownReason
+	case from != nil && from.clients >= s.cfg.MaxClientsPerAddress:
+		code, reason = CodeTooManyClients, "too many connections from your address"
+	case len(s.clients) >= s.cfg.MaxClients && s.halfOpen.Len() == 0:
+		code, reason = CodeTooManyClients, "the server has all the clients it can take"
+	}
+	if code != 0 {
+		s.closeStream(stream, code, reason)
+		s.events.push(ServerEvent{Kind: ServerDropped, Remote: remote, Code: code, Reason: reason})
+		return
+	}
+	// An honest client signs on within a round trip. So what makes room for it
+	// is the connection that has said nothing for longest.
+	if s.halfOpen.Len() >= s.cfg.MaxHalfOpen || len(s.clients) >= s.cfg.MaxClients {
+		s.drop(oldest(&s.halfOpen), CodeTooManyClients, "too many connections that do not sign on")
+	}
+	c := &client{stream: stream, remote: remote, source: prefix}
+	if _, err := io.ReadFull(s.cfg.Rand, c.nonce[:]); err != nil {
+		s.closeStream(stream, CodeInternal, "no randomness")
+		s.events.push(ServerEvent{Kind: ServerDropped, Remote: remote, Code: CodeInternal, Reason: err.Error()})
+		return
+	}
+	if s.sources[prefix] == nil { // looked up anew: drop may have removed it
+		s.sources[prefix] = new(source)
+	}
+	s.sources[prefix].clients++
+	s.clients[stream] = c
+	if s.cfg.HelloTimeout > 0 {
+		c.deadline = now.Add(s.cfg.HelloTimeout)
+	}
+	c.place = s.halfOpen.PushBack(c)
+	s.write(c, frame{Type: typeChallenge, Version: Version, Key: s.key.ID(), Nonce: c.nonce[:]})
+}
+
+// drop closes c's connection and forgets c.
+func (s *ServerMachine) drop(c *client, code Code, reason string) {
+	s.closeStream(c.stream, code, reason)
+	s.forget(c, code, reason)
+}
+
+// forget removes every trace of c.
+func (s *ServerMachine) forget(c *client, code Code, reason string) {
+	for _, name := range c.rooms {
+		s.bus.Publish(Topic{Room: name}, BusMessage{Kind: BusLeave, From: c.member(), Room: name})
+	}
+	from := s.sources[c.source]
+	from.rooms -= len(c.rooms)
+	if from.clients--; from.clients == 0 {
+		delete(s.sources, c.source)
+	}
+	c.rooms = nil
+	delete(s.clients, c.stream)
+	kind := ServerLeft
+	if code != CodeNormal {
+		kind = ServerDropped
+	}
+	s.setState(c, stateGone, ServerEvent{Kind: kind, Code: code, Reason: reason})
+}
+
+func (s *ServerMachine) write(c *client, f frame) {
+	s.out.push(machine.Transmit{Op: machine.Write, Stream: c.stream, Data: f.encode()})
+}
+
+func (s *ServerMachine) closeStream(stream machine.StreamID, code Code, reason string) {
+	s.out.push(machine.Transmit{Op: machine.Close, Stream: stream, Data: AppendClose(nil, code, reason)})
+}
+
+// deliverAll takes in what the bus has for this node, what it causes included.
+func (s *ServerMachine) deliverAll(now time.Time) {
+	for t, m, ok := s.bus.Poll(); ok; t, m, ok = s.bus.Poll() {
+		if t.Room != "" {
+			s.rooms.handle(t.Room, m)
+		} else {
+			s.deliver(now, t.Peer, m)
+		}
+	}
+}
+
+// sourceOf is what the limits per address count by: who has an IPv6 address
+// has a /64 of them.
+func sourceOf(addr netip.Addr) netip.Prefix {
+	bits := 32
+	if addr.Is6() {
+		bits = 64
+	}
+	p, _ := addr.WithZone("").Prefix(bits) // zero for no address: those share a limit
+	return p
+}
+
+func oldest(l *list.List) *client {
+	if e := l.Front(); e != nil {
+		return e.Value.(*client)
+	}
+	return nil
+}
+
+func due(deadline, now time.Time) bool { return !deadline.IsZero() && !now.Before(deadline) }
+
+// queue is a FIFO that a runner polls until it is empty.
+type queue[T any] struct {
+	items []T
+	head  int
+}
+
+func (q *queue[T]) push(v T) { q.items = append(q.items, v) }
+
+func (q *queue[T]) pop() (T, bool) {
+	var zero T
+	if q.head == len(q.items) {
+		return zero, false
+	}
+	v := q.items[q.head]
+	q.items[q.head] = zero
+	q.head++
+	if q.head == len(q.items) {
+		q.items, q.head = q.items[:0], 0
+		if cap(q.items) > 1024 { // a shutdown's worth need not be kept
+			q.items = nil
+		}
+	}
+	return v, true
+}

@@ -1,0 +1,257 @@
+package punch
+
+import (
+	"io"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/internal/wire"
+)
+
+// Path is a direct path that was found.
+type Path struct {
+	Local  netip.AddrPort // ours, as datagrams arrive at it
+	Remote netip.AddrPort // where to send to
+	Mapped netip.AddrPort // ours, as the peer sees it
+	RTT    time.Duration  // of the probe that found the path
+	// Learned: the peer's address came from its own probe (peer-reflexive), because
+	// its NAT uses another than it could tell us.
+	Learned bool
+	// Early are datagrams that the peer sent on the path before UDP returned; at most
+	// the first 16.
+	Early [][]byte
+}
+
+// UDPEventKind is the sort of a UDPEvent.
+type UDPEventKind uint8
+
+// String returns the kind's name.
+func (k UDPEventKind) String() string {
+	return [...]string{"learned", "valid", "agreed", "failed"}[k]
+}
+
+// The events of a UDPMachine.
+const (
+	UDPLearned UDPEventKind = iota // a probe of the peer came from an address that nobody had named
+	UDPValid                       // a probe was answered: Path can be used. The first such pair comes first
+	UDPAgreed                      // both peers use Path; the machine goes on answering the peer
+	UDPFailed                      // no path within the time-out; Err is a *UDPError
+)
+
+// UDPEvent is what a UDPMachine found out.
+type UDPEvent struct {
+	Kind UDPEventKind
+	At   time.Time
+	Path Path  // UDPLearned: Remote only
+	Err  error // UDPFailed
+}
+
+// UDPMachine punches over one UDP socket, its socket 0, as a sans-IO machine
+// (machine.Machine[UDPEvent]).
+//
+// Each side probes every address of the other. The side whose random tag is the
+// greater one nominates the first pair that works for it; the other agrees as soon
+// as that pair works for itself, too. Both then use the same pair.
+type UDPMachine struct {
+	cfg     UDPConfig
+	random  io.Reader
+	tag     tag
+	started time.Time
+	targets []*target
+	learned int
+	forged  int
+
+	peer    tag     // zero until the first authentic message
+	chosen  *target // nominated by one side, and valid for us
+	wanted  *target // nominated by the peer, perhaps not valid yet
+	asked   int     // nominations since the peer was last heard
+	state   udpState
+	early   [][]byte
+	pace    time.Time // when the next first probe may leave
+	msg     wire.Message
+	builder wire.Builder
+	out     []machine.Transmit
+	events  []UDPEvent
+}
+
+type udpState uint8
+
+const (
+	probing    udpState = iota
+	nominating          // chosen stands, the peer has not agreed yet
+	agreed
+	failed
+)
+
+// target is one address of the peer.
+type target struct {
+	remote  netip.AddrPort
+	learned bool
+	heard   bool
+	valid   bool
+	err     error
+	path    Path
+	probes  int
+	step    int       // in the schedule
+	next    time.Time // of the next probe
+	last    time.Time // of the last one
+	flying  [16]flight
+}
+
+type flight struct {
+	id wire.TransactionID
+	at time.Time
+}
+
+// schedule is the time between the probes to one address. It starts far quicker
+// than a STUN transaction would (RFC 8489 6.2.1), since every probe also opens our
+// own NAT, and ends at a rate that no router notices.
+var schedule = [...]time.Duration{
+	33 * time.Millisecond, 33 * time.Millisecond, 66 * time.Millisecond, 133 * time.Millisecond,
+	266 * time.Millisecond, 533 * time.Millisecond, 1066 * time.Millisecond, 2 * time.Second,
+}
+
+const (
+	// pacing is the least time between the first probes to two addresses.
+	pacing = 5 * time.Millisecond
+	// patience is how many nominations go without any answer before we take it that
+	// the peer agreed and is gone: it had answered on this pair before.
+	patience = 6
+	maxEarly = 16
+)
+
+// NewUDPMachine makes a machine that starts at once. random gives transaction IDs
+// and must be hard to guess. The error is a *ConfigError, or random's.
+func NewUDPMachine(now time.Time, cfg UDPConfig, random io.Reader) (*UDPMachine, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	m := &UDPMachine{cfg: cfg, random: random, started: now, pace: now}
+	for m.tag == (tag{}) {
+		if _, err := io.ReadFull(random, m.tag[:]); err != nil {
+			return nil, err
+		}
+	}
+	for _, a := range cfg.Peer {
+		m.add(now, a, false)
+	}
+	return m, nil
+}
+
+// AddRemote adds an address of the peer that became known later. It returns a
+// *ConfigError for an address that must not be probed, and ignores what is known
+// or too much.
+func (m *UDPMachine) AddRemote(now time.Time, a netip.AddrPort) error {
+	a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	if why := unusable(a, m.cfg.Loopback); why != "" {
+		return &ConfigError{Field: "Peer", Value: a, Reason: why}
+	}
+	if len(m.targets)-m.learned < MaxPeerAddrs {
+		m.add(now, a, false)
+	}
+	return nil
+}
+
+// add returns the target for a, which is new unless it is known.
+func (m *UDPMachine) add(now time.Time, a netip.AddrPort, learned bool) *target {
+	if t := m.target(a); t != nil {
+		return t
+	}
+	t := &target{remote: a, learned: learned, next: now}
+	if learned {
+		m.learned++
+	} else {
+		if m.pace.After(now) {
+			t.next = m.pace
+		}
+		m.pace = t.next.Add(pacing)
+	}
+	m.targets = append(m.targets, t)
+	return t
+}
+
+func (m *UDPMachine) target(a netip.AddrPort) *target {
+	i := slices.IndexFunc(m.targets, func(t *target) bool { return t.remote == a })
+	if i < 0 {
+		return nil
+	}
+	return m.targets[i]
+}
+
+// HandleTimeout implements machine.Machine.
+func (m *UDPMachine) HandleTimeout(now time.Time) {
+	if m.state >= agreed {
+		return
+	}
+	if end := m.deadline(); !end.IsZero() && !now.Before(end) {
+		m.fail(now, nil)
+		return
+	}
+	for _, t := range m.targets {
+		if m.wants(t) && !t.next.After(now) {
+			m.probe(now, t)
+		}
+	}
+}
+
+// NextTimeout implements machine.Machine.
+func (m *UDPMachine) NextTimeout() time.Time {
+	if m.state >= agreed {
+		return time.Time{}
+	}
+	next := m.deadline()
+	for _, t := range m.targets {
+		if m.wants(t) {
+			next = machine.Earliest(next, t.next)
+		}
+	}
+	return next
+}
+
+// wants reports whether probing t still serves anything.
+func (m *UDPMachine) wants(t *target) bool {
+	if m.state == nominating {
+		return t == m.chosen
+	}
+	return !t.valid // the peer nominates; our answers are what it waits for
+}
+
+func (m *UDPMachine) deadline() time.Time {
+	if m.cfg.Timeout < 0 {
+		return time.Time{}
+	}
+	return m.started.Add(m.cfg.Timeout)
+}
+
+// PollTransmit implements machine.Machine.
+func (m *UDPMachine) PollTransmit() (machine.Transmit, bool) { return pop(&m.out) }
+
+// PollEvent implements machine.Machine.
+func (m *UDPMachine) PollEvent() (UDPEvent, bool) { return pop(&m.events) }
+
+func pop[T any](q *[]T) (first T, ok bool) {
+	if len(*q) == 0 {
+		return first, false
+	}
+	first = (*q)[0]
+	*q = (*q)[1:]
+	return first, true
+}
+
+func (m *UDPMachine) fail(now time.Time, cause error) {
+	m.state = failed
+	m.events = append(m.events, UDPEvent{Kind: UDPFailed, At: now, Err: m.Report(now, cause)})
+}
+
+// Report tells how the attempt stands, as the error of one that ends now because of
+// cause, which may be nil.
+func (m *UDPMachine) Report(now time.Time, cause error) *UDPError {
+	e := &UDPError{Elapsed: now.Sub(m.started), Forged: m.forged, Cause: cause}
+	for _, t := range m.targets {
+		e.Tried = append(e.Tried, Tried{Remote: t.remote, Learned: t.learned, Probes: t.probes, Heard: t.heard, Err: t.err})
+	}
+	return e
+}
