@@ -20,11 +20,13 @@ const (
 	defaultTimeout = 10 * time.Second
 )
 
-// UDPConfig says whom to reach. Peer or later additions, and Secret, are needed.
+// UDPConfig says whom to reach. Secret is needed.
 type UDPConfig struct {
 	// Peer are the addresses that the peer may be reached at, most promising first:
-	// its host addresses and what STUN servers saw. At most MaxPeerAddrs. It may be
-	// empty where the peer knows an address of ours that anyone can send to.
+	// its host addresses and what STUN servers saw. What the peer tells may be wrong or
+	// malicious: addresses that must not be probed, and those after the first
+	// MaxPeerAddrs, are passed over and listed in the error of an attempt that fails.
+	// Empty is fine where the peer knows an address of ours that anyone can send to.
 	Peer []netip.AddrPort
 	// Secret is known to the two peers only, is fresh for each attempt, and holds at
 	// least MinSecret bytes.
@@ -43,25 +45,13 @@ func (c UDPConfig) withDefaults() (UDPConfig, error) {
 	if len(c.Secret) < MinSecret {
 		return c, &ConfigError{Field: "Secret", Reason: "needs at least 16 bytes that only the two peers know"}
 	}
-	if len(c.Peer) > MaxPeerAddrs {
-		return c, &ConfigError{Field: "Peer", Value: c.Peer, Reason: "has more than 16 addresses; give the most promising ones"}
-	}
-	peer := make([]netip.AddrPort, 0, len(c.Peer))
-	for _, a := range c.Peer {
-		a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
-		if why := unusable(a, c.Loopback); why != "" {
-			return c, &ConfigError{Field: "Peer", Value: a, Reason: why}
-		}
-		peer = append(peer, a)
-	}
-	c.Peer = peer
 	if c.Timeout == 0 {
 		c.Timeout = defaultTimeout
 	}
 	return c, nil
 }
 
-// unusable says why an address must not be probed; "" if it may be.
+// unusable says why an address must not be probed; "" if it may be. a is unmapped.
 func unusable(a netip.AddrPort, loopback bool) string {
 	ip := a.Addr()
 	switch {

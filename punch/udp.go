@@ -61,6 +61,7 @@ type UDPMachine struct {
 	started time.Time
 	targets []*target
 	learned int
+	refused []Tried // addresses that are not probed
 	forged  int
 
 	peer    tag     // zero until the first authentic message
@@ -136,23 +137,28 @@ func NewUDPMachine(now time.Time, cfg UDPConfig, random io.Reader) (*UDPMachine,
 		}
 	}
 	for _, a := range cfg.Peer {
-		m.add(now, a, false)
+		m.AddRemote(now, a)
 	}
 	return m, nil
 }
 
-// AddRemote adds an address of the peer that became known later. It returns a
-// *ConfigError for an address that must not be probed, and ignores what is known
-// or too much.
-func (m *UDPMachine) AddRemote(now time.Time, a netip.AddrPort) error {
+// AddRemote adds an address of the peer that became known later. What must not be
+// probed, or is too much, is only noted for the report.
+func (m *UDPMachine) AddRemote(now time.Time, a netip.AddrPort) {
 	a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
-	if why := unusable(a, m.cfg.Loopback); why != "" {
-		return &ConfigError{Field: "Peer", Value: a, Reason: why}
-	}
-	if len(m.targets)-m.learned < MaxPeerAddrs {
+	why := unusable(a, m.cfg.Loopback)
+	switch {
+	case why == "" && m.target(a) != nil:
+	case why == "" && len(m.targets)-m.learned == MaxPeerAddrs:
+		why = "is more than the 16 addresses that an attempt probes"
+		fallthrough
+	case why != "":
+		if len(m.refused) < MaxPeerAddrs {
+			m.refused = append(m.refused, Tried{Remote: a, Err: &ConfigError{Field: "Peer", Value: a, Reason: why}})
+		}
+	default:
 		m.add(now, a, false)
 	}
-	return nil
 }
 
 // add returns the target for a, which is new unless it is known.
@@ -253,5 +259,6 @@ func (m *UDPMachine) Report(now time.Time, cause error) *UDPError {
 	for _, t := range m.targets {
 		e.Tried = append(e.Tried, Tried{Remote: t.remote, Learned: t.learned, Probes: t.probes, Heard: t.heard, Err: t.err})
 	}
+	e.Tried = append(e.Tried, m.refused...)
 	return e
 }

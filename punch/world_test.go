@@ -127,6 +127,10 @@ func (p *peer) join(addrs []netip.AddrPort) {
 			p.signal.Do(func(time.Time) { p.check(p.client.Join("room", data)) })
 		case rendezvous.Paired:
 			p.start(now, e)
+		case rendezvous.Closed: // a sign-on that loss held up for too long
+			if p.punch == nil {
+				p.After(0, func() { p.join(addrs) })
+			}
 		}
 	})
 	p.check(err)

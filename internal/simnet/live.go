@@ -55,14 +55,10 @@ func (w *World) fly(p *pilot) {
 	defer timer.Stop()
 	for {
 		w.mu.Lock()
-		now := time.Now()
-		for len(w.queue) > 0 && !w.queue[0].at.After(now) {
-			w.step()
-		}
-		w.now = now
+		w.sync()
 		wait := time.Hour
 		if len(w.queue) > 0 {
-			wait = w.queue[0].at.Sub(now)
+			wait = w.queue[0].at.Sub(w.now)
 		}
 		w.mu.Unlock()
 		timer.Reset(wait)
@@ -84,13 +80,17 @@ func (w *World) Do(fn func()) {
 	fn()
 }
 
-// sync takes the world's time from the clock where it goes by it. Events that are
-// due but not yet run happen a little late, never out of order.
+// sync brings a world that goes by the clock up to date: a face must not act in the
+// past of events that are due but that the pilot has not got to.
 func (w *World) sync() {
 	if w.pilot == nil {
 		return
 	}
-	if now := time.Now(); now.After(w.now) && (len(w.queue) == 0 || w.queue[0].at.After(now)) {
+	now := time.Now()
+	for len(w.queue) > 0 && !w.queue[0].at.After(now) {
+		w.step()
+	}
+	if now.After(w.now) {
 		w.now = now
 	}
 }

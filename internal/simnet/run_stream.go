@@ -61,10 +61,11 @@ func (r *Runner) stream(t machine.Transmit) {
 		r.dial(t)
 	case s == nil:
 	case t.Op == machine.Write:
+		var frame []byte
 		if r.streams.messages {
-			s.conn.write(binary.BigEndian.AppendUint32(nil, uint32(len(t.Data))), true)
+			frame = binary.BigEndian.AppendUint32(nil, uint32(len(t.Data)))
 		}
-		s.conn.write(t.Data, true)
+		s.conn.write(append(frame, t.Data...), true)
 	case t.Op == machine.Close:
 		delete(r.streams.conns, t.Stream)
 		s.conn.close()

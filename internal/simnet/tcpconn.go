@@ -180,6 +180,8 @@ func (c *tcpConn) establish(s Segment) {
 	if !c.timedAt.IsZero() {
 		c.measure(c.stack.h.w.now.Sub(c.timedAt))
 		c.timedAt = time.Time{}
+	} else {
+		c.rto = initialRTO // the SYN had to be repeated: nothing is known of the path
 	}
 	c.arm()
 	if c.listener != nil {

@@ -106,6 +106,26 @@ func TestTwoNodes(t *testing.T) {
 	}
 }
 
+// What was meant for an earlier sign-on of a peer does not reach the present one.
+func TestStaleSession(t *testing.T) {
+	w := newWorld(t, ServerConfig{})
+	a := w.signOn(addrA, identity(t, 1))
+	a.join("r", "a")
+	a.take()
+	id := a.client.cfg.Identity.ID()
+	session := w.server.peers[id].member().Session
+	for _, kind := range []BusKind{BusJoined, BusRefused, BusPaired, BusLeft, BusSend, BusError} {
+		w.server.bus.Publish(Topic{Peer: id}, BusMessage{Kind: kind, To: session + 1, From: BusMember{Peer: id, Session: session, Proven: true}, Room: "r", Data: []byte("x")})
+	}
+	w.server.HandleTimeout(w.now)
+	w.run()
+	// Only the message is answered: its sender learns that it was not delivered.
+	if got := a.take(); len(got) != 1 || got[0].(*Error).Code != CodeNoPeer {
+		t.Errorf("it got %+v", got)
+	}
+	w.check()
+}
+
 func TestMemoryBus(t *testing.T) {
 	b := NewMemoryBus()
 	x := Topic{Room: "x"}

@@ -87,8 +87,6 @@ func (c *Client) effect(t machine.Transmit) {
 		c.conn.push(t.Data)
 	case machine.Close:
 		c.conn.shut(ParseClose(t.Data), false)
-	case machine.Reset:
-		c.conn.kill()
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/bradawl/bradawl/internal/machine"
 )
 
@@ -180,6 +182,42 @@ func TestDialHeedsItsContext(t *testing.T) {
 		if !errors.Is(err, context.Canceled) || time.Since(start) != time.Second {
 			t.Errorf("after %v: %v", time.Since(start), err)
 		}
+	})
+}
+
+// A server that opens the WebSocket and then says nothing holds Dial up no
+// longer than its context.
+func TestDialMuteServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := newMemory()
+		released := make(chan struct{})
+		web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{Subprotocol}})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			<-released
+			ws.CloseNow()
+		})}
+		served := make(chan error, 1)
+		go func() { served <- web.Serve(network) }()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		start := time.Now()
+		_, err := Dial(ctx, testURL, ClientConfig{DialContext: network.DialContext})
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+		start = time.Now()
+		_, err = Dial(context.Background(), testURL, ClientConfig{DialContext: network.DialContext})
+		var timeout *TimeoutError
+		if !errors.As(err, &timeout) || timeout.After != handshakeTimeout {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+		close(released)
+		web.Close()
+		<-served
 	})
 }
 

@@ -158,8 +158,6 @@ func (s *Server) effect(t machine.Transmit) {
 		}
 	case machine.Close:
 		c.shut(ParseClose(t.Data), false)
-	case machine.Reset:
-		c.kill()
 	}
 }
 

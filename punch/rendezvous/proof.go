@@ -3,7 +3,6 @@ package rendezvous
 import (
 	"crypto/hmac"
 	"crypto/sha256"
-	"io"
 
 	"github.com/bradawl/bradawl/internal/ident"
 )
@@ -31,7 +30,7 @@ func makeProof(id *ident.Identity, other ident.PeerID, nonce []byte, host string
 	}
 	mac := hmac.New(sha256.New, secret)
 	mac.Write(nonce) // of fixed length, so host needs no separator
-	io.WriteString(mac, host)
+	mac.Write([]byte(host))
 	return mac.Sum(nil), nil
 }
 

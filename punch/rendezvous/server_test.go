@@ -39,6 +39,24 @@ func TestDeadlines(t *testing.T) {
 	w.check()
 }
 
+// Who signed on first but spoke last is not in the way of who is overdue.
+func TestIdleInTheOrderOfSpeaking(t *testing.T) {
+	w := newWorld(t, ServerConfig{})
+	first, second := w.connect(addrA), w.connect(addrB)
+	first.hello(identity(t, 1).ID(), identity(t, 1))
+	second.hello(identity(t, 2).ID(), identity(t, 2))
+	w.advance(60 * time.Second)
+	first.raw(`{"type":"ping"}`)
+	w.advance(30 * time.Second)
+	if first.code() != 0 || second.code() != CodeIdle {
+		t.Errorf("after 90 s they are closed with %v and %v", first.code(), second.code())
+	}
+	w.advance(60 * time.Second)
+	if first.code() != CodeIdle {
+		t.Errorf("90 s after its ping the first is closed with %v", first.code())
+	}
+}
+
 func TestLimitsSwitchedOff(t *testing.T) {
 	w := newWorld(t, ServerConfig{HelloTimeout: -1, IdleTimeout: -1, MessageRate: -1, MaxClientsPerAddress: -1, MaxHalfOpen: -1})
 	mute := w.connect(addrA)

@@ -288,6 +288,9 @@ func (w *world) check() {
 		joined += len(r.members)
 		for _, m := range r.members {
 			bytes += len(m.data)
+			if len(m.paired) >= len(r.members) {
+				w.t.Errorf("a member is paired with %d of %d", len(m.paired), len(r.members))
+			}
 		}
 		if len(r.members) == 0 || len(r.members) > s.cfg.RoomSize {
 			w.t.Errorf("a room of %d members", len(r.members))

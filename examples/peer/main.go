@@ -1,0 +1,134 @@
+// Peer meets the other member of a room, connects to it directly, and exchanges
+// numbered messages with it.
+//
+//	peer -rendezvous ws://HOST:PORT/ -room NAME -stun HOST:PORT[,HOST:PORT...]
+//
+// Run two of them, behind whatever NATs, with the same room. Each sends -echo messages
+// and must get each back, then stays for -linger. Exit code 0 means that every message
+// came back; 1 means anything else, and one line on standard error says what.
+//
+// With -json, standard output is one JSON object a line: connected (path, proto, local,
+// remote, ms since both members were in the room), echo (rtt_us, sent, echoed), failed
+// (reason).
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/bradawl/bradawl/examples/internal/talk"
+	"github.com/bradawl/bradawl/punch/rendezvous"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "peer:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	cfg, o, err := parse(args, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, what := range o.idle {
+		fmt.Fprintf(stderr, "peer: %s has no effect yet\n", what)
+	}
+	if o.verbose {
+		cfg.Note = func(format string, args ...any) { fmt.Fprintf(stderr, format+"\n", args...) }
+	}
+	out := json.NewEncoder(stdout)
+	cfg.Report = func(e talk.Event) {
+		if o.json {
+			_ = out.Encode(e) // who closed our output does not want it
+			return
+		}
+		if line := e.Text(); line != "" {
+			fmt.Fprintln(stdout, line)
+		}
+	}
+	return talk.Run(ctx, cfg)
+}
+
+// options is what is not talk.Config's.
+type options struct {
+	json, verbose bool
+	idle          []string // flags given whose parts do not exist yet
+}
+
+func parse(args []string, usage io.Writer) (talk.Config, options, error) {
+	var (
+		c talk.Config
+		o options
+	)
+	flags := flag.NewFlagSet("peer", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // errors are told once, by main
+	flags.StringVar(&c.Rendezvous, "rendezvous", "", "`URL` of the rendezvous, ws:// or wss://")
+	flags.StringVar(&c.Room, "room", "", "`name` of the room, the same for both peers")
+	stun := flags.String("stun", "", "STUN `servers`, host:port, separated by commas")
+	turn := flags.String("turn", "", "TURN `URIs`, turn:host:port[?transport=tcp], separated by commas")
+	turnUser := flags.String("turn-user", "", "TURN user `name`")
+	turnPass := flags.String("turn-pass", "", "TURN `password`")
+	proto := flags.String("proto", "auto", "`protocol` of the path: auto, udp or tcp")
+	policy := flags.String("policy", "auto", "`kind` of path: auto, direct or relay")
+	flags.IntVar(&c.Echo, "echo", 20, "`number` of messages that must come back")
+	flags.DurationVar(&c.Linger, "linger", 3*time.Second, "`time` to stay afterwards, with messages flowing")
+	flags.DurationVar(&c.Timeout, "timeout", 40*time.Second, "`time` for everything before that")
+	flags.BoolVar(&o.json, "json", false, "print events as JSON, one a line")
+	flags.BoolVar(&o.verbose, "v", false, "say on standard error what is going on")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(usage, "usage: peer -rendezvous ws://HOST:PORT/ -room NAME [-stun HOST:PORT,...]")
+			flags.SetOutput(usage)
+			flags.PrintDefaults()
+		}
+		return c, o, err
+	}
+	switch {
+	case flags.NArg() > 0:
+		return c, o, fmt.Errorf("%q is not a flag; see -help", flags.Arg(0))
+	case c.Rendezvous == "":
+		return c, o, errors.New("-rendezvous is missing; give the URL that examples/rendezvous prints")
+	case !rendezvous.ValidRoom(c.Room):
+		return c, o, fmt.Errorf("-room %q: want 1 to %d characters of A-Z a-z 0-9 . _ -", c.Room, rendezvous.MaxRoom)
+	case !slices.Contains([]string{"auto", "udp", "tcp"}, *proto):
+		return c, o, fmt.Errorf("-proto %q: want auto, udp or tcp", *proto)
+	case !slices.Contains([]string{"auto", "direct", "relay"}, *policy):
+		return c, o, fmt.Errorf("-policy %q: want auto, direct or relay", *policy)
+	case c.Echo < 1:
+		return c, o, fmt.Errorf("-echo %d: want at least 1", c.Echo)
+	case c.Timeout <= 0:
+		return c, o, fmt.Errorf("-timeout %v: want a positive time", c.Timeout)
+	case c.Linger < 0:
+		return c, o, fmt.Errorf("-linger %v: want 0 or a positive time", c.Linger)
+	}
+	if *stun != "" {
+		c.STUN = strings.Split(*stun, ",")
+	}
+	if *proto == "tcp" {
+		o.idle = append(o.idle, "-proto tcp")
+	}
+	if *policy == "relay" {
+		o.idle = append(o.idle, "-policy relay")
+	}
+	if *turn != "" || *turnUser != "" || *turnPass != "" {
+		o.idle = append(o.idle, "-turn")
+	}
+	return c, o, nil
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bradawl/bradawl/examples/internal/talk"
+	"github.com/bradawl/bradawl/natprobe/stunserver"
+	"github.com/bradawl/bradawl/punch/rendezvous"
+)
+
+func TestBadInput(t *testing.T) {
+	ok := "-rendezvous ws://127.0.0.1:1/ -room lab "
+	for args, want := range map[string]string{
+		"":                    "-rendezvous is missing",
+		"-rendezvous ws://h/": `-room "": want 1 to 64 characters`,
+		ok + "-room a/b":      `-room "a/b"`,
+		ok + "-proto sctp":    `-proto "sctp": want auto, udp or tcp`,
+		ok + "-policy any":    `-policy "any": want auto, direct or relay`,
+		ok + "-echo 0":        "-echo 0: want at least 1",
+		ok + "-timeout 0s":    "-timeout 0s: want a positive time",
+		ok + "-linger -1s":    "-linger -1s",
+		ok + "now":            `"now" is not a flag`,
+		ok + "-timeout 5s":    "127.0.0.1:1",
+		"-rendezvous ftp://h/ -room lab -timeout 5s":         "ftp",
+		ok + "-stun 127.0.0.1:1 -rendezvous ws:// -room lab": "ws://",
+	} {
+		if err := run(t.Context(), strings.Fields(args), io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q", args, err, want)
+		}
+	}
+}
+
+// lab runs the servers on loopback and returns the flags that name them.
+func lab(t *testing.T) string {
+	stun, err := stunserver.Listen(t.Context(), stunserver.Config{Port1: -1, Port2: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stun.Close() })
+	meet, err := rendezvous.NewServer(rendezvous.ServerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(meet)
+	t.Cleanup(func() { meet.Close(); srv.Close() })
+	return "-rendezvous ws" + strings.TrimPrefix(srv.URL, "http") + "/ -stun " + stun.Addrs()[0].String() + " -json"
+}
+
+// Two peers on loopback: the lines that other programs rely on.
+func TestPeersOnLoopback(t *testing.T) {
+	flags := lab(t)
+	var (
+		wg   sync.WaitGroup
+		outs [2]bytes.Buffer
+		errs [2]error
+	)
+	for i := range outs {
+		wg.Go(func() {
+			args := strings.Fields(flags + " -room lab -echo 5 -linger 200ms -timeout 20s -proto udp")
+			errs[i] = run(t.Context(), args, &outs[i], io.Discard)
+		})
+	}
+	wg.Wait()
+	for i := range outs {
+		if errs[i] != nil {
+			t.Fatalf("peer %d: %v\n%s", i, errs[i], outs[i].String())
+		}
+		var events []talk.Event
+		for line := range bytes.Lines(outs[i].Bytes()) {
+			var e talk.Event
+			if err := json.Unmarshal(line, &e); err != nil {
+				t.Fatalf("peer %d: line %q: %v", i, line, err)
+			}
+			events = append(events, e)
+		}
+		if len(events) != 2 {
+			t.Fatalf("peer %d: events %s", i, outs[i].String())
+		}
+		if e := events[0]; e.Event != "connected" || e.Path != "direct" || e.Proto != "udp" || e.Local == "" || e.Remote == "" || e.MS == nil {
+			t.Errorf("peer %d: %s", i, outs[i].String())
+		}
+		if e := events[1]; e.Event != "echo" || *e.Sent != 5 || *e.Echoed != 5 || *e.RTTus <= 0 {
+			t.Errorf("peer %d: %s", i, outs[i].String())
+		}
+	}
+}
+
+func TestNobodyComes(t *testing.T) {
+	var out bytes.Buffer
+	start := time.Now()
+	err := run(t.Context(), strings.Fields(lab(t)+" -room lonely -timeout 500ms"), &out, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), `nobody else came to room "lonely"`) || !strings.Contains(err.Error(), "-timeout 500ms") {
+		t.Errorf("error %v", err)
+	}
+	if !strings.Contains(out.String(), `"event":"failed"`) {
+		t.Errorf("output %s", out.String())
+	}
+	if d := time.Since(start); d > 10*time.Second {
+		t.Errorf("took %v", d)
+	}
+}
+
+func TestFlagsThatDoNothingYetSaySo(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var stderr bytes.Buffer
+	run(ctx, strings.Fields("-rendezvous ws://127.0.0.1:1/ -room lab -proto tcp -policy relay -turn turn:h:1 -turn-user u"), io.Discard, &stderr)
+	for _, want := range []string{"-proto tcp has no effect yet", "-policy relay has no effect yet", "-turn has no effect yet"} {
+		if !strings.Contains(stderr.String(), want) {
+			t.Errorf("standard error %q lacks %q", stderr.String(), want)
+		}
+	}
+}

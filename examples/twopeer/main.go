@@ -1,0 +1,191 @@
+// Twopeer shows the main job in one command, with nothing but Go: two programs behind
+// two NATs find each other through a rendezvous and then talk directly.
+//
+//	go run ./examples/twopeer [-nat-a PRESET] [-nat-b PRESET] [-v]
+//
+// The internet between them is simulated, in real time: a STUN server, a rendezvous
+// (WebSocket over HTTP over TCP) and the two NATs. Everything else is what runs
+// outside, too.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bradawl/bradawl/examples/internal/talk"
+	"github.com/bradawl/bradawl/internal/netio"
+	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/natprobe/stunserver"
+	"github.com/bradawl/bradawl/punch/rendezvous"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "twopeer:", err)
+		os.Exit(1)
+	}
+}
+
+// access is the delay between each peer and the internet, one way.
+const access = 20 * time.Millisecond
+
+type options struct {
+	nats    [2]string
+	seed    uint64
+	timeout time.Duration
+	verbose bool
+}
+
+func parse(args []string, usage io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("twopeer", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // errors are told once, by main
+	known := strings.Join(simnet.PresetNames(), ", ")
+	flags.StringVar(&o.nats[0], "nat-a", "port-restricted-cone", "`preset` of the NAT that alice sits behind: "+known)
+	flags.StringVar(&o.nats[1], "nat-b", "port-restricted-cone", "`preset` of bob's NAT")
+	flags.Uint64Var(&o.seed, "seed", 1, "`number` that the simulated internet's luck comes from")
+	flags.DurationVar(&o.timeout, "timeout", 12*time.Second, "`time` to try")
+	flags.BoolVar(&o.verbose, "v", false, "show every packet and every change of the NATs' tables")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(usage, "usage: twopeer [-nat-a PRESET] [-nat-b PRESET] [-v]")
+			flags.SetOutput(usage)
+			flags.PrintDefaults()
+		}
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("%q is not a flag; see -help", flags.Arg(0))
+	}
+	for i, name := range o.nats {
+		if _, err := simnet.PresetByName(name); err != nil {
+			return o, fmt.Errorf("-nat-%c: %w", 'a'+i, err)
+		}
+	}
+	if o.timeout <= 0 {
+		return o, fmt.Errorf("-timeout %v: want a positive time", o.timeout)
+	}
+	return o, nil
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o, err := parse(args, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	p := &printer{w: stdout, start: time.Now()}
+	w := simnet.New(o.seed)
+	defer w.Go()()
+	if o.verbose {
+		w.OnTrace(func(e simnet.TraceEvent) { p.line("net", "%v", e) })
+	}
+
+	server := w.AddHost("server", w.Internet(), simnet.Link{})
+	stun, err := stunserver.Listen(ctx, stunserver.Config{IP1: server.Addr(), ListenPacket: server.ListenPacket})
+	if err != nil {
+		return err
+	}
+	defer stun.Close()
+	url, stop, err := serve(ctx, server)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	p.line("world", "STUN server at %v, rendezvous at %s, %v from each peer", stun.Addrs()[0], url, access)
+
+	var (
+		wg   sync.WaitGroup
+		errs [2]error
+	)
+	for i, name := range []string{"alice", "bob"} {
+		site, err := w.AddSite(name, o.nats[i], simnet.Link{Delay: access})
+		if err != nil {
+			return err
+		}
+		p.line("world", "%s is %v behind a %s NAT", name, site.Addr(), o.nats[i])
+		wg.Go(func() { errs[i] = talk.Run(ctx, peer(p, name, site, url, stun.Addrs()[0], o.timeout)) })
+	}
+	wg.Wait()
+	for i, name := range []string{"alice", "bob"} {
+		if errs[i] != nil {
+			p.line(name, "failed: %v", errs[i])
+		}
+	}
+	if err := errors.Join(errs[:]...); err != nil {
+		return fmt.Errorf("no direct path between %s and %s", o.nats[0], o.nats[1])
+	}
+	p.line("world", "done: a direct path, and every message came back")
+	return nil
+}
+
+// serve runs a rendezvous on a host, and returns its URL.
+func serve(ctx context.Context, h *simnet.Host) (url string, stop func(), err error) {
+	l, err := h.Listen(ctx, "tcp", ":80", false)
+	if err != nil {
+		return "", nil, err
+	}
+	handler, err := rendezvous.NewServer(rendezvous.ServerConfig{})
+	if err != nil {
+		l.Close()
+		return "", nil, err
+	}
+	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = srv.Serve(l) // ends by Close
+	}()
+	return fmt.Sprintf("ws://%v/", h.Addr()), func() {
+		handler.Close()
+		srv.Close()
+		<-done
+	}, nil
+}
+
+// peer is the program that runs on a site.
+func peer(p *printer, name string, site *simnet.Site, url string, stun netip.AddrPort, timeout time.Duration) talk.Config {
+	return talk.Config{
+		Rendezvous: url, Room: "demo", STUN: []string{stun.String()},
+		Echo: 5, Linger: 500 * time.Millisecond, Timeout: timeout,
+		ListenPacket: site.ListenPacket,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return site.DialContext(ctx, network, address)
+		},
+		Addrs:  func() ([]netio.HostAddr, error) { return []netio.HostAddr{{Addr: site.Addr()}}, nil },
+		Note:   func(format string, args ...any) { p.line(name, format, args...) },
+		Report: func(e talk.Event) { p.line(name, "%s", e.Text()) },
+	}
+}
+
+// printer writes lines from several goroutines, each with the time and who says it.
+type printer struct {
+	mu    sync.Mutex
+	w     io.Writer
+	start time.Time
+}
+
+func (p *printer) line(who, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if text == "" {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintf(p.w, "%6.3f s  %-5s  %s\n", time.Since(p.start).Seconds(), who, text)
+}

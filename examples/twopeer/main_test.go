@@ -1,0 +1,52 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+)
+
+// The demo in virtual time: it does what the README says that it does.
+func TestDemo(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string // a line of the output
+		err  string
+	}{
+		{nil, `alice +connected: direct path over udp, 192\.168\.0\.2:\d+ -> 203\.0\.113\.3:\d+`, ""},
+		{[]string{"-nat-a", "full-cone", "-nat-b", "symmetric-random"}, `bob +5 of 5 messages came back`, ""},
+		{[]string{"-v"}, `net +alice's NAT mapping: new udp 192\.168\.0\.2:\d+ as 203\.0\.113\.2:\d+`, ""},
+		{[]string{"-nat-a", "port-restricted-cone", "-nat-b", "symmetric-random"}, `alice +failed: .*nothing came from the peer`, "no direct path between"},
+		{[]string{"-nat-b", "udp-blocked"}, `bob +no outside address known: .*`, "no direct path between"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var out bytes.Buffer
+			err := run(t.Context(), c.args, &out, io.Discard)
+			if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%v: error %v, want %q\n%s", c.args, err, c.err, out.String())
+			}
+			if !regexp.MustCompile(c.want).Match(out.Bytes()) {
+				t.Errorf("%v: no line matches %s\n%s", c.args, c.want, out.String())
+			}
+		})
+	}
+}
+
+func TestBadFlags(t *testing.T) {
+	for args, want := range map[string]string{
+		"-nat-a conical":     `-nat-a: unknown NAT preset "conical": choose one of`,
+		"-nat-b=":            `-nat-b: unknown NAT preset ""`,
+		"-timeout -1s":       "-timeout -1s: want a positive time",
+		"fast":               `"fast" is not a flag`,
+		"-seed one":          "invalid value",
+		"-nat-c full-cone":   "flag provided but not defined: -nat-c",
+		"-timeout tomorrow ": "invalid value",
+	} {
+		if err := run(t.Context(), strings.Fields(args), io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q", args, err, want)
+		}
+	}
+}
