@@ -119,7 +119,7 @@ const (
 	pacing = 5 * time.Millisecond
 	// patience is how many nominations go without any answer before we take it that
 	// the peer agreed and is gone: it had answered on this pair before.
-	patience = 6
+	patience = 5
 	maxEarly = 16
 )
 

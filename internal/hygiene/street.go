@@ -26,6 +26,7 @@ type floor struct {
 // x_test") may also import its own floor, as a user of both would.
 var street = []floor{
 	{"programs, and tests of the whole", []string{"examples", "internal/interop", "internal/peerbench", "internal/hygiene"}},
+	{"what programs share", []string{"examples/internal"}},
 	{"the session", []string{""}},
 	{"the agent", []string{"ice"}},
 	{"the ways through", []string{"punch", "turnclient", "stats"}},
@@ -40,14 +41,18 @@ const (
 	eventLoop = "internal/drive"
 )
 
-// floorOf returns the number of a package's floor in street, -1 if it has none.
+// floorOf returns the number of a package's floor in street, -1 if it has none. A room
+// that lies in another, as examples/internal does in examples, has its own floor.
 func floorOf(pkg string) int {
+	floor, longest := -1, -1
 	for i, f := range street {
-		if withinAny(pkg, f.rooms) {
-			return i
+		for _, room := range f.rooms {
+			if within(pkg, room) && len(room) > longest {
+				floor, longest = i, len(room)
+			}
 		}
 	}
-	return -1
+	return floor
 }
 
 // checkStreet finds the imports of one file that do not go downhill.
