@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Sentinels for errors.Is. A failed attempt is a *[UDPError], which matches one of
-// them or neither.
+// Sentinels for errors.Is. A failed attempt is a *[PathError], which matches one
+// of them or neither.
 var (
-	// ErrSilence: nothing whatsoever came from the peer.
+	// ErrSilence: nothing came that can be from the peer.
 	ErrSilence = errors.New("nothing came from the peer")
 	// ErrSecret: somebody's probes came, but made with another secret.
 	ErrSecret = errors.New("probes came that were made with another secret")
@@ -32,41 +32,43 @@ func (e *ConfigError) Error() string {
 	return fmt.Sprintf("punch: config %s = %v: %s", e.Field, e.Value, e.Reason)
 }
 
-// UDPError is an attempt over UDP that found no path.
-type UDPError struct {
+// PathError is an attempt that found no path.
+type PathError struct {
+	Proto   string // "UDP" or "TCP"
 	Elapsed time.Duration
 	Tried   []Tried // one for each address, in the order in which they were learned
-	Forged  int     // probes or answers whose integrity did not match the secret
+	Met     bool    // the peer proved that it knows the secret, and still no path came of it
+	Forged  int     // messages whose integrity did not match the secret
 	Cause   error   // what ended it; nil: its own time-out
 }
 
-// Tried is what came of probing one address of the peer.
+// Tried is what came of one address of the peer.
 type Tried struct {
 	Remote  netip.AddrPort
 	Learned bool  // from a probe of the peer (peer-reflexive), not from the caller
-	Probes  int   // sent there
-	Heard   bool  // a probe of the peer came from there
-	Err     error // what ICMP said, last; nil: nothing
+	Tries   int   // probes sent there, or dials
+	Heard   bool  // a probe of the peer came from there, or something took a dial
+	Err     error // why the last one failed, as far as the system says; nil: it does not
 }
 
 // Error says what was tried, what was seen, and what to look at.
-func (e *UDPError) Error() string {
+func (e *PathError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "punch: no direct UDP path within %v", e.Elapsed.Round(time.Millisecond))
+	fmt.Fprintf(&b, "punch: no direct %s path within %v", e.Proto, e.Elapsed.Round(time.Millisecond))
 	if e.Cause != nil {
 		fmt.Fprintf(&b, ": %v", e.Cause)
 	}
 	for _, t := range e.Tried {
-		fmt.Fprintf(&b, "; %s: %d probes", t.Remote, t.Probes)
+		fmt.Fprintf(&b, "; %s: %d tries", t.Remote, t.Tries)
 		if t.Heard {
-			b.WriteString(", heard but not answered")
+			b.WriteString(", which answered")
 		}
 		if t.Err != nil {
 			fmt.Fprintf(&b, ", %v", t.Err)
 		}
 	}
 	switch {
-	case e.Forged > 0 && errors.Is(e, ErrSecret):
+	case errors.Is(e, ErrSecret):
 		fmt.Fprintf(&b, "; %v: both peers must use the same one", ErrSecret)
 	case errors.Is(e, ErrSilence):
 		fmt.Fprintf(&b, "; %v: is it punching now, and are these its addresses? A NAT that maps by destination needs more than this", ErrSilence)
@@ -75,22 +77,18 @@ func (e *UDPError) Error() string {
 }
 
 // Is matches ErrSecret and ErrSilence.
-func (e *UDPError) Is(target error) bool {
-	heard := false
-	for _, t := range e.Tried {
-		heard = heard || t.Heard
-	}
+func (e *PathError) Is(target error) bool {
 	switch target {
 	case ErrSecret:
-		return !heard && e.Forged > 0
+		return !e.Met && e.Forged > 0
 	case ErrSilence:
-		return !heard && e.Forged == 0
+		return !e.Met && e.Forged == 0
 	}
 	return false
 }
 
 // Unwrap gives the cause and the ICMP errors of the addresses tried.
-func (e *UDPError) Unwrap() []error {
+func (e *PathError) Unwrap() []error {
 	var all []error
 	if e.Cause != nil {
 		all = append(all, e.Cause)

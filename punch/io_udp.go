@@ -23,7 +23,7 @@ import (
 // arrive at conn: IsProbe tells them.
 //
 // It takes one to two and a half round trips. The error is a *ConfigError for a
-// configuration that cannot work, else a *UDPError, which matches ErrSilence or
+// configuration that cannot work, else a *PathError, which matches ErrSilence or
 // ErrSecret where these say what happened, and ctx's error when ctx ended first.
 func UDP(ctx context.Context, conn net.PacketConn, cfg UDPConfig) (Path, error) {
 	if conn == nil {

@@ -37,7 +37,7 @@ const (
 	UDPLearned UDPEventKind = iota // a probe of the peer came from an address that nobody had named
 	UDPValid                       // a probe was answered: Path can be used. The first such pair comes first
 	UDPAgreed                      // both peers use Path; the machine goes on answering the peer
-	UDPFailed                      // no path within the time-out; Err is a *UDPError
+	UDPFailed                      // no path within the time-out; Err is a *PathError
 )
 
 // UDPEvent is what a UDPMachine found out.
@@ -254,10 +254,10 @@ func (m *UDPMachine) fail(now time.Time, cause error) {
 
 // Report tells how the attempt stands, as the error of one that ends now because of
 // cause, which may be nil.
-func (m *UDPMachine) Report(now time.Time, cause error) *UDPError {
-	e := &UDPError{Elapsed: now.Sub(m.started), Forged: m.forged, Cause: cause}
+func (m *UDPMachine) Report(now time.Time, cause error) *PathError {
+	e := &PathError{Proto: "UDP", Elapsed: now.Sub(m.started), Met: m.peer != (tag{}), Forged: m.forged, Cause: cause}
 	for _, t := range m.targets {
-		e.Tried = append(e.Tried, Tried{Remote: t.remote, Learned: t.learned, Probes: t.probes, Heard: t.heard, Err: t.err})
+		e.Tried = append(e.Tried, Tried{Remote: t.remote, Learned: t.learned, Tries: t.probes, Heard: t.heard, Err: t.err})
 	}
 	e.Tried = append(e.Tried, m.refused...)
 	return e

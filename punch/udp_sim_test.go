@@ -78,7 +78,7 @@ func quantile(v []float64, q float64) float64 {
 
 func (p *peer) probes() (n int) {
 	for _, t := range p.punch.Report(p.Now(), nil).Tried {
-		n += t.Probes
+		n += t.Tries
 	}
 	return n
 }
@@ -164,7 +164,7 @@ func TestFailureSaysWhatHappened(t *testing.T) {
 	w := newWorld(t, 1, "port-restricted-cone", "symmetric-random", 0)
 	w.settle(time.Minute)
 	e, ok := w.peers[0].last(punch.UDPFailed)
-	var report *punch.UDPError
+	var report *punch.PathError
 	if !ok || !errors.As(e.Err, &report) || !errors.Is(e.Err, punch.ErrSilence) {
 		t.Fatalf("failed %v with %v", ok, e.Err)
 	}
@@ -173,8 +173,8 @@ func TestFailureSaysWhatHappened(t *testing.T) {
 	}
 	// 0, 33, 66, 132, 265, 531, 1064, 2130 ms, then every 2 s: 4130, 6130, 8130.
 	for _, tried := range report.Tried {
-		if tried.Probes != 11 {
-			t.Errorf("%s got %d probes in 10 s, want 11", tried.Remote, tried.Probes)
+		if tried.Tries != 11 {
+			t.Errorf("%s got %d probes in 10 s, want 11", tried.Remote, tried.Tries)
 		}
 	}
 }

@@ -31,13 +31,14 @@ type world struct {
 const (
 	access = 25 * time.Millisecond
 	rtt    = 4 * access
-	local  = 40000 // the peers' UDP port
+	local  = 40000 // the peers' UDP port, and the TCP port that they first reach the rendezvous from
 )
 
 // peer is a program that finds the other one in a room and punches.
 type peer struct {
 	*world
 	site    *simnet.Site
+	port    uint16 // of TCP
 	id      *ident.Identity
 	runner  *simnet.Runner // of what runs on the UDP port
 	signal  *simnet.Runner // of the rendezvous client
@@ -46,10 +47,16 @@ type peer struct {
 	offered time.Time // when the peer's addresses came
 	valid   time.Time // when the first path was usable
 	events  []punch.UDPEvent
+
+	// startTCP, if set, takes the place of UDP punching.
+	startTCP func(now time.Time, peer []netip.AddrPort, secret []byte)
+	tcp      *punch.TCPMachine
+	tcpEnd   punch.TCPEvent // the last of its events
+	talked   *talkative
 }
 
 // offer is what a peer tells the other one.
-type offer struct{ Addrs []netip.AddrPort }
+type offer struct{ UDP, TCP []netip.AddrPort }
 
 // newWorld builds a world. loss is that of a path between the peers, each way.
 func newWorld(t *testing.T, seed uint64, natA, natB string, loss float64) *world {
@@ -79,7 +86,7 @@ func newWorld(t *testing.T, seed uint64, natA, natB string, loss float64) *world
 		w.check(err)
 		id, err := ident.NewIdentity(w.Secrets(name))
 		w.check(err)
-		w.peers[i] = &peer{world: w, site: site, id: id}
+		w.peers[i] = &peer{world: w, site: site, port: local, id: id}
 		w.peers[i].ask()
 	}
 	return w
@@ -95,6 +102,8 @@ func (w *world) check(err error) {
 func (p *peer) socket() simnet.RunOptions {
 	return simnet.RunOptions{Sockets: []netip.AddrPort{netip.AddrPortFrom(p.site.Addr(), local)}}
 }
+
+func (p *peer) tcpAddr() netip.AddrPort { return netip.AddrPortFrom(p.site.Addr(), p.port) }
 
 // ask finds out what address the peer's socket has outside.
 func (p *peer) ask() {
@@ -115,8 +124,7 @@ func (p *peer) ask() {
 
 // join goes to the room with the addresses, and waits for the other's.
 func (p *peer) join(addrs []netip.AddrPort) {
-	data, err := json.Marshal(offer{addrs})
-	p.check(err)
+	var err error
 	p.client, err = rendezvous.NewClientMachine(rendezvous.ClientConfig{
 		Identity: p.id, Rand: rand.New(rand.NewPCG(p.Seed(), 1)),
 	}, p.meet.String())
@@ -124,17 +132,24 @@ func (p *peer) join(addrs []netip.AddrPort) {
 	p.signal, err = simnet.Run(p.site.Host, p.client, simnet.RunOptions{Messages: true}, func(now time.Time, e rendezvous.Event) {
 		switch e := e.(type) {
 		case rendezvous.Welcome:
+			o := offer{UDP: addrs, TCP: []netip.AddrPort{p.tcpAddr()}}
+			if e.Address != o.TCP[0] {
+				o.TCP = append(o.TCP, e.Address)
+			}
+			data, err := json.Marshal(o)
+			p.check(err)
 			p.signal.Do(func(time.Time) { p.check(p.client.Join("room", data)) })
 		case rendezvous.Paired:
 			p.start(now, e)
 		case rendezvous.Closed: // a sign-on that loss held up for too long
-			if p.punch == nil {
-				p.After(0, func() { p.join(addrs) })
+			if p.offered.IsZero() {
+				p.port++ // the old connection may linger
+				p.After(100*time.Millisecond, func() { p.join(addrs) })
 			}
 		}
 	})
 	p.check(err)
-	p.signal.Connect(rendezvous.ClientStream, p.meet)
+	p.signal.Connect(rendezvous.ClientStream, p.tcpAddr(), p.meet)
 }
 
 // start punches, from the same port.
@@ -144,7 +159,11 @@ func (p *peer) start(now time.Time, e rendezvous.Paired) {
 	secret, err := ident.DeriveSecret(p.id, e.Peer, "test")
 	p.check(err)
 	p.offered = now
-	p.punch, err = punch.NewUDPMachine(now, punch.UDPConfig{Peer: o.Addrs, Secret: secret}, p.Secrets(p.site.Name()+" punch"))
+	if p.startTCP != nil {
+		p.startTCP(now, o.TCP, secret)
+		return
+	}
+	p.punch, err = punch.NewUDPMachine(now, punch.UDPConfig{Peer: o.UDP, Secret: secret}, p.Secrets(p.site.Name()+" punch"))
 	p.check(err)
 	p.runner.Close()
 	p.runner, err = simnet.Run(p.site.Host, p.punch, p.socket(), func(now time.Time, e punch.UDPEvent) {
