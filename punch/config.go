@@ -20,6 +20,8 @@ const (
 	MinSecret = 16
 
 	defaultTimeout = 10 * time.Second
+
+	tooMany = "is more than the 16 addresses that an attempt tries"
 )
 
 // UDPConfig says whom to reach. Secret is needed.

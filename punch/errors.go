@@ -44,11 +44,12 @@ type PathError struct {
 
 // Tried is what came of one address of the peer.
 type Tried struct {
-	Remote  netip.AddrPort
-	Learned bool  // from a probe of the peer (peer-reflexive), not from the caller
-	Tries   int   // probes sent there, or dials
-	Heard   bool  // a probe of the peer came from there, or something took a dial
-	Err     error // why the last one failed, as far as the system says; nil: it does not
+	Remote   netip.AddrPort
+	Learned  bool  // from a probe of the peer (peer-reflexive), not from the caller
+	Tries    int   // probes sent there, or dials
+	Heard    bool  // a probe of the peer came from there
+	Answered bool  // a probe was answered from there, or a dial taken
+	Err      error // why the last one failed, as far as the system says; nil: it does not
 }
 
 // Error says what was tried, what was seen, and what to look at.
@@ -61,7 +62,10 @@ func (e *PathError) Error() string {
 	for _, t := range e.Tried {
 		fmt.Fprintf(&b, "; %s: %d tries", t.Remote, t.Tries)
 		if t.Heard {
-			b.WriteString(", which answered")
+			b.WriteString(", heard from")
+		}
+		if t.Answered {
+			b.WriteString(", answered")
 		}
 		if t.Err != nil {
 			fmt.Fprintf(&b, ", %v", t.Err)

@@ -3,8 +3,8 @@ package punch
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"net"
-	"net/netip"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/drive"
@@ -23,7 +23,8 @@ import (
 // arrive at conn: IsProbe tells them.
 //
 // It takes one to two and a half round trips. The error is a *ConfigError for a
-// configuration that cannot work, else a *PathError, which matches ErrSilence or
+// configuration that cannot work, the system's for a socket that is closed already,
+// else a *PathError, which matches ErrSilence or
 // ErrSecret where these say what happened, and ctx's error when ctx ended first.
 func UDP(ctx context.Context, conn net.PacketConn, cfg UDPConfig) (Path, error) {
 	if conn == nil {
@@ -34,40 +35,48 @@ func UDP(ctx context.Context, conn net.PacketConn, cfg UDPConfig) (Path, error) 
 	if err != nil {
 		return Path{}, err
 	}
-	// Learned and valid once for each address, and one end: never more.
-	events := make(chan UDPEvent, 2*(MaxPeerAddrs+MaxLearnedAddrs)+1)
+	if ctx.Err() != nil {
+		return Path{}, m.Report(time.Now(), context.Cause(ctx))
+	}
+	events := make(chan UDPEvent, maxUDPEvents)
 	loop, err := drive.Run[UDPEvent](m, func(e UDPEvent) { events <- e }, drive.Options{
 		Sockets: []net.PacketConn{conn}, KeepSockets: true, Log: log,
 	})
 	if err != nil {
-		return Path{}, err
+		return Path{}, fmt.Errorf("punch: use the socket: %w", err)
 	}
 	defer loop.Close()
-	for {
-		var e UDPEvent
+	var end UDPEvent
+	for end.Kind < UDPAgreed {
 		select {
-		case e = <-events:
+		case end = <-events:
+			log.Debugf("%v %v %v", end.Kind, end.Path.Remote, end.Err)
+			continue
 		default:
-			select {
-			case e = <-events:
-			case <-ctx.Done():
-				loop.Close()
+		}
+		select {
+		case end = <-events:
+			log.Debugf("%v %v %v", end.Kind, end.Path.Remote, end.Err)
+		case <-ctx.Done():
+			loop.Close()
+			// A result that came just now counts: the peer was told of it.
+			for len(events) > 0 && end.Kind < UDPAgreed {
+				end = <-events
+			}
+			if end.Kind < UDPAgreed {
 				return Path{}, m.Report(time.Now(), context.Cause(ctx))
 			}
 		}
-		log.Debugf("%v %v %v", e.Kind, e.Path.Remote, e.Err)
-		switch e.Kind {
-		case UDPFailed:
-			return Path{}, e.Err
-		case UDPAgreed:
-			loop.Close() // from here on the machine is ours
-			e.Path.Early = m.Early()
-			if local := netio.AddrPortOf(conn.LocalAddr()); !e.Path.Local.IsValid() || e.Path.Local.Addr().IsUnspecified() {
-				e.Path.Local = netip.AddrPortFrom(local.Addr(), local.Port())
-			}
-			return e.Path, nil
-		}
 	}
+	if end.Kind == UDPFailed {
+		return Path{}, end.Err
+	}
+	loop.Close() // from here on the machine is ours
+	end.Path.Early = m.Early()
+	if !end.Path.Local.IsValid() || end.Path.Local.Addr().IsUnspecified() {
+		end.Path.Local = netio.AddrPortOf(conn.LocalAddr())
+	}
+	return end.Path, nil
 }
 
 var _ interface {

@@ -59,7 +59,7 @@ type PingerMachine struct {
 
 	out    []pingOut
 	polled int // of out
-	events []PingerEvent
+	events machine.Queue[PingerEvent]
 }
 
 // pingOut is a datagram to send.
@@ -220,7 +220,7 @@ func (m *PingerMachine) HandleNotice(now time.Time, n machine.Notice) {
 		m.broken = n.Err
 		for _, r := range m.remotes {
 			for _, s := range r.pings {
-				m.events = append(m.events, PingerEvent{
+				m.events.Push(PingerEvent{
 					Kind: PingDone, At: now, ID: s.id, Remote: r.addr, Stats: m.stats(now, r, s), Err: n.Err,
 				})
 			}
@@ -242,7 +242,7 @@ func (m *PingerMachine) PollTransmit() (machine.Transmit, bool) {
 }
 
 // PollEvent implements machine.Machine.
-func (m *PingerMachine) PollEvent() (PingerEvent, bool) { return pop(&m.events) }
+func (m *PingerMachine) PollEvent() (PingerEvent, bool) { return m.events.Pop() }
 
 func (m *PingerMachine) send(to netip.AddrPort, p ping) {
 	m.out = append(m.out, pingOut{to, p.encode()})

@@ -155,7 +155,7 @@ func (m *PingerMachine) match(now time.Time, r *pingRemote, p ping, stamp time.T
 	late := rtt > f.deadline
 	f.series.answered(p.seq, rtt, late, stamped)
 	r.path.add(rtt)
-	m.events = append(m.events, PingerEvent{
+	m.events.Push(PingerEvent{
 		Kind: PingAnswered, At: now, ID: f.series.id, Remote: r.addr, Sequence: p.seq, RTT: rtt, Late: late,
 	})
 }
@@ -180,7 +180,7 @@ func (m *PingerMachine) expire(now time.Time, r *pingRemote) {
 	for len(r.flights) > 0 && now.Sub(r.flights[0].sent) >= m.cfg.LostAfter {
 		if f := r.flights[0]; !f.answered {
 			f.series.stats.Lost++
-			m.events = append(m.events, PingerEvent{Kind: PingLost, At: now, ID: f.series.id, Remote: r.addr, Sequence: r.first})
+			m.events.Push(PingerEvent{Kind: PingLost, At: now, ID: f.series.id, Remote: r.addr, Sequence: r.first})
 		}
 		r.flights = r.flights[1:]
 		r.first++
@@ -193,7 +193,7 @@ func (m *PingerMachine) finish(now time.Time, r *pingRemote) {
 		if !s.settled() {
 			return false
 		}
-		m.events = append(m.events, PingerEvent{Kind: PingDone, At: now, ID: s.id, Remote: r.addr, Stats: m.stats(now, r, s)})
+		m.events.Push(PingerEvent{Kind: PingDone, At: now, ID: s.id, Remote: r.addr, Stats: m.stats(now, r, s)})
 		return true
 	})
 }

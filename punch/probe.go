@@ -3,6 +3,7 @@ package punch
 import (
 	"bytes"
 	"encoding/binary"
+	"net/netip"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/machine"
@@ -16,8 +17,7 @@ type tag [8]byte
 
 func (t tag) after(u tag) bool { return bytes.Compare(t[:], u[:]) > 0 }
 
-// punchState is the private attribute of probes and answers: version, flags, two
-// bytes reserved, tag.
+// The private attribute of probes and answers: version, flags, two bytes reserved, tag.
 const (
 	stateVersion = 1
 	stateSize    = 12
@@ -25,8 +25,35 @@ const (
 	flagReady = 1 << 0 // the nominated pair works for the sender
 )
 
+// seenIDs remembers where the last probes of the peer came from.
+type seenIDs struct {
+	ring [64]struct {
+		id   wire.TransactionID
+		from netip.AddrPort
+	}
+	next int
+}
+
+// elsewhere reports whether a probe with this ID came from another address before: then
+// this one is a copy that somebody sends in the peer's name.
+func (s *seenIDs) elsewhere(id wire.TransactionID, from netip.AddrPort) bool {
+	for i := range s.ring {
+		if r := &s.ring[i]; r.from.IsValid() && r.id == id {
+			return r.from != from
+		}
+	}
+	s.ring[s.next].id, s.ring[s.next].from = id, from
+	s.next = (s.next + 1) % len(s.ring)
+	return false
+}
+
 // probe sends one probe to t, nominating where that is our turn.
 func (m *UDPMachine) probe(now time.Time, t *target) {
+	nominate := m.state == nominating && t == m.chosen
+	if nominate && m.asked >= patience && now.Sub(m.heard) >= patienceTime+4*t.path.RTT {
+		m.setState(now, agreed, nil)
+		return
+	}
 	id, err := wire.NewTransactionID(m.random)
 	if err != nil {
 		return // without randomness a probe would be forgeable; the schedule tries again
@@ -36,22 +63,20 @@ func (m *UDPMachine) probe(now time.Time, t *target) {
 	t.last = now
 	t.next = now.Add(schedule[min(t.step, len(schedule)-1)])
 	t.step++
-	nominate := m.state == nominating && t == m.chosen
-	if nominate {
-		if m.asked++; m.asked > patience {
-			m.agree(now)
-			return
-		}
+	if t.learned && !nominate {
+		t.next = time.Time{} // who copies a probe from a false address gets it no more than one back
 	}
 	m.builder.Reset(wire.BindingRequest, id)
 	if nominate {
+		m.asked++
 		m.builder.AddUseCandidate()
 	}
-	m.seal(t)
+	m.seal(t, t.path.Local)
 }
 
-// seal finishes the message under construction and sends it to t.
-func (m *UDPMachine) seal(t *target) {
+// seal finishes the message under construction and sends it to t, from local if that
+// is known.
+func (m *UDPMachine) seal(t *target, local netip.AddrPort) {
 	var state [stateSize]byte
 	state[0] = stateVersion
 	if m.state == agreed && t == m.chosen {
@@ -61,7 +86,7 @@ func (m *UDPMachine) seal(t *target) {
 	m.builder.AddRaw(wire.AttrPunchState, state[:])
 	m.builder.AddIntegrity(m.cfg.Secret)
 	m.builder.AddFingerprint()
-	m.out = append(m.out, machine.Transmit{Remote: t.remote, Data: bytes.Clone(m.builder.Bytes())})
+	m.out.Push(machine.Transmit{Local: local, Remote: t.remote, Data: bytes.Clone(m.builder.Bytes())})
 }
 
 // HandleDatagram implements machine.Machine.
@@ -82,7 +107,9 @@ func (m *UDPMachine) HandleDatagram(now time.Time, d machine.Datagram) {
 	}
 	from := tag(state[4:])
 	if m.msg.CheckIntegrity(m.cfg.Secret) != nil {
-		m.forged++
+		if m.forged++; m.forged == 1 {
+			m.tell(now, UDPForged, Path{Remote: d.Remote}, nil)
+		}
 		return
 	}
 	// Two authentic tags that are not ours would be two peers with one secret: the
@@ -90,58 +117,65 @@ func (m *UDPMachine) HandleDatagram(now time.Time, d machine.Datagram) {
 	if from == m.tag || from == (tag{}) || m.peer != (tag{}) && m.peer != from {
 		return
 	}
-	m.peer = from
 	ready := state[1]&flagReady != 0
 	switch m.msg.Class() {
 	case wire.Request:
-		m.request(now, d, ready)
+		m.request(now, d, from, ready)
 	case wire.Success:
-		m.success(now, d, ready)
+		m.success(now, d, from, ready)
 	}
 }
 
 // request answers a probe of the peer and learns from where it came.
-func (m *UDPMachine) request(now time.Time, d machine.Datagram, ready bool) {
+func (m *UDPMachine) request(now time.Time, d machine.Datagram, from tag, ready bool) {
+	id := m.msg.TransactionID()
+	if unusable(d.Remote, true) != "" || m.seen.elsewhere(id, d.Remote) {
+		return
+	}
+	m.peer = from
 	t := m.target(d.Remote)
 	if t == nil {
-		if m.learned == MaxLearnedAddrs || unusable(d.Remote, true) != "" {
+		if m.learned == MaxLearnedAddrs {
 			return
 		}
-		t = m.add(now, d.Remote, true)
-		m.events = append(m.events, UDPEvent{Kind: UDPLearned, At: now, Path: Path{Remote: t.remote, Learned: true}})
+		t = m.add(d.Remote)
+		t.learned = true
+		m.learned++
+		m.tell(now, UDPLearned, Path{Remote: t.remote, Learned: true}, nil)
 	}
-	id := m.msg.TransactionID()
 	first := !t.heard
 	t.heard = true
-	nominated := m.msg.UseCandidate() && m.peer.after(m.tag)
-	if nominated && m.state == probing {
+	if m.msg.UseCandidate() && m.peer.after(m.tag) && m.state == probing {
 		m.wanted = t
 	}
-	m.heard(now, t, ready)
-	if m.state == probing && t == m.wanted && t.valid {
-		m.chosen = t
-		m.agree(now)
-	}
+	m.listen(now, t, ready)
+	m.agreeTo(now, m.wanted)
 	m.builder.Reset(wire.BindingSuccess, id)
 	m.builder.AddXORAddress(wire.AttrXORMappedAddress, d.Remote)
-	m.seal(t)
-	// The probe shows that the way in is open: ours, unless one is just under way,
-	// goes now (a triggered check, RFC 8445 7.3.1.4).
+	m.seal(t, d.Local)
 	if m.state == probing && !t.valid {
-		if first {
-			t.step = 0
-		}
-		if soonest := t.last.Add(schedule[0]); t.probes == 0 || !soonest.After(now) {
-			m.probe(now, t)
-		} else if soonest.Before(t.next) {
-			t.next = soonest
-		}
+		m.trigger(now, t, first)
+	}
+}
+
+// trigger probes back: the peer's probe shows that the way in is open (a triggered
+// check, RFC 8445 7.3.1.4). If ours has only just left, one more follows soon.
+func (m *UDPMachine) trigger(now time.Time, t *target, first bool) {
+	if first {
+		t.step = 0
+	}
+	soonest := t.last.Add(schedule[0])
+	switch {
+	case t.probes == 0 || !soonest.After(now):
+		m.probe(now, t)
+	case t.next.IsZero() || soonest.Before(t.next):
+		t.next = soonest
 	}
 }
 
 // success takes an answer to one of our probes. One that comes from elsewhere than
 // the probe went is dropped (RFC 8445 7.2.5.2.1).
-func (m *UDPMachine) success(now time.Time, d machine.Datagram, ready bool) {
+func (m *UDPMachine) success(now time.Time, d machine.Datagram, from tag, ready bool) {
 	t := m.target(d.Remote)
 	if t == nil {
 		return
@@ -150,27 +184,35 @@ func (m *UDPMachine) success(now time.Time, d machine.Datagram, ready bool) {
 	if !ok {
 		return
 	}
-	m.heard(now, t, ready)
+	m.peer = from
+	m.listen(now, t, ready)
 	if t.valid {
 		return
 	}
 	mapped, _ := m.msg.XORMappedAddress()
 	t.valid = true
 	t.path = Path{Local: d.Local, Remote: t.remote, Mapped: mapped, RTT: now.Sub(sent), Learned: t.learned}
-	m.events = append(m.events, UDPEvent{Kind: UDPValid, At: now, Path: t.path})
+	m.tell(now, UDPValid, t.path, nil)
 	if m.state != probing {
 		return
 	}
-	switch {
-	case m.tag.after(m.peer):
-		m.chosen, m.state = t, nominating
-		t.step = 0
+	if m.tag.after(m.peer) {
+		m.chosen, m.heard, t.step = t, now, 0
+		m.setState(now, nominating, nil)
 		m.probe(now, t)
-	case t == m.wanted:
-		m.chosen = t
-		m.agree(now)
-		m.probe(now, t) // tells the peer, which waits for it
+	} else if m.agreeTo(now, m.wanted) {
+		m.probe(now, m.chosen) // the peer waits for this news
 	}
+}
+
+// agreeTo takes the peer's choice, if it works for us.
+func (m *UDPMachine) agreeTo(now time.Time, t *target) bool {
+	if m.state != probing || t == nil || !t.valid {
+		return false
+	}
+	m.chosen = t
+	m.setState(now, agreed, nil)
+	return true
 }
 
 // answered finds and forgets the probe that id answers.
@@ -184,24 +226,19 @@ func (t *target) answered(id wire.TransactionID) (sent time.Time, ok bool) {
 	return sent, false
 }
 
-// heard notes that the peer lives on t, and perhaps agrees.
-func (m *UDPMachine) heard(now time.Time, t *target, ready bool) {
+// listen notes that the peer lives on t, and perhaps agrees.
+func (m *UDPMachine) listen(now time.Time, t *target, ready bool) {
 	if m.state != nominating || t != m.chosen {
 		return
 	}
-	m.asked = 0
+	m.asked, m.heard = 0, now
 	if ready {
-		m.agree(now)
+		m.setState(now, agreed, nil)
 	}
 }
 
-func (m *UDPMachine) agree(now time.Time) {
-	m.state = agreed
-	m.events = append(m.events, UDPEvent{Kind: UDPAgreed, At: now, Path: m.chosen.path})
-}
-
 // payload takes what is no probe. From an address that has proven itself it is the
-// peer's data, which it sends only once it has a path: so it agrees.
+// peer's data, which it sends only on the path that it uses: so it agrees.
 func (m *UDPMachine) payload(now time.Time, d machine.Datagram) {
 	t := m.target(d.Remote)
 	if t == nil || !t.valid {
@@ -211,25 +248,22 @@ func (m *UDPMachine) payload(now time.Time, d machine.Datagram) {
 		m.early = append(m.early, bytes.Clone(d.Data))
 	}
 	if m.state == nominating && t == m.chosen {
-		m.agree(now)
+		m.setState(now, agreed, nil)
+	} else if m.peer.after(m.tag) {
+		m.agreeTo(now, t)
 	}
 }
-
-// Early returns the datagrams of the peer that came by way of paths found, the first
-// 16 of them, in order; the caller owns them.
-func (m *UDPMachine) Early() [][]byte { return m.early }
 
 // HandleNotice implements machine.Noticer: it keeps what ICMP says, for the report.
 // An unreachable port now may be open in a moment, so nothing else follows from it.
 func (m *UDPMachine) HandleNotice(now time.Time, n machine.Notice) {
-	if n.Kind == machine.SocketFailed && m.state < agreed {
-		m.fail(now, n.Err)
-	}
-	if n.Kind != machine.Unreachable {
-		return
-	}
-	if t := m.target(n.Remote); t != nil {
-		t.err = n.Err
+	switch n.Kind {
+	case machine.SocketFailed:
+		m.setState(now, failed, n.Err)
+	case machine.Unreachable:
+		if t := m.target(n.Remote); t != nil {
+			t.err = n.Err
+		}
 	}
 }
 

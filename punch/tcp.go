@@ -60,8 +60,8 @@ type TCPMachine struct {
 	ended   bool
 	met     bool // the peer has proven itself on some stream
 	forged  int
-	out     []machine.Transmit
-	events  []TCPEvent
+	out     machine.Queue[machine.Transmit]
+	events  machine.Queue[TCPEvent]
 }
 
 // tcpTarget is one address of the peer that is dialled.
@@ -110,7 +110,7 @@ func (m *TCPMachine) AddRemote(now time.Time, a netip.AddrPort) {
 	}
 	why := unusable(a, m.cfg.Loopback)
 	if why == "" && len(m.targets) == MaxPeerAddrs {
-		why = "is more than the 16 addresses that an attempt tries"
+		why = tooMany
 	}
 	if why == "" {
 		m.targets = append(m.targets, &tcpTarget{remote: a, next: now})
@@ -178,10 +178,10 @@ func (m *TCPMachine) deadline() time.Time {
 }
 
 // PollTransmit implements machine.Machine.
-func (m *TCPMachine) PollTransmit() (machine.Transmit, bool) { return pop(&m.out) }
+func (m *TCPMachine) PollTransmit() (machine.Transmit, bool) { return m.out.Pop() }
 
 // PollEvent implements machine.Machine.
-func (m *TCPMachine) PollEvent() (TCPEvent, bool) { return pop(&m.events) }
+func (m *TCPMachine) PollEvent() (TCPEvent, bool) { return m.events.Pop() }
 
 func (m *TCPMachine) dial(t *tcpTarget) {
 	t.dialing = true
@@ -193,7 +193,7 @@ func (m *TCPMachine) dial(t *tcpTarget) {
 	if local.Addr().IsUnspecified() && t.remote.Addr().Is6() != local.Addr().Is6() {
 		local = netip.AddrPortFrom(unspecified(t.remote.Addr()), local.Port())
 	}
-	m.out = append(m.out, machine.Transmit{Op: machine.Dial, Stream: s.id, Local: local, Remote: t.remote})
+	m.out.Push(machine.Transmit{Op: machine.Dial, Stream: s.id, Local: local, Remote: t.remote})
 }
 
 func unspecified(like netip.Addr) netip.Addr {
@@ -240,7 +240,7 @@ func (m *TCPMachine) drop(now time.Time, s *tcpStream, err error) {
 	if s.target != nil {
 		s.target.err = err
 	}
-	m.out = append(m.out, machine.Transmit{Op: machine.Reset, Stream: s.id})
+	m.out.Push(machine.Transmit{Op: machine.Reset, Stream: s.id})
 	m.forget(now, s)
 }
 
@@ -248,7 +248,7 @@ func (m *TCPMachine) drop(now time.Time, s *tcpStream, err error) {
 func (m *TCPMachine) HandleNotice(now time.Time, n machine.Notice) {
 	if m.ended {
 		if n.Kind == machine.Accepted {
-			m.out = append(m.out, machine.Transmit{Op: machine.Reset, Stream: n.Stream})
+			m.out.Push(machine.Transmit{Op: machine.Reset, Stream: n.Stream})
 		}
 		return
 	}
@@ -290,7 +290,7 @@ func (m *TCPMachine) accept(now time.Time, n machine.Notice) {
 
 func (m *TCPMachine) fail(now time.Time, cause error) {
 	m.end(nil)
-	m.events = append(m.events, TCPEvent{Kind: TCPFailed, At: now, Err: m.Report(now, cause)})
+	m.events.Push(TCPEvent{Kind: TCPFailed, At: now, Err: m.Report(now, cause)})
 }
 
 // end closes all streams but one.
@@ -298,7 +298,7 @@ func (m *TCPMachine) end(keep *tcpStream) {
 	m.ended = true
 	for _, id := range m.order {
 		if keep == nil || id != keep.id {
-			m.out = append(m.out, machine.Transmit{Op: machine.Reset, Stream: id})
+			m.out.Push(machine.Transmit{Op: machine.Reset, Stream: id})
 		}
 	}
 	clear(m.streams)
@@ -310,7 +310,7 @@ func (m *TCPMachine) end(keep *tcpStream) {
 func (m *TCPMachine) Report(now time.Time, cause error) *PathError {
 	e := &PathError{Proto: "TCP", Elapsed: now.Sub(m.started), Met: m.met, Forged: m.forged, Cause: cause}
 	for _, t := range m.targets {
-		e.Tried = append(e.Tried, Tried{Remote: t.remote, Tries: t.dials, Heard: t.reached, Err: t.err})
+		e.Tried = append(e.Tried, Tried{Remote: t.remote, Tries: t.dials, Answered: t.reached, Err: t.err})
 	}
 	e.Tried = append(e.Tried, m.refused...)
 	return e

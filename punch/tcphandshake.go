@@ -69,7 +69,7 @@ func (m *TCPMachine) open(now time.Time, s *tcpStream, n machine.Notice) {
 }
 
 func (m *TCPMachine) write(s *tcpStream, b []byte) {
-	m.out = append(m.out, machine.Transmit{Op: machine.Write, Stream: s.id, Data: b})
+	m.out.Push(machine.Transmit{Op: machine.Write, Stream: s.id, Data: b})
 }
 
 // received takes bytes as they come, one record after the other.
@@ -140,7 +140,7 @@ func (m *TCPMachine) proof(now time.Time, s *tcpStream, record []byte) {
 	}
 	m.met = true
 	s.proven, s.rtt = true, now.Sub(s.since)
-	m.events = append(m.events, m.event(now, TCPProven, s))
+	m.events.Push(m.event(now, TCPProven, s))
 	if m.elects(s) && m.elected == nil {
 		m.elect(s)
 	}
@@ -170,7 +170,7 @@ func (m *TCPMachine) verdict(now time.Time, s *tcpStream, record []byte) {
 	m.end(s)
 	e := m.event(now, TCPAgreed, s)
 	e.Early = s.buf
-	m.events = append(m.events, e)
+	m.events.Push(e)
 }
 
 func (m *TCPMachine) event(now time.Time, k TCPEventKind, s *tcpStream) TCPEvent {

@@ -27,25 +27,32 @@ type Path struct {
 // UDPEventKind is the sort of a UDPEvent.
 type UDPEventKind uint8
 
+// The events of a UDPMachine. Each comes at most once for an address, UDPForged once in
+// all, and UDPAgreed or UDPFailed ends them.
+const (
+	UDPPassedOver UDPEventKind = iota // an address is not probed; Err says why
+	UDPLearned                        // a probe of the peer came from an address that nobody had named
+	UDPForged                         // a message came whose integrity does not match the secret
+	UDPValid                          // a probe was answered: Path can be used
+	UDPNominated                      // one side chose Path, the other has not agreed yet
+	UDPAgreed                         // both peers use Path; the machine goes on answering the peer
+	UDPFailed                         // no path within the time-out; Err is a *PathError
+)
+
 // String returns the kind's name.
 func (k UDPEventKind) String() string {
-	return [...]string{"learned", "valid", "agreed", "failed"}[k]
+	return [...]string{"passed over", "learned", "forged", "valid", "nominated", "agreed", "failed"}[k]
 }
 
-// The events of a UDPMachine.
-const (
-	UDPLearned UDPEventKind = iota // a probe of the peer came from an address that nobody had named
-	UDPValid                       // a probe was answered: Path can be used. The first such pair comes first
-	UDPAgreed                      // both peers use Path; the machine goes on answering the peer
-	UDPFailed                      // no path within the time-out; Err is a *PathError
-)
+// maxUDPEvents is how many events there can be.
+const maxUDPEvents = MaxPeerAddrs + MaxLearnedAddrs + 1 + (MaxPeerAddrs + MaxLearnedAddrs) + 1 + 1
 
 // UDPEvent is what a UDPMachine found out.
 type UDPEvent struct {
 	Kind UDPEventKind
 	At   time.Time
-	Path Path  // UDPLearned: Remote only
-	Err  error // UDPFailed
+	Path Path  // before UDPValid: Remote only
+	Err  error // UDPPassedOver, UDPFailed
 }
 
 // UDPMachine punches over one UDP socket, its socket 0, as a sans-IO machine
@@ -59,22 +66,25 @@ type UDPMachine struct {
 	random  io.Reader
 	tag     tag
 	started time.Time
+	state   udpState
 	targets []*target
 	learned int
 	refused []Tried // addresses that are not probed
 	forged  int
+	seen    seenIDs
 
-	peer    tag     // zero until the first authentic message
-	chosen  *target // nominated by one side, and valid for us
-	wanted  *target // nominated by the peer, perhaps not valid yet
-	asked   int     // nominations since the peer was last heard
-	state   udpState
-	early   [][]byte
+	peer   tag       // zero until the first authentic message
+	wanted *target   // nominated by the peer, perhaps not valid yet
+	chosen *target   // nominated by one side, and valid for us
+	asked  int       // nominations since the peer was last heard on chosen
+	heard  time.Time // when that was
+	early  [][]byte
+
 	pace    time.Time // when the next first probe may leave
 	msg     wire.Message
 	builder wire.Builder
-	out     []machine.Transmit
-	events  []UDPEvent
+	out     machine.Queue[machine.Transmit]
+	events  machine.Queue[UDPEvent]
 }
 
 type udpState uint8
@@ -86,17 +96,45 @@ const (
 	failed
 )
 
+// udpSteps are the transitions that there are.
+var udpSteps = [...][]udpState{
+	probing:    {nominating, agreed, failed},
+	nominating: {agreed, failed},
+	agreed:     nil,
+	failed:     nil,
+}
+
+// setState makes a transition and tells of it.
+func (m *UDPMachine) setState(now time.Time, to udpState, cause error) {
+	if !slices.Contains(udpSteps[m.state], to) {
+		return
+	}
+	m.state = to
+	switch to {
+	case nominating:
+		m.tell(now, UDPNominated, m.chosen.path, nil)
+	case agreed:
+		m.tell(now, UDPAgreed, m.chosen.path, nil)
+	case failed:
+		m.tell(now, UDPFailed, Path{}, m.Report(now, cause))
+	}
+}
+
+func (m *UDPMachine) tell(now time.Time, k UDPEventKind, p Path, err error) {
+	m.events.Push(UDPEvent{Kind: k, At: now, Path: p, Err: err})
+}
+
 // target is one address of the peer.
 type target struct {
 	remote  netip.AddrPort
-	learned bool
+	learned bool // from the peer's probe: probed only in answer to probes from there
 	heard   bool
 	valid   bool
 	err     error
 	path    Path
 	probes  int
 	step    int       // in the schedule
-	next    time.Time // of the next probe
+	next    time.Time // of the next probe; zero: none is due
 	last    time.Time // of the last one
 	flying  [16]flight
 }
@@ -117,14 +155,17 @@ var schedule = [...]time.Duration{
 const (
 	// pacing is the least time between the first probes to two addresses.
 	pacing = 5 * time.Millisecond
-	// patience is how many nominations go without any answer before we take it that
-	// the peer agreed and is gone: it had answered on this pair before.
-	patience = 5
+	// After so many nominations without any answer, and 4 round trips and half a second
+	// of silence, we take it that the peer agreed and is gone: it had answered on this
+	// pair before.
+	patience     = 5
+	patienceTime = 500 * time.Millisecond
+
 	maxEarly = 16
 )
 
-// NewUDPMachine makes a machine that starts at once. random gives transaction IDs
-// and must be hard to guess. The error is a *ConfigError, or random's.
+// NewUDPMachine makes a machine that starts at once. random gives tags and transaction
+// IDs and must be hard to guess. The error is a *ConfigError, or random's.
 func NewUDPMachine(now time.Time, cfg UDPConfig, random io.Reader) (*UDPMachine, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -143,38 +184,31 @@ func NewUDPMachine(now time.Time, cfg UDPConfig, random io.Reader) (*UDPMachine,
 }
 
 // AddRemote adds an address of the peer that became known later. What must not be
-// probed, or is too much, is only noted for the report.
+// probed, or is too much, is only told and noted for the report.
 func (m *UDPMachine) AddRemote(now time.Time, a netip.AddrPort) {
 	a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	if m.target(a) != nil {
+		return
+	}
 	why := unusable(a, m.cfg.Loopback)
-	switch {
-	case why == "" && m.target(a) != nil:
-	case why == "" && len(m.targets)-m.learned == MaxPeerAddrs:
-		why = "is more than the 16 addresses that an attempt probes"
-		fallthrough
-	case why != "":
-		if len(m.refused) < MaxPeerAddrs {
-			m.refused = append(m.refused, Tried{Remote: a, Err: &ConfigError{Field: "Peer", Value: a, Reason: why}})
-		}
-	default:
-		m.add(now, a, false)
+	if why == "" && len(m.targets)-m.learned == MaxPeerAddrs {
+		why = tooMany
 	}
-}
-
-// add returns the target for a, which is new unless it is known.
-func (m *UDPMachine) add(now time.Time, a netip.AddrPort, learned bool) *target {
-	if t := m.target(a); t != nil {
-		return t
-	}
-	t := &target{remote: a, learned: learned, next: now}
-	if learned {
-		m.learned++
-	} else {
-		if m.pace.After(now) {
+	if why == "" {
+		t := m.add(a)
+		if t.next = now; m.pace.After(now) {
 			t.next = m.pace
 		}
 		m.pace = t.next.Add(pacing)
+	} else if len(m.refused) < MaxPeerAddrs {
+		err := &ConfigError{Field: "Peer", Value: a, Reason: why}
+		m.refused = append(m.refused, Tried{Remote: a, Err: err})
+		m.tell(now, UDPPassedOver, Path{Remote: a}, err)
 	}
+}
+
+func (m *UDPMachine) add(a netip.AddrPort) *target {
+	t := &target{remote: a}
 	m.targets = append(m.targets, t)
 	return t
 }
@@ -193,7 +227,7 @@ func (m *UDPMachine) HandleTimeout(now time.Time) {
 		return
 	}
 	if end := m.deadline(); !end.IsZero() && !now.Before(end) {
-		m.fail(now, nil)
+		m.setState(now, failed, nil)
 		return
 	}
 	for _, t := range m.targets {
@@ -217,9 +251,12 @@ func (m *UDPMachine) NextTimeout() time.Time {
 	return next
 }
 
-// wants reports whether probing t still serves anything.
+// wants reports whether a probe to t is due some time.
 func (m *UDPMachine) wants(t *target) bool {
-	if m.state == nominating {
+	switch {
+	case t.next.IsZero() || m.state >= agreed:
+		return false
+	case m.state == nominating:
 		return t == m.chosen
 	}
 	return !t.valid // the peer nominates; our answers are what it waits for
@@ -233,31 +270,21 @@ func (m *UDPMachine) deadline() time.Time {
 }
 
 // PollTransmit implements machine.Machine.
-func (m *UDPMachine) PollTransmit() (machine.Transmit, bool) { return pop(&m.out) }
+func (m *UDPMachine) PollTransmit() (machine.Transmit, bool) { return m.out.Pop() }
 
 // PollEvent implements machine.Machine.
-func (m *UDPMachine) PollEvent() (UDPEvent, bool) { return pop(&m.events) }
+func (m *UDPMachine) PollEvent() (UDPEvent, bool) { return m.events.Pop() }
 
-func pop[T any](q *[]T) (first T, ok bool) {
-	if len(*q) == 0 {
-		return first, false
-	}
-	first = (*q)[0]
-	*q = (*q)[1:]
-	return first, true
-}
-
-func (m *UDPMachine) fail(now time.Time, cause error) {
-	m.state = failed
-	m.events = append(m.events, UDPEvent{Kind: UDPFailed, At: now, Err: m.Report(now, cause)})
-}
+// Early returns the datagrams of the peer that came by way of paths found, the first
+// 16 of them, in order; the caller owns them.
+func (m *UDPMachine) Early() [][]byte { return m.early }
 
 // Report tells how the attempt stands, as the error of one that ends now because of
 // cause, which may be nil.
 func (m *UDPMachine) Report(now time.Time, cause error) *PathError {
 	e := &PathError{Proto: "UDP", Elapsed: now.Sub(m.started), Met: m.peer != (tag{}), Forged: m.forged, Cause: cause}
 	for _, t := range m.targets {
-		e.Tried = append(e.Tried, Tried{Remote: t.remote, Learned: t.learned, Tries: t.probes, Heard: t.heard, Err: t.err})
+		e.Tried = append(e.Tried, Tried{Remote: t.remote, Learned: t.learned, Tries: t.probes, Heard: t.heard, Answered: t.valid, Err: t.err})
 	}
 	e.Tried = append(e.Tried, m.refused...)
 	return e
