@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/examples/internal/talk"
+	"github.com/bradawl/bradawl/internal/netio"
 	"github.com/bradawl/bradawl/punch/rendezvous"
 )
 
@@ -85,7 +86,8 @@ func parse(args []string, usage io.Writer) (talk.Config, options, error) {
 	turn := flags.String("turn", "", "TURN `URIs`, turn:host:port[?transport=tcp], separated by commas")
 	turnUser := flags.String("turn-user", "", "TURN user `name`")
 	turnPass := flags.String("turn-pass", "", "TURN `password`")
-	proto := flags.String("proto", "auto", "`protocol` of the path: auto, udp or tcp")
+	flags.StringVar(&c.Proto, "proto", "auto", "`protocol` of the path: udp, tcp, or auto, which is TCP where UDP does not get through")
+	ports := flags.String("local-ports", "", "`range` of local ports to use, LOW-HIGH")
 	policy := flags.String("policy", "auto", "`kind` of path: auto, direct or relay")
 	flags.IntVar(&c.Echo, "echo", 20, "`number` of messages that must come back")
 	flags.DurationVar(&c.Linger, "linger", 3*time.Second, "`time` to stay afterwards, with messages flowing")
@@ -107,8 +109,8 @@ func parse(args []string, usage io.Writer) (talk.Config, options, error) {
 		return c, o, errors.New("-rendezvous is missing; give the URL that examples/rendezvous prints")
 	case !rendezvous.ValidRoom(c.Room):
 		return c, o, fmt.Errorf("-room %q: want 1 to %d characters of A-Z a-z 0-9 . _ -", c.Room, rendezvous.MaxRoom)
-	case !slices.Contains([]string{"auto", "udp", "tcp"}, *proto):
-		return c, o, fmt.Errorf("-proto %q: want auto, udp or tcp", *proto)
+	case !slices.Contains([]string{"auto", "udp", "tcp"}, c.Proto):
+		return c, o, fmt.Errorf("-proto %q: want auto, udp or tcp", c.Proto)
 	case !slices.Contains([]string{"auto", "direct", "relay"}, *policy):
 		return c, o, fmt.Errorf("-policy %q: want auto, direct or relay", *policy)
 	case c.Echo < 1:
@@ -121,8 +123,9 @@ func parse(args []string, usage io.Writer) (talk.Config, options, error) {
 	if *stun != "" {
 		c.STUN = strings.Split(*stun, ",")
 	}
-	if *proto == "tcp" {
-		o.idle = append(o.idle, "-proto tcp")
+	var err error
+	if c.Ports, err = netio.ParsePortRange(*ports); err != nil {
+		return c, o, fmt.Errorf("-local-ports: %w", err)
 	}
 	if *policy == "relay" {
 		o.idle = append(o.idle, "-policy relay")

@@ -19,16 +19,18 @@ import (
 func TestBadInput(t *testing.T) {
 	ok := "-rendezvous ws://127.0.0.1:1/ -room lab "
 	for args, want := range map[string]string{
-		"":                    "-rendezvous is missing",
-		"-rendezvous ws://h/": `-room "": want 1 to 64 characters`,
-		ok + "-room a/b":      `-room "a/b"`,
-		ok + "-proto sctp":    `-proto "sctp": want auto, udp or tcp`,
-		ok + "-policy any":    `-policy "any": want auto, direct or relay`,
-		ok + "-echo 0":        "-echo 0: want at least 1",
-		ok + "-timeout 0s":    "-timeout 0s: want a positive time",
-		ok + "-linger -1s":    "-linger -1s",
-		ok + "now":            `"now" is not a flag`,
-		ok + "-timeout 5s":    "127.0.0.1:1",
+		"":                      "-rendezvous is missing",
+		"-rendezvous ws://h/":   `-room "": want 1 to 64 characters`,
+		ok + "-room a/b":        `-room "a/b"`,
+		ok + "-proto sctp":      `-proto "sctp": want auto, udp or tcp`,
+		ok + "-policy any":      `-policy "any": want auto, direct or relay`,
+		ok + "-local-ports 9-1": `-local-ports: netio: port range 9-1`,
+		ok + "-local-ports a":   "want LOW-HIGH",
+		ok + "-echo 0":          "-echo 0: want at least 1",
+		ok + "-timeout 0s":      "-timeout 0s: want a positive time",
+		ok + "-linger -1s":      "-linger -1s",
+		ok + "now":              `"now" is not a flag`,
+		ok + "-timeout 5s":      "127.0.0.1:1",
 		"-rendezvous ftp://h/ -room lab -timeout 5s":         "ftp",
 		ok + "-stun 127.0.0.1:1 -rendezvous ws:// -room lab": "ws://",
 	} {
@@ -56,6 +58,12 @@ func lab(t *testing.T) string {
 
 // Two peers on loopback: the lines that other programs rely on.
 func TestPeersOnLoopback(t *testing.T) {
+	for _, proto := range []string{"udp", "tcp"} {
+		t.Run(proto, func(t *testing.T) { peersOnLoopback(t, proto) })
+	}
+}
+
+func peersOnLoopback(t *testing.T, proto string) {
 	flags := lab(t)
 	var (
 		wg   sync.WaitGroup
@@ -64,7 +72,7 @@ func TestPeersOnLoopback(t *testing.T) {
 	)
 	for i := range outs {
 		wg.Go(func() {
-			args := strings.Fields(flags + " -room lab -echo 5 -linger 200ms -timeout 20s -proto udp")
+			args := strings.Fields(flags + " -room lab -echo 5 -linger 200ms -timeout 20s -proto " + proto)
 			errs[i] = run(t.Context(), args, &outs[i], io.Discard)
 		})
 	}
@@ -84,7 +92,7 @@ func TestPeersOnLoopback(t *testing.T) {
 		if len(events) != 2 {
 			t.Fatalf("peer %d: events %s", i, outs[i].String())
 		}
-		if e := events[0]; e.Event != "connected" || e.Path != "direct" || e.Proto != "udp" || e.Local == "" || e.Remote == "" || e.MS == nil {
+		if e := events[0]; e.Event != "connected" || e.Path != "direct" || e.Proto != proto || e.Local == "" || e.Remote == "" || e.MS == nil {
 			t.Errorf("peer %d: %s", i, outs[i].String())
 		}
 		if e := events[1]; e.Event != "echo" || *e.Sent != 5 || *e.Echoed != 5 || *e.RTTus <= 0 {
@@ -112,8 +120,8 @@ func TestFlagsThatDoNothingYetSaySo(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var stderr bytes.Buffer
-	run(ctx, strings.Fields("-rendezvous ws://127.0.0.1:1/ -room lab -proto tcp -policy relay -turn turn:h:1 -turn-user u"), io.Discard, &stderr)
-	for _, want := range []string{"-proto tcp has no effect yet", "-policy relay has no effect yet", "-turn has no effect yet"} {
+	run(ctx, strings.Fields("-rendezvous ws://127.0.0.1:1/ -room lab -policy relay -turn turn:h:1 -turn-user u"), io.Discard, &stderr)
+	for _, want := range []string{"-policy relay has no effect yet", "-turn has no effect yet"} {
 		if !strings.Contains(stderr.String(), want) {
 			t.Errorf("standard error %q lacks %q", stderr.String(), want)
 		}

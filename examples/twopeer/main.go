@@ -1,7 +1,7 @@
 // Twopeer shows the main job in one command, with nothing but Go: two programs behind
 // two NATs find each other through a rendezvous and then talk directly.
 //
-//	go run ./examples/twopeer [-nat-a PRESET] [-nat-b PRESET] [-v]
+//	go run ./examples/twopeer [-nat-a PRESET] [-nat-b PRESET] [-proto udp|tcp|auto] [-v]
 //
 // The internet between them is simulated, in real time: a STUN server, a rendezvous
 // (WebSocket over HTTP over TCP) and the two NATs. Everything else is what runs
@@ -44,6 +44,7 @@ const access = 20 * time.Millisecond
 
 type options struct {
 	nats    [2]string
+	proto   string
 	seed    uint64
 	timeout time.Duration
 	verbose bool
@@ -56,6 +57,7 @@ func parse(args []string, usage io.Writer) (options, error) {
 	known := strings.Join(simnet.PresetNames(), ", ")
 	flags.StringVar(&o.nats[0], "nat-a", "port-restricted-cone", "`preset` of the NAT that alice sits behind: "+known)
 	flags.StringVar(&o.nats[1], "nat-b", "port-restricted-cone", "`preset` of bob's NAT")
+	flags.StringVar(&o.proto, "proto", "udp", "`protocol` of the path: udp, tcp, or auto, which is TCP where UDP does not get through")
 	flags.Uint64Var(&o.seed, "seed", 1, "`number` that the simulated internet's luck comes from")
 	flags.DurationVar(&o.timeout, "timeout", 12*time.Second, "`time` to try")
 	flags.BoolVar(&o.verbose, "v", false, "show every packet and every change of the NATs' tables")
@@ -74,6 +76,9 @@ func parse(args []string, usage io.Writer) (options, error) {
 		if _, err := simnet.PresetByName(name); err != nil {
 			return o, fmt.Errorf("-nat-%c: %w", 'a'+i, err)
 		}
+	}
+	if o.proto != "udp" && o.proto != "tcp" && o.proto != "auto" {
+		return o, fmt.Errorf("-proto %q: want udp, tcp or auto", o.proto)
 	}
 	if o.timeout <= 0 {
 		return o, fmt.Errorf("-timeout %v: want a positive time", o.timeout)
@@ -119,7 +124,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			return err
 		}
 		p.line("world", "%s is %v behind a %s NAT", name, site.Addr(), o.nats[i])
-		wg.Go(func() { errs[i] = talk.Run(ctx, peer(p, name, site, url, stun.Addrs()[0], o.timeout)) })
+		wg.Go(func() { errs[i] = talk.Run(ctx, peer(p, name, site, url, stun.Addrs()[0], o)) })
 	}
 	wg.Wait()
 	for i, name := range []string{"alice", "bob"} {
@@ -159,15 +164,18 @@ func serve(ctx context.Context, h *simnet.Host) (url string, stop func(), err er
 }
 
 // peer is the program that runs on a site.
-func peer(p *printer, name string, site *simnet.Site, url string, stun netip.AddrPort, timeout time.Duration) talk.Config {
+func peer(p *printer, name string, site *simnet.Site, url string, stun netip.AddrPort, o options) talk.Config {
 	return talk.Config{
-		Rendezvous: url, Room: "demo", STUN: []string{stun.String()},
-		Echo: 5, Linger: 500 * time.Millisecond, Timeout: timeout,
-		ListenPacket: site.ListenPacket,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			return site.DialContext(ctx, network, address)
+		Rendezvous: url, Room: "demo", Proto: o.proto, STUN: []string{stun.String()},
+		Echo: 5, Linger: 500 * time.Millisecond, Timeout: o.timeout,
+		Host: talk.Host{
+			ListenPacket: site.ListenPacket,
+			Listen: func(ctx context.Context, network, address string) (net.Listener, error) {
+				return site.Listen(ctx, network, address, true)
+			},
+			Dial:  site.DialFrom,
+			Addrs: func() ([]netio.HostAddr, error) { return []netio.HostAddr{{Addr: site.Addr()}}, nil },
 		},
-		Addrs:  func() ([]netio.HostAddr, error) { return []netio.HostAddr{{Addr: site.Addr()}}, nil },
 		Note:   func(format string, args ...any) { p.line(name, format, args...) },
 		Report: func(e talk.Event) { p.line(name, "%s", e.Text()) },
 	}

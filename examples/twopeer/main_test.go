@@ -20,6 +20,8 @@ func TestDemo(t *testing.T) {
 		{[]string{"-nat-a", "full-cone", "-nat-b", "symmetric-random"}, `bob +5 of 5 messages came back`, ""},
 		{[]string{"-v"}, `net +alice's NAT mapping: new udp 192\.168\.0\.2:\d+ as 203\.0\.113\.2:\d+`, ""},
 		{[]string{"-nat-a", "port-restricted-cone", "-nat-b", "symmetric-random"}, `alice +failed: .*nothing came from the peer`, "no direct path between"},
+		{[]string{"-proto", "tcp"}, `alice +connected: direct path over tcp, 192\.168\.0\.2:\d+ -> 203\.0\.113\.3:\d+`, ""},
+		{[]string{"-proto", "auto", "-nat-b", "udp-blocked"}, `bob +connected: direct path over tcp`, ""},
 		{[]string{"-nat-b", "udp-blocked"}, `bob +no outside address known: .*`, "no direct path between"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -40,6 +42,7 @@ func TestBadFlags(t *testing.T) {
 		"-nat-a conical":     `-nat-a: unknown NAT preset "conical": choose one of`,
 		"-nat-b=":            `-nat-b: unknown NAT preset ""`,
 		"-timeout -1s":       "-timeout -1s: want a positive time",
+		"-proto sctp":        `-proto "sctp": want udp, tcp or auto`,
 		"fast":               `"fast" is not a flag`,
 		"-seed one":          "invalid value",
 		"-nat-c full-cone":   "flag provided but not defined: -nat-c",

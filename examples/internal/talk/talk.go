@@ -26,19 +26,25 @@ type Config struct {
 	Rendezvous string   // URL, ws:// or wss://
 	Room       string   // both peers name the same one
 	STUN       []string // host:port of STUN servers; none: only addresses of the host itself are offered
+	Proto      string   // "udp", "tcp", or "auto": UDP, then TCP if that does not get through; default "auto"
 	Echo       int      // messages that must come back; default 20
 	Linger     time.Duration
 	Timeout    time.Duration // for the whole but Linger; default 40 s
-
-	// ListenPacket and DialContext open sockets, and Addrs lists the host's
-	// addresses; nil: the system's. A simulated host brings its own.
-	ListenPacket func(ctx context.Context, network, address string) (net.PacketConn, error)
-	DialContext  func(ctx context.Context, network, address string) (net.Conn, error)
-	Addrs        netio.AddrLister
+	Ports      netio.PortRange
+	Host       Host
 
 	Report        func(Event)                      // what happened, in order; default: dropped
 	Note          func(format string, args ...any) // what is going on, for people; default: dropped
 	LoggerFactory logging.LoggerFactory            // default nil: nothing is logged
+}
+
+// Host is where the program runs. What is nil is the system's; a simulated host brings
+// its own.
+type Host struct {
+	ListenPacket func(ctx context.Context, network, address string) (net.PacketConn, error)
+	Listen       func(ctx context.Context, network, address string) (net.Listener, error)                          // sharing the port
+	Dial         func(ctx context.Context, network string, local netip.AddrPort, address string) (net.Conn, error) // sharing the port
+	Addrs        netio.AddrLister
 }
 
 // Event is one thing that happened, in the form that `peer -json` prints.
@@ -57,7 +63,10 @@ type Event struct {
 
 // offer is what one peer tells the other by way of the rendezvous.
 type offer struct {
-	UDP []netip.AddrPort `json:"udp"` // where its UDP socket may be reached
+	UDP []netip.AddrPort `json:"udp"`           // where its UDP socket may be reached
+	TCP []netip.AddrPort `json:"tcp,omitempty"` // where the port may be reached that it dialled the rendezvous from
+	// Blocked: no STUN server answered. Both know, so neither waits for UDP in vain.
+	Blocked bool `json:"udp_blocked,omitempty"`
 }
 
 func (c *Config) setDefaults() {
@@ -67,9 +76,10 @@ func (c *Config) setDefaults() {
 	if c.Timeout == 0 {
 		c.Timeout = 40 * time.Second
 	}
-	if c.ListenPacket == nil {
-		c.ListenPacket = netio.ListenUDP
+	if c.Proto == "" {
+		c.Proto = "auto"
 	}
+	c.Host.setDefaults()
 	if c.Report == nil {
 		c.Report = func(Event) {}
 	}
@@ -96,102 +106,178 @@ func (c *Config) run(ctx, limit context.Context) error {
 	if err != nil {
 		return err
 	}
-	pc, err := c.ListenPacket(limit, "udp", ":0")
+	var pc net.PacketConn
+	err = c.Ports.Try(nil, func(port uint16) (err error) {
+		pc, err = c.Host.ListenPacket(limit, "udp", fmt.Sprintf(":%d", port))
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	defer pc.Close()
 
-	client, addrs, err := c.prepare(limit, pc, id)
+	m, err := c.prepare(limit, pc, id)
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	c.Note("I am %s; my UDP addresses: %s", id.ID().Short(), join(addrs))
-	paired, err := c.meet(limit, client, pc, addrs)
+	defer m.client.Close()
+	c.Note("I am %s; my UDP addresses: %s; TCP: %s", id.ID().Short(), join(m.mine.UDP), join(m.mine.TCP))
+	paired, err := c.meet(limit, m, pc)
 	if err != nil {
 		return err
 	}
 	start := time.Now()
-
-	var theirs offer
-	if err := json.Unmarshal(paired.Message, &theirs); err != nil {
+	if err := json.Unmarshal(paired.Message, &m.theirs); err != nil {
 		return fmt.Errorf("the other member of room %q speaks another protocol: %w", c.Room, err)
 	}
-	c.Note("the peer is %s; its UDP addresses: %s", paired.Peer.Short(), join(theirs.UDP))
-	secret, err := ident.DeriveSecret(id, paired.Peer, "bradawl examples/peer "+c.Room)
-	if err != nil {
+	c.Note("the peer is %s; its UDP addresses: %s; TCP: %s", paired.Peer.Short(), join(m.theirs.UDP), join(m.theirs.TCP))
+	if m.secret, err = ident.DeriveSecret(id, paired.Peer, "bradawl examples/peer "+c.Room); err != nil {
 		return err
 	}
-	path, err := punch.UDP(limit, pc, punch.UDPConfig{
-		Peer: theirs.UDP, Secret: secret, Timeout: -1, Loopback: c.atHome(), LoggerFactory: c.LoggerFactory,
-	})
+	l, e, err := c.punch(limit, m, pc)
 	if err != nil {
 		return err
 	}
 	ms := time.Since(start).Milliseconds()
-	c.Note("direct UDP path to %s, round trip %v", path.Remote, path.RTT.Round(time.Microsecond))
-	c.Report(Event{Event: "connected", Path: "direct", Proto: "udp", Local: path.Local.String(), Remote: path.Remote.String(), MS: &ms})
-	return c.converse(ctx, limit, newUDPLink(pc, path))
+	e.Event, e.Path, e.MS = "connected", "direct", &ms
+	c.Report(e)
+	return c.converse(ctx, limit, l)
+}
+
+// meeting is what is known of both sides.
+type meeting struct {
+	client       *rendezvous.Client
+	port         uint16 // that the rendezvous was dialled from
+	mine, theirs offer
+	secret       []byte
 }
 
 // prepare does at once what need not wait for each other: signing on, and asking what
 // the socket looks like from outside.
-func (c *Config) prepare(ctx context.Context, pc net.PacketConn, id *ident.Identity) (*rendezvous.Client, []netip.AddrPort, error) {
+func (c *Config) prepare(ctx context.Context, pc net.PacketConn, id *ident.Identity) (*meeting, error) {
 	var (
 		wg      sync.WaitGroup
-		client  *rendezvous.Client
+		m       = new(meeting)
 		dialErr error
 	)
 	wg.Go(func() {
-		client, dialErr = rendezvous.Dial(ctx, c.Rendezvous, rendezvous.ClientConfig{Identity: id, DialContext: c.DialContext})
+		m.client, dialErr = rendezvous.Dial(ctx, c.Rendezvous, rendezvous.ClientConfig{
+			Identity: id,
+			// The port's NAT mapping, which the rendezvous sees, is the one that the
+			// peer will be told of.
+			DialContext: func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+				err = c.Ports.Try(nil, func(port uint16) (err error) {
+					conn, err = c.Host.Dial(ctx, network, netip.AddrPortFrom(netip.IPv4Unspecified(), port), address)
+					return err
+				})
+				if err == nil {
+					m.port = netio.AddrPortOf(conn.LocalAddr()).Port()
+				}
+				return conn, err
+			},
+		})
 	})
-	addrs, err := c.gather(ctx, pc)
+	mine, err := c.gather(ctx, pc)
 	wg.Wait()
 	if dialErr != nil {
-		return nil, nil, dialErr
+		return nil, dialErr
 	}
 	if err != nil {
-		client.Close()
-		return nil, nil, err
-	}
-	return client, addrs, nil
-}
-
-// gather lists the addresses that pc may be reached at.
-func (c *Config) gather(ctx context.Context, pc net.PacketConn) ([]netip.AddrPort, error) {
-	host, err := netio.HostAddrs(c.Addrs)
-	if err != nil {
+		m.client.Close()
 		return nil, err
 	}
-	var addrs []netip.AddrPort
+	m.mine = mine
+	m.mine.TCP = c.tcpAddrs(m)
+	return m, nil
+}
+
+// tcpAddrs lists the addresses that the TCP port may be reached at.
+func (c *Config) tcpAddrs(m *meeting) (addrs []netip.AddrPort) {
+	host, err := netio.HostAddrs(c.Host.Addrs)
+	if err != nil || m.port == 0 {
+		return nil
+	}
+	for _, h := range host {
+		addrs = append(addrs, netip.AddrPortFrom(h.Addr, m.port))
+	}
+	if a := m.client.PublicAddr(); a.IsValid() && !contains(addrs, a) {
+		addrs = append(addrs, a)
+	}
+	return addrs
+}
+
+// udpShare is how long "auto" tries UDP before it turns to TCP.
+const udpShare = 5 * time.Second
+
+// punch opens a path.
+func (c *Config) punch(ctx context.Context, m *meeting, pc net.PacketConn) (link, Event, error) {
+	var failed error
+	if blocked := m.mine.Blocked || m.theirs.Blocked; c.Proto == "udp" || c.Proto == "auto" && !blocked {
+		timeout := time.Duration(-1)
+		if c.Proto == "auto" {
+			timeout = udpShare
+		}
+		path, err := punch.UDP(ctx, pc, punch.UDPConfig{
+			Peer: m.theirs.UDP, Secret: m.secret, Timeout: timeout, Loopback: c.atHome(), LoggerFactory: c.LoggerFactory,
+		})
+		if err == nil {
+			c.Note("direct UDP path to %s, round trip %v", path.Remote, path.RTT.Round(time.Microsecond))
+			return newUDPLink(pc, path), Event{Proto: "udp", Local: path.Local.String(), Remote: path.Remote.String()}, nil
+		}
+		if c.Proto == "udp" || ctx.Err() != nil {
+			return nil, Event{}, err
+		}
+		c.Note("%v; now TCP", err)
+		failed = err
+	}
+	conn, err := punch.TCP(ctx, punch.TCPConfig{
+		Local: netip.AddrPortFrom(netip.IPv4Unspecified(), m.port), Peer: m.theirs.TCP, Secret: m.secret, Timeout: -1,
+		Loopback: c.atHome(), Listen: c.Host.Listen, Dial: c.Host.Dial, LoggerFactory: c.LoggerFactory,
+	})
+	if err != nil {
+		return nil, Event{}, errors.Join(failed, err)
+	}
+	c.Note("direct TCP connection to %s", conn.RemoteAddr())
+	return newTCPLink(conn), Event{Proto: "tcp", Local: conn.LocalAddr().String(), Remote: conn.RemoteAddr().String()}, nil
+}
+
+// stunShare is how long STUN servers may take before UDP counts as blocked.
+const stunShare = 3 * time.Second
+
+// gather lists the addresses that pc may be reached at.
+func (c *Config) gather(ctx context.Context, pc net.PacketConn) (o offer, err error) {
+	host, err := netio.HostAddrs(c.Host.Addrs)
+	if err != nil {
+		return o, err
+	}
 	local := netio.AddrPortOf(pc.LocalAddr())
 	for _, h := range host {
-		addrs = append(addrs, netip.AddrPortFrom(h.Addr, local.Port()))
+		o.UDP = append(o.UDP, netip.AddrPortFrom(h.Addr, local.Port()))
 	}
 	if c.atHome() {
-		addrs = append(addrs, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), local.Port()))
+		o.UDP = append(o.UDP, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), local.Port()))
 	}
 	if len(c.STUN) == 0 {
-		return addrs, nil
+		return o, nil
 	}
 	servers, err := natprobe.ResolveServers(ctx, "ip", c.STUN...)
 	if len(servers) == 0 {
-		return nil, err
+		return o, err
 	}
-	answers, err := natprobe.MappedAddresses(ctx, pc, servers, &natprobe.ReflexiveConfig{Timeout: 5 * time.Second, LoggerFactory: c.LoggerFactory})
+	answers, err := natprobe.MappedAddresses(ctx, pc, servers, &natprobe.ReflexiveConfig{Timeout: stunShare, LoggerFactory: c.LoggerFactory})
 	if err != nil {
-		c.Note("no outside address known: %v", err) // what is left may still do
+		o.Blocked = true
+		c.Note("no outside address known: %v", err) // what is left may still do, and so may TCP
 	}
 	if natprobe.EndpointDependent(answers) {
 		c.Note("my NAT maps by destination (symmetric): only a peer that anyone can send to, or whose NAT filters by address, can be reached directly so far")
 	}
 	for _, a := range answers {
-		if a.Err == nil && !contains(addrs, a.Addr) {
-			addrs = append(addrs, a.Addr)
+		if a.Err == nil && !contains(o.UDP, a.Addr) {
+			o.UDP = append(o.UDP, a.Addr)
 		}
 	}
-	return addrs, nil
+	return o, nil
 }
 
 // refresh is how often the outside address is asked for while nobody comes: often
@@ -199,23 +285,25 @@ func (c *Config) gather(ctx context.Context, pc net.PacketConn) ([]netip.AddrPor
 const refresh = 15 * time.Second
 
 // meet waits in the room for the other member.
-func (c *Config) meet(ctx context.Context, client *rendezvous.Client, pc net.PacketConn, addrs []netip.AddrPort) (rendezvous.Paired, error) {
+func (c *Config) meet(ctx context.Context, m *meeting, pc net.PacketConn) (rendezvous.Paired, error) {
 	message := func() []byte {
-		b, _ := json.Marshal(offer{UDP: addrs}) // addresses always marshal
+		b, _ := json.Marshal(m.mine) // addresses always marshal
 		return b
 	}
-	if err := client.Join(ctx, c.Room, message()); err != nil {
+	if err := m.client.Join(ctx, c.Room, message()); err != nil {
 		return rendezvous.Paired{}, err
 	}
 	for {
 		wait, cancel := context.WithTimeout(ctx, refresh)
-		e, err := client.Recv(wait)
+		e, err := m.client.Recv(wait)
 		again := err != nil && wait.Err() != nil && ctx.Err() == nil
 		cancel()
 		switch {
 		case again:
-			if addrs, err = c.gather(ctx, pc); err == nil {
-				err = client.Update(ctx, c.Room, message())
+			var mine offer
+			if mine, err = c.gather(ctx, pc); err == nil {
+				m.mine.UDP, m.mine.Blocked = mine.UDP, mine.Blocked
+				err = m.client.Update(ctx, c.Room, message())
 			}
 		case err != nil && ctx.Err() != nil:
 			err = fmt.Errorf("nobody else came to room %q: %w", c.Room, context.Cause(ctx))
