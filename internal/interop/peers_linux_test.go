@@ -36,25 +36,40 @@ func TestPeersPunchThroughKernelNATs(t *testing.T) {
 	lab := kernellab.New(t)
 	bin := buildPrograms(t, "rendezvous", "stunserver", "peer")
 	startServers(t, lab, bin)
-
-	natA := lab.NAT(kernellab.NATConfig{Name: "nat-a", Public: netip.MustParseAddr("198.51.100.1")})
-	natB := lab.NAT(kernellab.NATConfig{Name: "nat-b", Public: netip.MustParseAddr("192.0.2.1")})
-	// The same private address on both sides, as it often is at home.
-	private := netip.MustParseAddr("192.168.1.2")
-	var wg sync.WaitGroup
-	for _, peer := range []struct {
-		host  *kernellab.Namespace
-		other string // where it must see the other side
+	for i, c := range []struct {
+		name     string
+		proto    string // what the peers are asked for
+		blockUDP bool   // on one side
+		want     string // over what they must meet
 	}{
-		{natA.Host("host-a", private), "192.0.2.1"},
-		{natB.Host("host-b", private), "198.51.100.1"},
+		{"UDP", "udp", false, "udp"},
+		{"TCP", "tcp", false, "tcp"},
+		{"TCP where one side blocks UDP", "tcp", true, "tcp"},
+		{"auto where one side blocks UDP", "auto", true, "tcp"},
 	} {
-		wg.Go(func() {
-			events, err := runPeer(peer.host, bin)
-			checkDirect(t, peer.host.Name, peer.other, events, err)
+		t.Run(c.name, func(t *testing.T) {
+			publicA := netip.AddrFrom4([4]byte{198, 51, 100, byte(1 + i)})
+			publicB := netip.AddrFrom4([4]byte{192, 0, 2, byte(1 + i)})
+			natA := lab.NAT(kernellab.NATConfig{Name: fmt.Sprint("nat-a", i), Public: publicA})
+			natB := lab.NAT(kernellab.NATConfig{Name: fmt.Sprint("nat-b", i), Public: publicB, BlockUDP: c.blockUDP})
+			// The same private address on both sides, as it often is at home.
+			private := netip.MustParseAddr("192.168.1.2")
+			var wg sync.WaitGroup
+			for _, peer := range []struct {
+				host  *kernellab.Namespace
+				other netip.Addr // where it must see the other side
+			}{
+				{natA.Host(fmt.Sprint("host-a", i), private), publicB},
+				{natB.Host(fmt.Sprint("host-b", i), private), publicA},
+			} {
+				wg.Go(func() {
+					events, err := runPeer(peer.host, bin, fmt.Sprint("kernellab", i), c.proto)
+					checkDirect(t, peer.host.Name, peer.other.String(), c.want, events, err)
+				})
+			}
+			wg.Wait()
 		})
 	}
-	wg.Wait()
 }
 
 // buildPrograms builds examples of the main module and returns their folder.
@@ -140,14 +155,14 @@ type event struct {
 }
 
 // runPeer runs one peer to its end.
-func runPeer(h *kernellab.Namespace, bin string) ([]event, error) {
+func runPeer(h *kernellab.Namespace, bin, room, proto string) ([]event, error) {
 	var servers []string
 	for _, a := range stunAddrs {
 		servers = append(servers, a.String())
 	}
 	cmd := h.Command(filepath.Join(bin, "peer"),
-		"-rendezvous", fmt.Sprintf("ws://%v/", rendezvousAddr), "-room", "kernellab",
-		"-stun", strings.Join(servers, ","), "-proto", "udp", "-timeout", "40s", "-linger", "1s", "-json", "-v")
+		"-rendezvous", fmt.Sprintf("ws://%v/", rendezvousAddr), "-room", room,
+		"-stun", strings.Join(servers, ","), "-proto", proto, "-timeout", "40s", "-linger", "1s", "-json", "-v")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -165,9 +180,9 @@ func runPeer(h *kernellab.Namespace, bin string) ([]event, error) {
 	return events, err
 }
 
-// checkDirect checks what a peer reported: the first path is direct over UDP,
+// checkDirect checks what a peer reported: the first path is direct over proto,
 // to the other side's public address, and every message was echoed.
-func checkDirect(t *testing.T, name, public string, events []event, err error) {
+func checkDirect(t *testing.T, name, public, proto string, events []event, err error) {
 	if err != nil {
 		t.Errorf("%s: %v", name, err)
 		return
@@ -177,8 +192,10 @@ func checkDirect(t *testing.T, name, public string, events []event, err error) {
 		switch e.Event {
 		case "connected":
 			remote, perr := netip.ParseAddrPort(e.Remote)
-			if e.Path != "direct" || e.Proto != "udp" || perr != nil || remote.Addr().String() != public {
-				t.Errorf("%s: connected %+v, want direct over udp to %s", name, e, public)
+			if e.Path != "direct" || e.Proto != proto || perr != nil || remote.Addr().String() != public {
+				t.Errorf("%s: connected %+v, want direct over %s to %s", name, e, proto, public)
+			} else {
+				t.Logf("%s: %s -> %s over %s, %d ms", name, e.Local, e.Remote, e.Proto, e.Ms)
 			}
 			connected = true
 		case "echo":

@@ -80,6 +80,8 @@ type NATConfig struct {
 	// FullyRandom picks a random port for every connection: a symmetric NAT
 	// with random ports.
 	FullyRandom bool
+	// BlockUDP drops all UDP between the inside and the internet.
+	BlockUDP bool
 }
 
 // NAT is a home router.
@@ -111,7 +113,7 @@ func (l *Lab) newNAT(c NATConfig) (*NAT, error) {
 	if err := attach(l.Core, coreAddr, n, c.Public); err != nil {
 		return nil, err
 	}
-	if err := masquerade(n, c.FullyRandom); err != nil {
+	if err := masquerade(n, c.FullyRandom, c.BlockUDP); err != nil {
 		return nil, fmt.Errorf("%s: nftables masquerade: %w", n.Name, err)
 	}
 	return &NAT{Namespace: n, t: l.t, gateway: gatewayAddr}, nil

@@ -12,13 +12,14 @@ import (
 //	postrouting: oifname up masquerade [fully-random]
 //	forward, input: iifname up ct state established,related accept
 //	                iifname up drop
+//	forward, with blockUDP: meta l4proto udp drop
 //
 // That input drops matters for more than the router's own safety. A datagram
 // that arrives before the inner host sent anything is addressed to the router
 // itself; were it accepted, conntrack would keep an entry for it, and the inner
 // host's own datagram could no longer have its port, since the reply's tuple
 // would be taken. Entries of dropped packets are never confirmed.
-func masquerade(n *Namespace, fullyRandom bool) error {
+func masquerade(n *Namespace, fullyRandom, blockUDP bool) error {
 	c, err := nftables.New(nftables.WithNetNSFd(int(n.handle())))
 	if err != nil {
 		return err
@@ -39,6 +40,13 @@ func masquerade(n *Namespace, fullyRandom bool) error {
 			Name: name, Table: table, Type: nftables.ChainTypeFilter,
 			Hooknum: hook, Priority: nftables.ChainPriorityFilter,
 		})
+		if blockUDP && name == "forward" {
+			c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+				&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
+				&expr.Verdict{Kind: expr.VerdictDrop},
+			}})
+		}
 		c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(
 			append(ifname(expr.MetaKeyIIFNAME), askedFor()...), &expr.Verdict{Kind: expr.VerdictAccept})})
 		c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(
