@@ -14,8 +14,8 @@
 //     [github.com/bradawl/bradawl/punch/rendezvous] is a meeting point over
 //     WebSocket, server and client, which pairs peers by identity or by room;
 //   - to send at the right moment, and to know friend from stranger:
-//     [github.com/bradawl/bradawl/punch] opens the hole with authenticated
-//     probes and returns the path;
+//     [github.com/bradawl/bradawl/punch] opens the hole, over UDP or TCP, with
+//     authenticated probes and returns the path;
 //   - to try it without two routers: examples/twopeer runs all of it over a
 //     simulated internet with a NAT at either end.
 //
@@ -27,8 +27,9 @@
 //
 // # What is in this package
 //
-// As yet this package holds no code. Its Session, which is to wire the parts
-// together behind one Dial, comes when its parts are there; a TURN client, for
-// the pairs of NATs that cannot be punched, and an ICE agent are still missing.
-// CHANGELOG.md tells what exists, ARCHITECTURE.md how it is built.
+// Identities, which the other packages take: a peer is its key ([PeerID], [Identity]).
+// The Session, which is to wire the parts together behind one Dial, comes when its
+// parts are there; a TURN client, for the pairs of NATs that cannot be punched, and an
+// ICE agent are still missing. CHANGELOG.md tells what exists, ARCHITECTURE.md how it is
+// built.
 package bradawl

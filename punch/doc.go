@@ -13,6 +13,14 @@
 // Probes are STUN Binding requests (RFC 8489) with MESSAGE-INTEGRITY: nobody
 // without the secret can make a path or be made to answer.
 //
-// [UDPMachine] is the same without socket and clock, for those who run a loop of
-// their own.
+// [TCP] does the same for TCP: both peers listen at one port and dial from it, at the
+// same time (simultaneous open), again and again until one connection stands, and keep
+// the same one. The port must be the one that the rendezvous was dialled from, which
+// [ReusePort] makes possible.
+//
+// [Pinger] measures a path by probes of 8 bytes.
+//
+// The machines behind these ([UDPMachine], [TCPMachine], [PingerMachine]) have no
+// sockets, no goroutines and no clock: they are what this module's event loop runs,
+// and its simulator.
 package punch
