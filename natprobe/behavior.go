@@ -106,6 +106,35 @@ func (p PortModel) MarshalText() ([]byte, error) { return []byte(p.String()), ni
 // UnmarshalText reads what MarshalText wrote.
 func (p *PortModel) UnmarshalText(text []byte) error { return parse("port model", portModels, text, p) }
 
+// Verdict is the answer to a question of yes or no. The zero value is unknown. It
+// marshals as text.
+type Verdict uint8
+
+// The verdicts.
+const (
+	VerdictUnknown Verdict = iota
+	Yes
+	No
+)
+
+var verdicts = []string{"unknown", "yes", "no"}
+
+// String returns the verdict in a word, such as "yes".
+func (v Verdict) String() string { return word(verdicts, v) }
+
+// MarshalText returns what String does.
+func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (v *Verdict) UnmarshalText(text []byte) error { return parse("verdict", verdicts, text, v) }
+
+func verdict(yes bool) Verdict {
+	if yes {
+		return Yes
+	}
+	return No
+}
+
 // word names v; a value that is none of the constants is unknown too.
 func word[T ~uint8](words []string, v T) string {
 	if int(v) < len(words) {

@@ -1,11 +1,16 @@
 package natprobe
 
 import (
+	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
+	"net"
 	"net/netip"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/pion/logging"
@@ -79,6 +84,154 @@ func setDefault[T comparable](field *T, value T) {
 	if *field == zero {
 		*field = value
 	}
+}
+
+// Config says what [Discover] looks into, and how. Only Servers must be given.
+type Config struct {
+	// Servers are STUN servers by name, as [ResolveServers] reads them: HOST or HOST:PORT.
+	// Put first one that supports RFC 5780; without such a one filtering stays unknown. The
+	// others are asked where the first is of no use. No default.
+	Servers []string
+
+	// Network is "ip4", "ip6" or "ip", which looks at both families, each by itself. Default
+	// "ip".
+	Network string
+
+	// Timeout caps the whole, without the resolution of names. Default 10 s; what is not
+	// known then stays unknown. That UDP is blocked is told within 3 s in any case.
+	Timeout time.Duration
+
+	// Fast lifts the limit of RFC 5780 section 5, ten new transactions a second after a burst
+	// of twelve. Use it only with servers of your own.
+	Fast bool
+
+	// NoHairpin, NoPorts and NoTCP leave tests out: see DiscoveryConfig.
+	NoHairpin, NoPorts, NoTCP bool
+
+	// Progress is called with what is known when a stage is over, from the goroutine that
+	// called Discover. Default nil.
+	Progress func(Progress)
+
+	// ListenPacket opens sockets; network is "udp4" or "udp6". Default: the system's, bound to
+	// the address by which the system reaches the first server.
+	ListenPacket func(ctx context.Context, network, address string) (net.PacketConn, error)
+
+	// DialContext makes TCP connections; network is "tcp4" or "tcp6". Default: the system's.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Random is where transaction IDs come from. Default crypto/rand.Reader.
+	Random io.Reader
+
+	// LoggerFactory makes the logger. Default nil: nothing is logged.
+	LoggerFactory logging.LoggerFactory
+}
+
+// withDefaults returns a complete copy of c, or a *ConfigError.
+func (c Config) withDefaults() (Config, error) {
+	setDefault(&c.Network, "ip")
+	switch {
+	case len(c.Servers) == 0:
+		return c, &ConfigError{"Servers", "none given; name at least one STUN server, best one that supports RFC 5780"}
+	case len(c.Servers) > MaxServers:
+		return c, &ConfigError{"Servers", fmt.Sprintf("%d are too many; name at most %d", len(c.Servers), MaxServers)}
+	case c.Network != "ip" && c.Network != "ip4" && c.Network != "ip6":
+		return c, &ConfigError{"Network", fmt.Sprintf(`%q is not known; use "ip", "ip4" or "ip6"`, c.Network)}
+	}
+	c.Servers = slices.Clone(c.Servers)
+	for _, name := range c.Servers {
+		if _, _, err := splitServer(name); err != nil {
+			return c, err
+		}
+	}
+	d, err := (&DiscoveryConfig{Timeout: c.Timeout}).withDefaults()
+	c.Timeout = d.Timeout
+	return c, err
+}
+
+// discovery is the configuration of the machine for one family.
+func (c Config) discovery(local netip.Addr) *DiscoveryConfig {
+	return &DiscoveryConfig{
+		Local: local, Timeout: c.Timeout, Fast: c.Fast, Random: c.Random,
+		NoHairpin: c.NoHairpin, NoPorts: c.NoPorts, NoTCP: c.NoTCP,
+	}
+}
+
+// DiscoveryConfig tunes a discovery. Nil and the zero value work.
+type DiscoveryConfig struct {
+	// Local is the address that sockets are bound to. Default: any. With it, whether there
+	// is a NAT can be told even where sockets cannot say where a datagram arrived.
+	Local netip.Addr
+
+	// Timeout caps the whole; what is not known then stays unknown. Default 10 s. That UDP is
+	// blocked is told within 3 s in any case.
+	Timeout time.Duration
+
+	// Fast lifts the limit of RFC 5780 section 5, ten new transactions a second after a burst
+	// of twelve. Use it only with servers of your own.
+	Fast bool
+
+	// NoHairpin leaves the hairpin test out.
+	NoHairpin bool
+
+	// NoPorts leaves out the further mappings that are made to find the port model, where the
+	// first do not tell.
+	NoPorts bool
+
+	// NoTCP leaves out the attempt over TCP that is made where all is silent over UDP.
+	NoTCP bool
+
+	// Random is where transaction IDs come from. Default crypto/rand.Reader. It must be hard
+	// to predict, as transaction IDs are what keeps others from answering for a server.
+	Random io.Reader
+
+	// Rand chooses local ports. Default: a source seeded at random.
+	Rand *mathrand.Rand
+}
+
+// withDefaults returns a complete copy of c, or a *ConfigError.
+func (c *DiscoveryConfig) withDefaults() (DiscoveryConfig, error) {
+	var d DiscoveryConfig
+	if c != nil {
+		d = *c
+	}
+	if d.Timeout < 0 || d.Timeout > time.Hour {
+		return d, &ConfigError{"Timeout", fmt.Sprintf("%v is out of range; use 0 (10 s) to 1 hour", d.Timeout)}
+	}
+	setDefault(&d.Timeout, 10*time.Second)
+	if d.Random == nil {
+		d.Random = rand.Reader
+	}
+	if d.Rand == nil {
+		d.Rand = mathrand.New(mathrand.NewPCG(mathrand.Uint64(), mathrand.Uint64()))
+	}
+	d.Local = d.Local.Unmap()
+	return d, nil
+}
+
+// bind is the address to bind sockets to that shall reach server.
+func (c *DiscoveryConfig) bind(server netip.Addr) netip.Addr {
+	switch {
+	case c.Local.IsValid() && c.Local.Is4() == server.Is4():
+		return c.Local
+	case server.Is4():
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
+
+// sampleGap is the time between two samples of the port model, in which the NAT is left
+// alone.
+func (c *DiscoveryConfig) sampleGap() time.Duration {
+	if c.Fast {
+		return 25 * time.Millisecond
+	}
+	return time.Second / politeRate
+}
+
+// refused tells whether a dial failed because the other side refused: then it is there.
+func (c *DiscoveryConfig) refused(err error) bool {
+	const winsock = syscall.Errno(10061) // WSAECONNREFUSED, which package syscall does not name
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, winsock)
 }
 
 // checkServers returns the servers without repetitions, or a *ConfigError.

@@ -69,7 +69,7 @@ type Reflexive struct {
 	queries  []query
 	open     int       // queries without a result
 	deadline time.Time // all end then; zero: none
-	events   []ReflexiveEvent
+	events   machine.Queue[ReflexiveEvent]
 	message  wire.Message
 }
 
@@ -82,6 +82,7 @@ type query struct {
 	first   time.Time // of the first send
 	next    time.Time // to send again, or to give up
 	due     bool      // the request waits for PollTransmit
+	soft    error     // the last that ICMP said and that may pass
 	done    bool
 }
 
@@ -127,6 +128,9 @@ func (r *Reflexive) Start(now time.Time, local netip.AddrPort) {
 	}
 	for i := range r.queries {
 		q := &r.queries[i]
+		if q.done {
+			continue // the socket has broken before
+		}
 		if !reachable(local.Addr(), q.server.Addr()) {
 			r.fail(q, 0, fmt.Errorf("not reachable from a socket on %v: other address family", local.Addr()))
 			continue
@@ -160,7 +164,7 @@ func (r *Reflexive) HandleTimeout(now time.Time) {
 		switch {
 		case q.done || q.sent == 0 || !over && now.Before(q.next):
 		case over || q.sent >= r.sends:
-			r.fail(q, 0, fmt.Errorf("%w within %v (%d sent)", ErrNoAnswer, now.Sub(q.first).Round(time.Millisecond), q.sent))
+			r.giveUp(now, q)
 		default:
 			r.send(now, q)
 		}
@@ -224,19 +228,32 @@ func (r *Reflexive) HandleDatagram(now time.Time, d machine.Datagram) {
 	}
 }
 
-// HandleNotice ends the transaction with a server that ICMP says cannot be
-// reached (RFC 8489 section 6.2.1).
+func (r *Reflexive) giveUp(now time.Time, q *query) {
+	err := fmt.Errorf("%w within %v (%d sent)", ErrNoAnswer, now.Sub(q.first).Round(time.Millisecond), q.sent)
+	if q.soft != nil {
+		err = fmt.Errorf("%w; reported unreachable meanwhile: %w", err, q.soft)
+	}
+	r.fail(q, 0, err)
+}
+
+// HandleNotice ends the transaction with a server that refuses. Only a hard error
+// does that (RFC 8489 section 6.2.1; RFC 1122 section 4.2.3.9): any other may pass
+// while the request is repeated, as it is told by a router on the way, whose view may
+// change, or by who pretends to be one.
 func (r *Reflexive) HandleNotice(_ time.Time, n machine.Notice) {
 	switch n.Kind {
 	case machine.Unreachable:
-		if q := r.find(n.Remote); q != nil {
+		q := r.find(n.Remote)
+		switch {
+		case q == nil:
+		case n.Reason.Hard():
 			r.fail(q, 0, fmt.Errorf("cannot be reached: %w", n.Err))
+		default:
+			q.soft = n.Err
 		}
 	case machine.SocketFailed:
 		for i := range r.queries {
-			if q := &r.queries[i]; !q.done {
-				r.fail(q, 0, fmt.Errorf("the socket failed: %w", n.Err))
-			}
+			r.fail(&r.queries[i], 0, fmt.Errorf("the socket failed: %w", n.Err))
 		}
 	}
 }
@@ -271,10 +288,14 @@ func (r *Reflexive) fail(q *query, code int, err error) {
 	r.finish(q, Mapped{Server: q.server, Err: &ServerError{Server: q.server, Code: code, Err: err}})
 }
 
+// finish tells a query's result, once.
 func (r *Reflexive) finish(q *query, m Mapped) {
+	if q.done {
+		return
+	}
 	q.done, q.due = true, false
 	r.open--
-	r.events = append(r.events, ReflexiveEvent{Mapped: m, Last: r.open == 0})
+	r.events.Push(ReflexiveEvent{Mapped: m, Last: r.open == 0})
 }
 
 // PollTransmit returns the next request to send.
@@ -289,11 +310,4 @@ func (r *Reflexive) PollTransmit() (machine.Transmit, bool) {
 }
 
 // PollEvent returns the next result.
-func (r *Reflexive) PollEvent() (ReflexiveEvent, bool) {
-	if len(r.events) == 0 {
-		return ReflexiveEvent{}, false
-	}
-	e := r.events[0]
-	r.events = r.events[1:]
-	return e, true
-}
+func (r *Reflexive) PollEvent() (ReflexiveEvent, bool) { return r.events.Pop() }

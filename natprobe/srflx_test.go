@@ -258,19 +258,75 @@ func TestOtherFamilyFailsAtOnce(t *testing.T) {
 	}
 }
 
-func TestUnreachableServerFails(t *testing.T) {
-	b := newBench(t, ReflexiveConfig{}, serverA, serverB)
-	refused := errors.New("connection refused")
-	b.m.HandleNotice(b.now, machine.Notice{Kind: machine.Unreachable, Remote: netip.AddrPortFrom(serverA.Addr(), 1), Err: refused})
-	b.m.HandleNotice(b.now, machine.Notice{Kind: machine.Unreachable, Remote: serverA, Err: refused})
-	b.drain()
-	if len(b.events) != 1 || b.events[0].Server != serverA || !errors.Is(b.events[0].Err, refused) {
-		t.Fatalf("events %+v", b.events)
+// TestRFC8489_6_2_1_ICMP: a hard error ends the transaction, a soft one, which may be
+// forged or pass, does not.
+func TestRFC8489_6_2_1_ICMP(t *testing.T) {
+	said := errors.New("what ICMP said")
+	for reason, hard := range map[machine.Reason]bool{
+		machine.PortUnreachable: true, machine.ProtocolUnreachable: true,
+		machine.HostUnreachable: false, machine.NetUnreachable: false, machine.Prohibited: false,
+		machine.TooBig: false, machine.TimeExceeded: false, machine.OtherReason: false,
+	} {
+		b := newBench(t, ReflexiveConfig{}, serverA, serverB)
+		n := machine.Notice{Kind: machine.Unreachable, Remote: netip.AddrPortFrom(serverA.Addr(), 1), Reason: reason, Err: said}
+		b.m.HandleNotice(b.now, n) // nobody was asked there
+		b.drain()
+		if len(b.events) != 0 {
+			t.Fatalf("%v about somebody else: %+v", reason, b.events)
+		}
+		n.Remote = serverA
+		b.m.HandleNotice(b.now, n)
+		b.m.HandleNotice(b.now, n)
+		b.drain()
+		if hard {
+			if len(b.events) != 1 || b.events[0].Server != serverA || !errors.Is(b.events[0].Err, said) || b.events[0].Last {
+				t.Errorf("%v: events %+v", reason, b.events)
+			}
+			continue
+		}
+		if len(b.events) != 0 {
+			t.Errorf("%v ended the transaction: %+v", reason, b.events)
+			continue
+		}
+		b.receive(serverA, success(b.id(serverA), nil)) // it did pass
+		if len(b.events) != 1 || b.events[0].Addr != mapped {
+			t.Errorf("after %v: events %+v", reason, b.events)
+		}
 	}
-	b.m.HandleNotice(b.now, machine.Notice{Kind: machine.SocketFailed, Err: refused})
+	// Where nothing comes after it, it is part of the report.
+	b := newBench(t, ReflexiveConfig{}, serverA)
+	b.m.HandleNotice(b.now, machine.Notice{Kind: machine.Unreachable, Remote: serverA, Reason: machine.HostUnreachable, Err: said})
+	b.until(time.Hour)
+	if got := b.only(); !errors.Is(got.Err, ErrNoAnswer) || !errors.Is(got.Err, said) || len(b.sent) != 7 {
+		t.Errorf("%d sent, result %+v", len(b.sent), got)
+	}
+}
+
+func TestSocketFails(t *testing.T) {
+	broken := errors.New("cable eaten")
+	b := newBench(t, ReflexiveConfig{}, serverA, serverB)
+	for range 2 {
+		b.m.HandleNotice(b.now, machine.Notice{Kind: machine.SocketFailed, Err: broken})
+	}
 	b.drain()
-	if len(b.events) != 2 || !b.events[1].Last || !errors.Is(b.events[1].Err, refused) {
+	if len(b.events) != 2 || b.events[0].Last || !b.events[1].Last || !errors.Is(b.events[1].Err, broken) {
 		t.Errorf("events %+v", b.events)
+	}
+
+	// Before Start: each server is told once, whether the socket could have reached it
+	// or not, and nothing is sent.
+	v6 := netip.MustParseAddrPort("[2001:db8::1]:3478")
+	m, err := NewReflexive([]netip.AddrPort{v6, serverA}, &ReflexiveConfig{Random: seeded(1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = &bench{t: t, m: m, now: t0}
+	m.HandleNotice(t0, machine.Notice{Kind: machine.SocketFailed, Err: broken})
+	b.drain()
+	m.Start(t0, local)
+	b.drain()
+	if len(b.events) != 2 || !b.events[1].Last || len(b.sent) != 0 || !m.NextTimeout().IsZero() {
+		t.Errorf("broken before Start: %d sent, events %+v, next timeout %v", len(b.sent), b.events, m.NextTimeout())
 	}
 }
 

@@ -2,9 +2,18 @@
 //
 //	rendezvous -addr 0.0.0.0:8080
 //
-// Clients connect to ws://HOST:PORT/. GET /healthz answers 200 with the numbers
-// of clients and rooms. SIGINT or SIGTERM tells every client that the server is
-// shutting down, and ends the program once they have gone.
+// Clients connect to ws://HOST:PORT/. With -ice-servers it tells them which STUN
+// and TURN servers to use; for TURN it makes credentials with the secret that
+// these servers share with it (coturn: use-auth-secret, static-auth-secret),
+// given by -turn-secret or, out of sight of the process list, by the environment
+// variable BRADAWL_TURN_SECRET:
+//
+//	BRADAWL_TURN_SECRET=... rendezvous -ice-servers stun:stun.example,turn:turn.example
+//
+// GET /healthz answers 200 with the numbers of clients and rooms, and 503 once
+// the server drains. It does so on SIGINT or SIGTERM: nobody can sign on any
+// more, the clients are sent away over a while, and the program ends with the
+// last one or when -drain is over. A second signal ends it at once.
 //
 // It speaks no TLS: put it behind a proxy that does and that keeps client
 // addresses, or use rendezvous.Server as the handler of your own http.Server.
@@ -12,7 +21,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -21,6 +29,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -29,20 +38,29 @@ import (
 	"github.com/bradawl/bradawl/punch/rendezvous"
 )
 
+// envSecret may hold what -turn-secret gives.
+const envSecret = "BRADAWL_TURN_SECRET"
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the second signal is not caught
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
 
-// run is main with everything from outside handed in; it returns the exit code.
+// run is main with everything but the environment handed in; it returns the
+// exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("rendezvous", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	addr := flags.String("addr", "127.0.0.1:8080", "`HOST:PORT` to listen on; port 0 picks a free one")
 	name := flags.String("name", "", "the `HOST[:PORT]` that clients dial; proofs for any other server are then refused")
 	open := flags.Bool("open", false, "admit clients without a proof of their key, to rooms alone")
+	servers := flags.String("ice-servers", "", "`URI[,URI...]` of STUN and TURN servers for the clients: stun:HOST[:PORT], turn:HOST[:PORT][?transport=udp|tcp], turns:...")
+	secret := flags.String("turn-secret", "", "the `SECRET` shared with the TURN servers; default: $"+envSecret)
+	lifetime := flags.Duration("turn-lifetime", time.Hour, "how long the clients' TURN credentials are good for")
+	drain := flags.Duration("drain", 20*time.Second, "how long clients have to leave after SIGINT or SIGTERM")
 	verbose := flags.Bool("v", false, "log every sign-on, end of a connection and pairing")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -53,39 +71,45 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "rendezvous: unexpected argument %q; the address is given by -addr HOST:PORT\n", flags.Arg(0))
 		return 2
 	}
-	cfg := rendezvous.ServerConfig{Name: *name, AllowUnproven: *open}
+	cfg := rendezvous.ServerConfig{Name: *name, AllowUnproven: *open, TURNSecret: *secret, TURNLifetime: *lifetime}
+	if *servers != "" {
+		cfg.ICEServers = strings.Split(*servers, ",")
+		if cfg.TURNSecret == "" {
+			cfg.TURNSecret = os.Getenv(envSecret)
+		}
+	}
 	if *verbose {
 		factory := logging.NewDefaultLoggerFactory()
 		factory.Writer, factory.DefaultLogLevel = stderr, logging.LogLevelDebug
 		cfg.LoggerFactory = factory
 	}
-	if err := serve(ctx, *addr, cfg, stdout); err != nil {
-		fmt.Fprintf(stderr, "rendezvous: %v\n", err)
+	if err := serve(ctx, *addr, cfg, *drain, stdout); err != nil {
+		fmt.Fprintf(stderr, "rendezvous: %s\n", strings.TrimPrefix(err.Error(), "rendezvous: "))
 		return 1
 	}
 	return 0
 }
 
-// serve runs the server until ctx ends.
-func serve(ctx context.Context, addr string, cfg rendezvous.ServerConfig, stdout io.Writer) error {
+// serve runs the server until ctx ends, and then for at most as long as drain
+// and a few seconds more.
+func serve(ctx context.Context, addr string, cfg rendezvous.ServerConfig, drain time.Duration, stdout io.Writer) error {
+	server, err := rendezvous.NewServer(cfg)
+	if wrong := (*rendezvous.ConfigError)(nil); errors.As(err, &wrong) {
+		return fmt.Errorf("%w (%s)", err, flagOf[wrong.Field])
+	}
+	if err != nil {
+		return err
+	}
+	defer server.Close()
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return fmt.Errorf("%w; choose another address with -addr HOST:PORT", err)
 	}
 	defer listener.Close()
-	server, err := rendezvous.NewServer(cfg)
-	if err != nil {
-		return err
-	}
-	defer server.Close()
 
 	mux := http.NewServeMux()
 	mux.Handle("/", server)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		stats := server.Stats()
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(map[string]any{"status": "ok", "clients": stats.Clients, "rooms": stats.Rooms})
-	})
+	mux.HandleFunc("GET /healthz", server.ServeHealth)
 	web := &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -101,13 +125,25 @@ func serve(ctx context.Context, addr string, cfg rendezvous.ServerConfig, stdout
 		return err
 	case <-ctx.Done():
 	}
-	_ = listener.Close() // nobody new, then goodbye to those who are here
-	_ = server.Close()
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	// The port stays open meanwhile, so that new clients and load balancers are
+	// told to go elsewhere.
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
-	if err := web.Shutdown(drain); err != nil {
+	if err := server.Shutdown(limit); err != nil {
+		fmt.Fprintf(stdout, "some clients were still there after -drain %v\n", drain)
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := web.Shutdown(last); err != nil {
 		_ = web.Close()
 	}
 	<-served
 	return nil
+}
+
+// flagOf names the flag behind a field that the server refuses.
+var flagOf = map[string]string{
+	"ServerConfig.ICEServers":   "-ice-servers",
+	"ServerConfig.TURNSecret":   "-turn-secret or $" + envSecret,
+	"ServerConfig.TURNLifetime": "-turn-lifetime",
 }

@@ -4,6 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net"
@@ -22,8 +25,9 @@ func TestRun(t *testing.T) {
 	out, w := io.Pipe()
 	var stderr bytes.Buffer
 	code := make(chan int, 1)
+	t.Setenv(envSecret, "hush-hush")
 	go func() {
-		code <- run(signalled, []string{"-addr", "127.0.0.1:0", "-v"}, w, &stderr)
+		code <- run(signalled, []string{"-addr", "127.0.0.1:0", "-v", "-ice-servers", "stun:s.example,turn:t.example", "-turn-lifetime", "5m"}, w, &stderr)
 		w.Close()
 	}()
 	lines := bufio.NewReader(out)
@@ -40,14 +44,20 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	resp, err := http.Get("http" + strings.TrimPrefix(url, "ws") + "healthz")
-	if err != nil {
-		t.Fatal(err)
+	servers := c.ICEServers()
+	if len(servers) != 2 || servers[0].URIs[0] != "stun:s.example" || servers[1].URIs[0] != "turn:t.example" {
+		t.Fatalf("the client was told of %v", servers)
 	}
-	body, err := io.ReadAll(resp.Body)
-	resp.Body.Close()
-	if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(body), `"clients":1`) {
-		t.Errorf("healthz: %d %q, %v", resp.StatusCode, body, err)
+	mac := hmac.New(sha1.New, []byte("hush-hush"))
+	mac.Write([]byte(servers[1].Username))
+	if want := base64.StdEncoding.EncodeToString(mac.Sum(nil)); servers[1].Credential != want {
+		t.Error("the credential is not made with the environment's secret")
+	}
+	if left := time.Until(servers[1].Expires); left < 4*time.Minute || left > 5*time.Minute {
+		t.Errorf("the credential is good for %v, want 5 min", left)
+	}
+	if status, body := health(t, url); status != http.StatusOK || !strings.Contains(body, `"clients":1`) {
+		t.Errorf("healthz: %d %q", status, body)
 	}
 
 	// A second server finds the port in use.
@@ -60,7 +70,20 @@ func TestRun(t *testing.T) {
 		t.Errorf("with the port in use it said %q", s)
 	}
 
+	// Whoever has just joined a room is left the time to be paired there.
+	if err := c.Join(ctx, "r", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
 	interrupt()
+	for status := 0; status != http.StatusServiceUnavailable; {
+		var body string
+		if status, body = health(t, url); !strings.Contains(body, `"clients":1`) {
+			t.Fatalf("healthz while it drains: %d %q", status, body)
+		}
+	}
+	if _, err := rendezvous.Dial(ctx, url, rendezvous.ClientConfig{}); !errors.Is(err, rendezvous.ErrUnavailable) {
+		t.Errorf("signing on while it drains: %v", err)
+	}
 	var ce *rendezvous.CloseError
 	if _, err := c.Recv(ctx); !errors.As(err, &ce) || ce.Code != rendezvous.CodeShutdown {
 		t.Errorf("the client was told %v", err)
@@ -74,9 +97,66 @@ func TestRun(t *testing.T) {
 	if !strings.Contains(stderr.String(), "signed on") {
 		t.Errorf("the log is %q", stderr.String())
 	}
+	for _, secret := range []string{"hush-hush", servers[1].Credential} {
+		if strings.Contains(stderr.String(), secret) {
+			t.Errorf("the log shows a secret: %q", stderr.String())
+		}
+	}
 	if conn, err := net.Dial("tcp", host); err == nil {
 		conn.Close()
 		t.Error("the port is still open")
+	}
+}
+
+// health asks /healthz of the server at a ws URL.
+func health(t *testing.T, url string) (status int, body string) {
+	t.Helper()
+	resp, err := http.Get("http" + strings.TrimPrefix(url, "ws") + "healthz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// A drain ends with its time limit, and says so when that cut somebody off.
+func TestDrainLimit(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	signalled, interrupt := context.WithCancel(ctx)
+	out, w := io.Pipe()
+	code := make(chan int, 1)
+	go func() {
+		code <- run(signalled, []string{"-addr", "127.0.0.1:0", "-drain", "1ns"}, w, io.Discard)
+		w.Close()
+	}()
+	lines := bufio.NewReader(out)
+	line, err := lines.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := rendezvous.Dial(ctx, strings.TrimSpace(strings.TrimPrefix(line, "listening on ")), rendezvous.ClientConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Join(ctx, "r", nil); err != nil {
+		t.Fatal(err)
+	}
+	interrupt()
+	var ce *rendezvous.CloseError
+	if _, err := c.Recv(ctx); !errors.As(err, &ce) || ce.Code != rendezvous.CodeShutdown {
+		t.Errorf("the client was told %v", err)
+	}
+	if rest, err := io.ReadAll(lines); err != nil || !strings.Contains(string(rest), "-drain 1ns") {
+		t.Errorf("the rest of the output is %q, %v", rest, err)
+	}
+	if got := <-code; got != 0 {
+		t.Errorf("it returned %d", got)
 	}
 }
 
@@ -89,6 +169,11 @@ func TestBadArguments(t *testing.T) {
 		{[]string{"-addr", "127.0.0.1:99999"}, 1},
 		{[]string{"-nonsense"}, 2},
 		{[]string{"stray"}, 2},
+		{[]string{"-ice-servers", "stun.example"}, 1},
+		{[]string{"-ice-servers", "stun:a,"}, 1},
+		{[]string{"-ice-servers", "turn:a"}, 1},
+		{[]string{"-turn-secret", "hush-hush"}, 1},
+		{[]string{"-ice-servers", "turn:a", "-turn-secret", "hush-hush", "-turn-lifetime", "1s"}, 1},
 		{[]string{"-h"}, 0},
 	} {
 		var stderr bytes.Buffer
@@ -96,6 +181,9 @@ func TestBadArguments(t *testing.T) {
 		cancel() // should it start after all
 		if got := run(ctx, test.args, io.Discard, &stderr); got != test.want || stderr.Len() == 0 {
 			t.Errorf("%q returned %d and said %q, want %d", test.args, got, stderr.String(), test.want)
+		}
+		if strings.Contains(stderr.String(), "hush-hush") || strings.Contains(stderr.String(), "rendezvous: rendezvous:") {
+			t.Errorf("%q said %q", test.args, stderr.String())
 		}
 	}
 }

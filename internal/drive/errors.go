@@ -7,6 +7,8 @@ import "errors"
 var ErrClosed = errors.New("drive: the loop is closed")
 
 var (
-	errNoSocket = errors.New("drive: no such socket")
-	errInUse    = errors.New("drive: socket number already in use")
+	errNoSocket    = errors.New("drive: no such socket")
+	errInUse       = errors.New("drive: socket number already in use")
+	errStreamInUse = errors.New("drive: stream number already in use")
+	errNoDial      = errors.New("drive: Options.Dial is not set")
 )

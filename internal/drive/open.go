@@ -3,6 +3,7 @@ package drive
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"github.com/bradawl/bradawl/internal/machine"
@@ -12,7 +13,8 @@ import (
 type opening struct {
 	id        machine.SocketID
 	local     netip.AddrPort
-	cancelled bool // closed by the machine before it was open
+	err       error // why it will not be opened; nil: it will
+	cancelled bool  // closed by the machine before it was open
 }
 
 // opened is what came of the first opening.
@@ -25,78 +27,70 @@ type opened struct {
 // goroutine; one at a time, so that a machine that wants hundreds of sockets
 // costs one.
 func (r *runner[E]) open(id machine.SocketID, local netip.AddrPort) {
-	r.opening = append(r.opening, &opening{id: id, local: local})
+	o := &opening{id: id, local: local}
+	if r.inUse(id) {
+		o.err = errInUse
+	}
+	r.opening = append(r.opening, o)
 	if len(r.opening) == 1 {
 		r.openFirst()
 	}
 }
 
+func (r *runner[E]) inUse(id machine.SocketID) bool {
+	_, taken := r.sockets.byID[id]
+	return taken || slices.ContainsFunc(r.opening, func(o *opening) bool { return o.id == id && o.err == nil && !o.cancelled })
+}
+
 func (r *runner[E]) openFirst() {
-	network, address := listenAddress(r.opening[0].local)
-	r.sockets.readers.Add(1)
-	go func() {
-		defer r.sockets.readers.Done()
+	first := r.opening[0]
+	if first.err != nil {
+		r.later(func() { r.finishOpen(opened{err: first.err}) })
+		return
+	}
+	network, address := listenAddress(first.local)
+	r.sockets.running.Go(func() {
 		pc, err := r.listen(network, address)
-		select {
-		case r.opened <- opened{pc, err}:
-		case <-r.sockets.quit:
-			if err == nil {
-				_ = pc.Close() // nobody is left to tell
-			}
-		}
-	}()
+		r.opened <- opened{pc, err} // the loop takes it, for it ends after this goroutine
+	})
 }
 
 // finishOpen takes in a socket that was opened, and has the next one opened.
 func (r *runner[E]) finishOpen(res opened) {
 	o := r.opening[0]
 	r.opening = r.opening[1:]
+	if o.cancelled && res.err == nil {
+		_ = res.pc.Close() // opened for nothing
+	}
 	if len(r.opening) > 0 {
-		r.openFirst()
+		r.openFirst() // perhaps on the port that has just become free
 	}
 	if o.cancelled {
-		if res.err == nil {
-			_ = res.pc.Close() // opened for nothing
-		}
 		return
-	}
-	s, err := r.adopt(o.id, res)
-	if err != nil {
-		r.notice(machine.Notice{Kind: machine.SocketFailed, Socket: o.id, Local: o.local, Err: err})
-		return
-	}
-	r.notice(machine.Notice{Kind: machine.SocketOpened, Socket: o.id, Local: s.conn.LocalAddrPort()})
-}
-
-// adopt makes what was opened socket id and starts to read from it.
-func (r *runner[E]) adopt(id machine.SocketID, res opened) (*socket, error) {
-	if res.err != nil {
-		return nil, res.err
 	}
 	var s *socket
-	err := errInUse
-	if _, taken := r.sockets.byID[id]; !taken {
-		s, err = r.sockets.add(id, res.pc, false)
-	}
-	if err != nil {
-		if res.pc != nil {
-			_ = res.pc.Close() // the error to tell is err
+	if res.err == nil {
+		if s, res.err = r.sockets.add(o.id, res.pc, false); res.err != nil && res.pc != nil {
+			_ = res.pc.Close() // the error to tell is of add
 		}
-		return nil, err
+	}
+	if res.err != nil {
+		r.notice(machine.Notice{Kind: machine.SocketFailed, Socket: o.id, Local: o.local, Err: res.err})
+		return
 	}
 	r.sockets.start(s)
-	return s, nil
+	r.notice(machine.Notice{Kind: machine.SocketOpened, Socket: o.id, Local: s.conn.LocalAddrPort()})
 }
 
 // close closes socket id, or sees to it that it does not open.
 func (r *runner[E]) close(id machine.SocketID) error {
+	err := r.sockets.remove(id)
 	for _, o := range r.opening {
 		if o.id == id && !o.cancelled {
-			o.cancelled = true
-			return nil
+			o.cancelled, err = true, nil
 		}
 	}
-	return r.sockets.remove(id)
+	return err
 }
 
 // listenAddress is what net.ListenConfig.ListenPacket wants for local.

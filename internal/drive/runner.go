@@ -29,10 +29,14 @@ type runner[E any] struct {
 	m        machine.Machine[E]
 	noticer  machine.Noticer // m, or nil
 	transmit func(machine.Transmit)
+	collect  func(E)
+	events   machine.Queue[E]
 	event    func(E)
 	effect   func(machine.Transmit)
 	log      logging.LeveledLogger
-	sockets  sockets
+	sockets  *sockets
+	streams  *streams
+	closing  bool // nothing leaves any more
 
 	listen  func(network, address string) (net.PacketConn, error) // nil: not ours
 	opening []*opening                                            // the first is under way
@@ -54,6 +58,12 @@ func (r *runner[E]) run() {
 		case p := <-r.sockets.in:
 			r.takeIn(p)
 			r.takeInMore()
+		case c := <-r.streams.in:
+			r.takeChunk(c)
+		case d := <-r.streams.dialled:
+			r.finishDial(d)
+		case conn := <-r.streams.accepted:
+			r.takeAccepted(conn)
 		case <-r.loop.wake:
 			r.runPosted()
 		case o := <-r.opened:
@@ -61,14 +71,50 @@ func (r *runner[E]) run() {
 		case <-timer.C:
 		case <-r.sockets.quit:
 			timer.Stop()
-			r.loop.err = r.sockets.shut()
+			r.loop.err = r.shut()
 			close(r.loop.done)
 			return
 		}
 	}
 }
 
-func (r *runner[E]) drain() { machine.Drain(r.m, r.transmit, r.event) }
+// shut ends every goroutine, and gives what is to be kept back. Until they have
+// ended it takes what they bring, or they could not.
+func (r *runner[E]) shut() error {
+	r.closing = true
+	errs := r.sockets.stop()
+	r.streams.shut()
+	ended := make(chan struct{})
+	go func() {
+		r.sockets.running.Wait()
+		close(ended)
+	}()
+	for running := true; running; {
+		select {
+		case p := <-r.sockets.in:
+			r.takeIn(p)
+		case c := <-r.streams.in:
+			c.free()
+		case d := <-r.streams.dialled:
+			if d.err == nil {
+				abort(d.conn)
+			}
+		case conn := <-r.streams.accepted:
+			abort(conn)
+		case o := <-r.opened:
+			if o.err == nil {
+				_ = o.pc.Close() // nobody is left to tell
+			}
+		case <-ended:
+			running = false
+		}
+	}
+	r.takeInMore()
+	return r.sockets.giveBack(errs)
+}
+
+// drain follows whatever may have changed the machine.
+func (r *runner[E]) drain() { machine.Serve(r.m, r.transmit, r.collect, &r.events, r.event) }
 
 // serveDue calls HandleTimeout while the machine's deadline is due.
 func (r *runner[E]) serveDue() {
@@ -104,7 +150,7 @@ func (r *runner[E]) arm(timer *time.Timer) {
 
 // takeInMore takes in what else has arrived, without waiting.
 func (r *runner[E]) takeInMore() {
-	for range batch - 1 {
+	for range batch {
 		select {
 		case p := <-r.sockets.in:
 			r.takeIn(p)
@@ -118,8 +164,8 @@ func (r *runner[E]) takeInMore() {
 func (r *runner[E]) takeIn(p *packet) {
 	defer p.free()
 	s := p.from
-	if s.stopping.Load() {
-		return // the machine has closed this socket meanwhile
+	if s.gone || r.closing && (!s.keep || p.err != nil) {
+		return // closed meanwhile, by the machine or with the loop
 	}
 	switch {
 	case p.err != nil:
@@ -145,12 +191,15 @@ func (r *runner[E]) readFailed(p *packet) {
 	n := machine.Notice{Socket: p.from.id, Local: p.from.conn.LocalAddrPort(), Err: p.err}
 	var unreachable *netio.UnreachableError
 	switch {
+	case p.fatal && r.quitting(): // broken by Close
+		return
 	case p.fatal:
 		r.log.Debugf("drive: socket %d on %v broke: %v", n.Socket, n.Local, p.err)
 		n.Kind = machine.SocketFailed
 	case errors.As(p.err, &unreachable):
 		n.Kind = machine.Unreachable
 		n.Remote = unreachable.Remote
+		n.Reason = machine.Reason(unreachable.Reason)
 	default:
 		r.log.Tracef("drive: socket %d on %v: %v", n.Socket, n.Local, p.err)
 		return
@@ -158,6 +207,7 @@ func (r *runner[E]) readFailed(p *packet) {
 	r.notice(n)
 }
 
+// notice enters the machine, so it is not for what happens while that is drained.
 func (r *runner[E]) notice(n machine.Notice) {
 	if r.noticer == nil {
 		return
@@ -175,8 +225,26 @@ func (r *runner[E]) runPosted() {
 	clear(r.posted)
 }
 
+// quitting reports whether Close was called.
+func (r *runner[E]) quitting() bool {
+	select {
+	case <-r.sockets.quit:
+		return true
+	default:
+		return false
+	}
+}
+
+// later runs fn once the machine has been drained.
+func (r *runner[E]) later(fn func()) {
+	r.loop.enqueue(func(time.Time) { fn() })
+}
+
 // carryOut does what the machine asked for.
 func (r *runner[E]) carryOut(t machine.Transmit) {
+	if r.quitting() {
+		return // Close does not wait for what a machine still has to say
+	}
 	switch {
 	case t.Op == machine.Send:
 		r.send(t)
@@ -186,6 +254,8 @@ func (r *runner[E]) carryOut(t machine.Transmit) {
 		if err := r.close(t.Socket); err != nil {
 			r.log.Debugf("drive: close socket %d: %v", t.Socket, err)
 		}
+	case r.streams.ours && (t.Op == machine.Dial || t.Op == machine.Write || t.Op == machine.Close || t.Op == machine.Reset):
+		r.stream(t)
 	case r.effect != nil:
 		r.effect(t)
 	default:
@@ -199,7 +269,7 @@ func (r *runner[E]) send(t machine.Transmit) {
 		r.log.Debugf("drive: send to %v: no socket %d", t.Remote, t.Socket)
 		return
 	}
-	o := netio.SendOptions{TTL: t.TTL, DontFragment: t.DontFragment}
+	o := netio.SendOptions{Source: t.Local.Addr(), TTL: t.TTL, DontFragment: t.DontFragment}
 	if _, err := s.conn.WriteOpts(t.Data, t.Remote, o); err != nil {
 		r.log.Tracef("drive: send %d bytes to %v from socket %d: %v", len(t.Data), t.Remote, t.Socket, err)
 	}

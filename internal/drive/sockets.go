@@ -14,10 +14,9 @@ import (
 )
 
 const (
-	// bufferSize bounds a datagram: control traffic stays below 1,500 bytes,
-	// and one buffer per socket must stay cheap with hundreds of sockets. A
-	// datagram that fills the buffer may have been cut, so it is dropped.
-	bufferSize = 4096
+	// bufferSize bounds a datagram. One that fills the buffer may have been cut,
+	// so it is dropped.
+	bufferSize = machine.MaxDatagram + 1
 
 	// inbox is how many datagrams wait for the loop before its readers stop
 	// and leave the rest to the kernel's buffer.
@@ -53,15 +52,18 @@ type socket struct {
 	id       machine.SocketID
 	conn     netio.Conn
 	keep     bool
+	gone     bool // the machine has closed it
 	stopping atomic.Bool
 }
+
+var past = time.Unix(1, 0)
 
 // stop makes the reader end, without waiting for it.
 func (s *socket) stop() error {
 	if s.stopping.Swap(true) {
 		return nil
 	}
-	if s.keep && s.conn.SetReadDeadline(time.Unix(1, 0)) == nil {
+	if s.keep && s.conn.SetReadDeadline(past) == nil {
 		return nil
 	}
 	// There is no other way to unblock a socket that knows no deadlines.
@@ -70,21 +72,37 @@ func (s *socket) stop() error {
 }
 
 // sockets holds the sockets of a loop and their readers. Its methods are for
-// the loop goroutine, except read and what it calls.
+// the loop goroutine, except unblock, and read and what it calls.
 type sockets struct {
 	byID map[machine.SocketID]*socket
 	kept []*socket // to be handed back when the loop ends
 	in   chan *packet
 	quit <-chan struct{}
 
-	readers sync.WaitGroup
+	running sync.WaitGroup // every goroutine of the loop but itself
+
+	mu    sync.Mutex
+	conns map[netio.Conn]bool // of byID, and whether to keep it, for unblock
 }
 
-func newSockets(quit <-chan struct{}) sockets {
-	return sockets{
-		byID: make(map[machine.SocketID]*socket),
-		in:   make(chan *packet, inbox),
-		quit: quit,
+func newSockets(quit <-chan struct{}) *sockets {
+	return &sockets{
+		byID:  make(map[machine.SocketID]*socket),
+		in:    make(chan *packet, inbox),
+		quit:  quit,
+		conns: make(map[netio.Conn]bool),
+	}
+}
+
+// unblock ends a write that the loop waits in; quit is closed already. For a
+// socket that knows no deadlines there is only Close.
+func (ss *sockets) unblock() {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	for conn, keep := range ss.conns {
+		if conn.SetWriteDeadline(past) != nil && !keep {
+			_ = conn.Close() // told by stop
+		}
 	}
 }
 
@@ -99,16 +117,16 @@ func (ss *sockets) add(id machine.SocketID, pc net.PacketConn, keep bool) (*sock
 	_ = conn.SetReadDeadline(time.Time{})
 	s := &socket{id: id, conn: conn, keep: keep}
 	ss.byID[id] = s
+	ss.mu.Lock()
+	ss.conns[conn] = keep
+	ss.mu.Unlock()
 	if keep {
 		ss.kept = append(ss.kept, s)
 	}
 	return s, nil
 }
 
-func (ss *sockets) start(s *socket) {
-	ss.readers.Add(1)
-	go ss.read(s)
-}
+func (ss *sockets) start(s *socket) { ss.running.Go(func() { ss.read(s) }) }
 
 // remove ends the reader of socket id and forgets the socket.
 func (ss *sockets) remove(id machine.SocketID) error {
@@ -116,17 +134,25 @@ func (ss *sockets) remove(id machine.SocketID) error {
 	if !ok {
 		return errNoSocket
 	}
+	s.gone = true
 	delete(ss.byID, id)
+	ss.mu.Lock()
+	delete(ss.conns, s.conn)
+	ss.mu.Unlock()
 	return s.stop()
 }
 
-// shut ends every reader, waits for them and gives the sockets back.
-func (ss *sockets) shut() error {
-	var errs []error
+// stop makes every reader end.
+func (ss *sockets) stop() (errs []error) {
 	for _, s := range ss.byID {
 		errs = append(errs, s.stop())
 	}
-	ss.readers.Wait()
+	return errs
+}
+
+// giveBack gives back what is to be kept, once the readers have ended. It adds to
+// errs, and returns what of that is to be told.
+func (ss *sockets) giveBack(errs []error) error {
 	for _, s := range ss.kept {
 		if s.keep { // stop may have had to close it
 			errs = append(errs, netio.Release(s.conn))
@@ -139,7 +165,6 @@ func (ss *sockets) shut() error {
 
 // read is the reader goroutine of s.
 func (ss *sockets) read(s *socket) {
-	defer ss.readers.Done()
 	for failures := 0; ; {
 		p := packets.Get().(*packet)
 		p.from = s
@@ -157,38 +182,27 @@ func (ss *sockets) read(s *socket) {
 			p.fatal = !netio.IsTransient(p.err)
 			failures++
 		}
-		if s.stopping.Load() {
+		stopping := s.stopping.Load()
+		if stopping && p.err != nil {
 			p.free()
 			return
 		}
 		fatal := p.fatal
-		if !ss.deliver(p) || fatal {
-			return
-		}
-		if failures > maxFailures && !ss.pause() {
+		ss.in <- p // the loop takes it, for it ends after its readers
+		if stopping || fatal || failures > maxFailures && !pause(ss.quit, failurePause) {
 			return
 		}
 	}
 }
 
-// deliver hands p to the loop; it reports false when the loop is closing.
-func (ss *sockets) deliver(p *packet) bool {
-	select {
-	case ss.in <- p:
-		return true
-	case <-ss.quit:
-		p.free()
-		return false
-	}
-}
-
-func (ss *sockets) pause() bool {
-	t := time.NewTimer(failurePause)
+// pause waits for d; it reports false when quit was closed before.
+func pause(quit <-chan struct{}, d time.Duration) bool {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
 		return true
-	case <-ss.quit:
+	case <-quit:
 		return false
 	}
 }

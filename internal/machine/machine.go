@@ -18,10 +18,15 @@ type StreamID uint32
 // AcceptedBase is the number of the first stream that a runner accepts.
 const AcceptedBase StreamID = 1 << 31
 
+// MaxDatagram is the length of the longest datagram that a runner hands to a
+// machine: control traffic stays below 1,500 bytes, and a socket's buffer must
+// stay cheap with hundreds of sockets.
+const MaxDatagram = 4095
+
 // Datagram is one datagram that arrived, with the path it came by.
 type Datagram struct {
 	Socket SocketID       // the socket it arrived on
-	Local  netip.AddrPort // the address it arrived at; the IP may be unspecified, when the socket cannot tell
+	Local  netip.AddrPort // the host's own address that it arrived at; the IP may be unspecified, when the socket cannot tell
 	Remote netip.AddrPort // who sent it; IPv4 is never written as IPv4-mapped IPv6
 	Data   []byte         // valid during the call only
 	TTL    int            // remaining hops; 0: unknown
@@ -35,7 +40,7 @@ type Op uint8
 // a Notice, except for Send: a datagram that could not be sent is lost, as
 // datagrams are.
 const (
-	Send        Op = iota // send Data from Socket to Remote
+	Send        Op = iota // send Data from Socket (and Local) to Remote
 	OpenSocket            // open datagram socket Socket on Local (port 0: any)
 	CloseSocket           // close datagram socket Socket
 	Dial                  // dial stream Stream from Local to Remote
@@ -54,7 +59,7 @@ type Transmit struct {
 	Op           Op
 	Socket       SocketID
 	Stream       StreamID
-	Local        netip.AddrPort // OpenSocket, Dial: the address to bind; the zero value: any
+	Local        netip.AddrPort // OpenSocket, Dial: the address to bind; Send: the source, of which the IP counts; the zero value: any
 	Remote       netip.AddrPort // Send, Dial
 	Data         []byte         // Send, Write: valid until the machine is entered again
 	TTL          int            // Send: hop limit; 0: the system's default
@@ -82,9 +87,9 @@ type NoticeKind uint8
 
 // What a runner reports beside datagrams.
 const (
-	SocketOpened NoticeKind = iota // OpenSocket worked; Local is its address
+	SocketOpened NoticeKind = iota // OpenSocket worked; Local is what it is bound to, the IP as asked
 	SocketFailed                   // OpenSocket failed, or the socket broke; Err says why
-	Unreachable                    // ICMP error for a datagram sent from Socket to Remote; Err says which
+	Unreachable                    // ICMP error for a datagram sent from Socket to Remote; Reason and Err say which
 	Accepted                       // a stream came in
 	Connected                      // Dial worked
 	Received                       // Data arrived on Stream
@@ -101,10 +106,11 @@ type Notice struct {
 	Kind   NoticeKind
 	Socket SocketID
 	Stream StreamID
-	Local  netip.AddrPort
-	Remote netip.AddrPort
-	Data   []byte // Received: valid during the call only
+	Local  netip.AddrPort // of the socket as it is bound; of the stream, once it is connected
+	Remote netip.AddrPort // Unreachable, and whatever is told of a stream
+	Data   []byte         // Received: valid during the call only
 	Err    error
+	Reason Reason // Unreachable
 }
 
 // Noticer is implemented by machines that use effects other than Send, or that
@@ -126,6 +132,20 @@ func Drain[E any](m Machine[E], transmit func(Transmit), event func(E)) {
 			event(e)
 			more = true
 		}
+	}
+}
+
+// Serve drains m and hands its events to event one by one, in order and each with
+// m drained, so that event may enter m. They wait in q; collect is q.Push, which
+// the runner makes once, for a method value allocates.
+func Serve[E any](m Machine[E], transmit func(Transmit), collect func(E), q *Queue[E], event func(E)) {
+	for {
+		Drain(m, transmit, collect)
+		e, ok := q.Pop()
+		if !ok {
+			return
+		}
+		event(e)
 	}
 }
 

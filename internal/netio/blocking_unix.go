@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -59,6 +58,9 @@ func DialBlocking(ctx context.Context, local, remote netip.AddrPort) (*Blocking,
 	}
 	c, err := d.DialContext(ctx, network, remote.String())
 	if err != nil {
+		if errors.Is(err, errAddrInUse) {
+			err = fmt.Errorf("%w; the socket that has the port must have been opened with ReusePort", err)
+		}
 		return nil, fmt.Errorf("netio: %w", err)
 	}
 	defer c.Close()
@@ -83,7 +85,6 @@ func DialBlocking(ctx context.Context, local, remote netip.AddrPort) (*Blocking,
 		return nil, fmt.Errorf("netio: blocking mode: %w", err)
 	}
 	prepareBlocking(b.fd, remote.Addr().Is6())
-	runtime.SetFinalizer(b, (*Blocking).Close)
 	return b, nil
 }
 
@@ -137,7 +138,6 @@ func (b *Blocking) Close() error {
 	if b.fd < 0 {
 		return net.ErrClosed
 	}
-	runtime.SetFinalizer(b, nil)
 	fd := b.fd
 	b.fd = -1
 	return unix.Close(fd)

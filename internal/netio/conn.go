@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 )
 
 // Meta is what is known of a datagram that was received.
 type Meta struct {
 	Remote netip.AddrPort // who sent it; never IPv4-mapped
-	Local  netip.AddrPort // the address it was sent to; the IP is the socket's own, perhaps unspecified, when the socket cannot tell
+	Local  netip.AddrPort // this host's address that it was sent to; the IP is the socket's own, perhaps unspecified, when the socket cannot tell
 	TTL    int            // remaining hops; 0: unknown
 	Stamp  time.Time      // when the kernel received it, without monotonic reading; zero: unknown
 }
@@ -19,6 +20,11 @@ type Meta struct {
 // SendOptions modifies one datagram. What the socket cannot do is left out
 // silently: a probe without its hop limit is better than none.
 type SendOptions struct {
+	// Source is this host's address to send from, where the socket is bound to the
+	// unspecified address: a peer takes an answer from another address than it asked
+	// for a stranger's. The zero Addr, and one that cannot be used for the
+	// destination: the system's choice.
+	Source       netip.Addr
 	TTL          int  // hop limit, 1 to 255; 0: the socket's own
 	DontFragment bool // do not fragment on the way (nor at the source, even above the path MTU known)
 }
@@ -35,6 +41,9 @@ type Conn interface {
 	LocalAddrPort() netip.AddrPort
 	// SetReadDeadline is as in net.PacketConn; a time in the past unblocks ReadMeta.
 	SetReadDeadline(t time.Time) error
+	// SetWriteDeadline is as in net.PacketConn; a time in the past unblocks WriteOpts
+	// where that waits.
+	SetWriteDeadline(t time.Time) error
 	// Close closes the socket and unblocks ReadMeta.
 	Close() error
 }
@@ -49,7 +58,8 @@ type MetaReader interface {
 
 // OptionWriter is implemented by sockets that can send a datagram with options.
 type OptionWriter interface {
-	// WriteOpts sends b to to.
+	// WriteOpts sends b to to. It does not wait: a datagram that the socket has no
+	// room for is lost, and the error is ErrBufferFull.
 	WriteOpts(b []byte, to netip.AddrPort, o SendOptions) (int, error)
 }
 
@@ -97,13 +107,14 @@ func Wrap(pc net.PacketConn) (Conn, error) {
 }
 
 // Release hands the socket under c back to its owner: reads no longer report
-// ICMP errors and the read deadline is cleared. c must not be used afterwards.
+// ICMP errors and the deadlines are cleared. c must not be used afterwards.
 func Release(c Conn) error {
 	if r, ok := c.(interface{ release() error }); ok {
 		if err := r.release(); err != nil {
 			return err
 		}
 	}
+	_ = c.SetWriteDeadline(time.Time{}) // a socket that has none needs none cleared
 	return c.SetReadDeadline(time.Time{})
 }
 
@@ -158,14 +169,21 @@ func (c *anyConn) ReadMeta(b []byte) (n int, m Meta, err error) {
 	return n, m, err
 }
 
-func (c *anyConn) WriteOpts(b []byte, to netip.AddrPort, o SendOptions) (int, error) {
+// WriteOpts gives the socket sendWait for a datagram, by its write deadline. It
+// has no other way to say that it must not wait; one without deadlines may.
+func (c *anyConn) WriteOpts(b []byte, to netip.AddrPort, o SendOptions) (n int, err error) {
 	to = unmap(to)
+	_ = c.SetWriteDeadline(time.Now().Add(sendWait))
 	switch {
 	case c.optionWriter != nil:
-		return c.optionWriter.WriteOpts(b, to, o)
+		n, err = c.optionWriter.WriteOpts(b, to, o)
 	case c.addrPortWriter != nil:
-		return c.addrPortWriter.WriteToUDPAddrPort(b, to)
+		n, err = c.addrPortWriter.WriteToUDPAddrPort(b, to)
 	default:
-		return c.WriteTo(b, net.UDPAddrFromAddrPort(to))
+		n, err = c.WriteTo(b, net.UDPAddrFromAddrPort(to))
 	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = writeError(c.LocalAddr(), to, err)
+	}
+	return n, err
 }

@@ -17,7 +17,8 @@ type fake struct {
 	to             net.Addr
 }
 
-func (f *fake) LocalAddr() net.Addr { return f.local }
+func (f *fake) LocalAddr() net.Addr              { return f.local }
+func (f *fake) SetWriteDeadline(time.Time) error { return nil }
 func (f *fake) ReadFrom(b []byte) (int, net.Addr, error) {
 	return copy(b, "plain"), f.from, nil
 }

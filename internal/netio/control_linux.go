@@ -5,34 +5,33 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// control is the ancillary data of one send: at most two int options.
-type control struct {
-	buf [2 * 32]byte // 24 bytes each with a 64-bit length field
-	n   int
-}
-
-// add appends an int option. The length field of a header is as wide as a
-// pointer (RFC 3542 section 20.2 leaves it to the system).
-func (c *control) add(level, option, value int) {
-	b := c.buf[c.n:]
-	length := unix.CmsgLen(4)
-	if unsafe.Sizeof(uintptr(0)) == 8 {
-		binary.NativeEndian.PutUint64(b, uint64(length))
-	} else {
-		binary.NativeEndian.PutUint32(b, uint32(length))
+// addOptions adds what goes with the datagram itself.
+func (s *sender) addOptions() {
+	if s.to.Is4() {
+		if s.o.TTL > 0 {
+			s.addInt(unix.IPPROTO_IP, unix.IP_TTL, s.o.TTL)
+		}
+		if source := s.source(); source.IsValid() {
+			var info [unix.SizeofInet4Pktinfo]byte // struct in_pktinfo: the second field is the source
+			*(*[4]byte)(info[4:]) = source.As4()
+			s.add(unix.IPPROTO_IP, unix.IP_PKTINFO, info[:])
+		}
+		return
 	}
-	binary.NativeEndian.PutUint32(b[unix.SizeofCmsghdr-8:], uint32(level))
-	binary.NativeEndian.PutUint32(b[unix.SizeofCmsghdr-4:], uint32(option))
-	binary.NativeEndian.PutUint32(b[unix.CmsgLen(0):], uint32(value))
-	c.n += unix.CmsgSpace(4)
+	if s.o.TTL > 0 {
+		s.addInt(unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT, s.o.TTL)
+	}
+	if s.o.DontFragment {
+		s.addInt(unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, 1)
+	}
+	if source := s.source(); source.IsValid() {
+		s.addSource6(source)
+	}
 }
-
-func (c *control) bytes() []byte { return c.buf[:c.n] }
 
 // readControl fills m from the ancillary data of the datagram just read.
 func (c *udpConn) readControl(m *Meta) {
@@ -52,7 +51,9 @@ func (c *udpConn) readControl(m *Meta) {
 			case h.Type == unix.IP_TTL && len(data) >= 4:
 				m.TTL = int(binary.NativeEndian.Uint32(data))
 			case h.Type == unix.IP_PKTINFO && len(data) >= 12:
-				m.Local = netip.AddrPortFrom(netip.AddrFrom4([4]byte(data[8:12])), c.local.Port())
+				// struct in_pktinfo: the second field is the address to answer from, which
+				// is the one asked, but for broadcast and multicast.
+				m.Local = netip.AddrPortFrom(netip.AddrFrom4([4]byte(data[4:8])), c.local.Port())
 			}
 		case unix.IPPROTO_IPV6:
 			switch {
@@ -136,6 +137,10 @@ func reason(origin, typ, code byte) Reason {
 			return TooBig
 		case 3:
 			return TimeExceeded
+		case 4:
+			if code == 1 { // the next header is not known there: ICMPv6's protocol unreachable
+				return ProtocolUnreachable
+			}
 		}
 	}
 	return OtherReason
@@ -147,6 +152,8 @@ func reasonV4(code byte) Reason {
 		return NetUnreachable
 	case 1, 7, 12:
 		return HostUnreachable
+	case 2:
+		return ProtocolUnreachable
 	case 3:
 		return PortUnreachable
 	case 4:

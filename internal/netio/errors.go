@@ -11,17 +11,18 @@ type Reason uint8
 
 // The reasons that matter to a prober.
 const (
-	OtherReason     Reason = iota
-	PortUnreachable        // the host has no socket on that port
-	HostUnreachable        // the last router does not find the host
-	NetUnreachable         // a router has no route
-	Prohibited             // a firewall says so
-	TooBig                 // larger than the path's MTU, and not to be fragmented
-	TimeExceeded           // the hop limit ran out; wanted, where it was set low
+	OtherReason         Reason = iota
+	PortUnreachable            // the host has no socket on that port
+	ProtocolUnreachable        // the host does not speak UDP
+	HostUnreachable            // the last router does not find the host
+	NetUnreachable             // a router has no route
+	Prohibited                 // a firewall says so
+	TooBig                     // larger than the path's MTU, and not to be fragmented
+	TimeExceeded               // the hop limit ran out; wanted, where it was set low
 )
 
 var reasonNames = [...]string{
-	"destination unreachable", "port unreachable", "host unreachable", "network unreachable",
+	"destination unreachable", "port unreachable", "protocol unreachable", "host unreachable", "network unreachable",
 	"administratively prohibited", "packet too big", "hop limit exceeded",
 }
 
@@ -61,7 +62,7 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 // does not hold for a deadline exceeded nor for a closed socket.
 func IsTransient(err error) bool {
 	var unreachable *UnreachableError
-	if errors.As(err, &unreachable) {
+	if errors.As(err, &unreachable) || errors.Is(err, ErrBufferFull) {
 		return true
 	}
 	for _, errno := range transientErrnos {

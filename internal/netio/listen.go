@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 )
 
 // receiveBuffer is asked of the system for a socket of ListenUDP. The default
@@ -15,12 +16,16 @@ const receiveBuffer = 1 << 20
 // for net.ListenPacket. The receive buffer is set to 1 MiB as far as the
 // system allows. The returned value is a *net.UDPConn, ready for [Wrap].
 func ListenUDP(ctx context.Context, network, address string) (net.PacketConn, error) {
+	return listenUDP(ctx, network, address, nil)
+}
+
+func listenUDP(ctx context.Context, network, address string, control func(network, address string, c syscall.RawConn) error) (net.PacketConn, error) {
 	switch network {
 	case "udp", "udp4", "udp6":
 	default:
 		return nil, fmt.Errorf("netio: network %q is not one of udp, udp4, udp6", network)
 	}
-	var lc net.ListenConfig
+	lc := net.ListenConfig{Control: control}
 	pc, err := lc.ListenPacket(ctx, network, address)
 	if err != nil {
 		if errors.Is(err, errAddrInUse) {

@@ -40,26 +40,46 @@ func setReceiveOptions(fd uintptr) {
 	}
 }
 
-// setSendOptions sets o on the socket and returns what undoes it.
+// setSendOptions sets o on the socket and returns what undoes it; nil: nothing.
 func setSendOptions(fd uintptr, v6 bool, o SendOptions) (undo func(fd uintptr)) {
 	level, ttl, df := unix.IPPROTO_IP, unix.IP_TTL, ipDontFragment
 	if v6 {
 		level, ttl, df = unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, unix.IPV6_DONTFRAG
 	}
-	oldTTL, ttlErr := unix.GetsockoptInt(int(fd), level, ttl)
-	if o.TTL > 0 && ttlErr == nil {
-		_ = unix.SetsockoptInt(int(fd), level, ttl, o.TTL)
+	if o.TTL > 0 {
+		undo = override(fd, level, ttl, o.TTL, undo)
 	}
 	if o.DontFragment && df != 0 {
-		_ = unix.SetsockoptInt(int(fd), level, df, 1)
+		undo = override(fd, level, df, 1, undo)
+	}
+	return undo
+}
+
+// override sets an option and returns what sets it back, after which it calls next.
+func override(fd uintptr, level, option, value int, next func(fd uintptr)) (undo func(fd uintptr)) {
+	old, err := unix.GetsockoptInt(int(fd), level, option)
+	if err != nil || unix.SetsockoptInt(int(fd), level, option, value) != nil {
+		return next
 	}
 	return func(fd uintptr) {
-		if o.TTL > 0 && ttlErr == nil {
-			_ = unix.SetsockoptInt(int(fd), level, ttl, oldTTL)
+		_ = unix.SetsockoptInt(int(fd), level, option, old)
+		if next != nil {
+			next(fd)
 		}
-		if o.DontFragment && df != 0 {
-			_ = unix.SetsockoptInt(int(fd), level, df, 0)
-		}
+	}
+}
+
+// addOptions adds what goes with the datagram itself: the source. Ancillary data
+// makes these systems send at least one byte, so that an empty datagram goes
+// without.
+func (s *sender) addOptions() {
+	source := s.source()
+	switch {
+	case !source.IsValid() || len(s.b) == 0:
+	case source.Is6():
+		s.addSource6(source)
+	default:
+		s.addSource4(source)
 	}
 }
 

@@ -1,4 +1,4 @@
-//go:build netbsd || openbsd
+//go:build dragonfly || netbsd || openbsd
 
 package netio
 

@@ -45,3 +45,18 @@ func setErrorQueue(fd, on int) {
 		_, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR) // takes what is pending
 	}
 }
+
+// setSendOptions sets on the socket what o cannot have in ancillary data, and
+// returns what undoes it; nil: nothing.
+func setSendOptions(fd uintptr, v6 bool, o SendOptions) (undo func(fd uintptr)) {
+	if v6 || !o.DontFragment {
+		return nil
+	}
+	old, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER)
+	if err != nil || unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE) != nil {
+		return nil
+	}
+	return func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, old)
+	}
+}

@@ -14,6 +14,6 @@ func reusePort(uintptr) error { return errors.ErrUnsupported }
 
 func setReceiveOptions(uintptr) {}
 
-func setSendOptions(uintptr, bool, SendOptions) (undo func(uintptr)) { return func(uintptr) {} }
+func setSendOptions(uintptr, bool, SendOptions) (undo func(uintptr)) { return nil }
 
 func readControl([]byte, *Meta) {}

@@ -35,25 +35,31 @@ const (
 	ipv6DontFragment = 14 // IPV6_DONTFRAG
 )
 
-// setSendOptions sets o on the socket and returns what undoes it.
+// setSendOptions sets o on the socket and returns what undoes it; nil: nothing.
 func setSendOptions(fd uintptr, v6 bool, o SendOptions) (undo func(fd uintptr)) {
 	level, ttl, df := windows.IPPROTO_IP, windows.IP_TTL, ipDontFragment
 	if v6 {
 		level, ttl, df = windows.IPPROTO_IPV6, windows.IPV6_UNICAST_HOPS, ipv6DontFragment
 	}
-	oldTTL, ttlErr := windows.GetsockoptInt(windows.Handle(fd), level, ttl)
-	if o.TTL > 0 && ttlErr == nil {
-		_ = windows.SetsockoptInt(windows.Handle(fd), level, ttl, o.TTL)
+	if o.TTL > 0 {
+		undo = override(fd, level, ttl, o.TTL, undo)
 	}
 	if o.DontFragment {
-		_ = windows.SetsockoptInt(windows.Handle(fd), level, df, 1)
+		undo = override(fd, level, df, 1, undo)
+	}
+	return undo
+}
+
+// override sets an option and returns what sets it back, after which it calls next.
+func override(fd uintptr, level, option, value int, next func(fd uintptr)) (undo func(fd uintptr)) {
+	old, err := windows.GetsockoptInt(windows.Handle(fd), level, option)
+	if err != nil || windows.SetsockoptInt(windows.Handle(fd), level, option, value) != nil {
+		return next
 	}
 	return func(fd uintptr) {
-		if o.TTL > 0 && ttlErr == nil {
-			_ = windows.SetsockoptInt(windows.Handle(fd), level, ttl, oldTTL)
-		}
-		if o.DontFragment {
-			_ = windows.SetsockoptInt(windows.Handle(fd), level, df, 0)
+		_ = windows.SetsockoptInt(windows.Handle(fd), level, option, old)
+		if next != nil {
+			next(fd)
 		}
 	}
 }

@@ -14,22 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxSendTries bounds the retries of a send that failed with an ICMP error of
-// an earlier datagram: several can be pending.
-const maxSendTries = 4
-
 // udpConn is a *net.UDPConn on Linux. Reading goes through recvmsg on the file
 // descriptor itself: package net would return EAGAIN to nobody, and with it
 // the moment to look at the error queue.
 type udpConn struct {
-	uc    *net.UDPConn
-	raw   syscall.RawConn
-	local netip.AddrPort
-
-	dfMu    sync.Mutex // IPv4 has don't-fragment per socket, not per datagram
-	df      int        // the owner's IP_MTU_DISCOVER
-	dfProbe func(fd uintptr)
-	dfReset func(fd uintptr)
+	uc     *net.UDPConn
+	raw    syscall.RawConn
+	local  netip.AddrPort
+	sender *sender
 
 	readMu sync.Mutex // guards what follows
 	try    func(fd uintptr) bool
@@ -52,16 +44,12 @@ func wrapUDP(uc *net.UDPConn, local netip.AddrPort) (Conn, error) {
 	}
 	c := &udpConn{uc: uc, raw: raw, local: local}
 	c.try = c.tryRead
-	c.dfProbe = func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
-	}
-	c.dfReset = func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, c.df)
+	if c.sender, err = newSender(uc, raw, local); err != nil {
+		return nil, err
 	}
 	err = raw.Control(func(fd uintptr) {
 		setReceiveOptions(int(fd))
 		setErrorQueue(int(fd), 1)
-		c.df, _ = unix.GetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER)
 	})
 	if err != nil {
 		return nil, err
@@ -181,41 +169,8 @@ func (c *udpConn) zoneName(id uint32) string {
 }
 
 func (c *udpConn) WriteOpts(b []byte, to netip.AddrPort, o SendOptions) (int, error) {
-	to = unmap(to)
-	var control control
-	v4 := to.Addr().Is4()
-	if o.TTL > 0 {
-		if v4 {
-			control.add(unix.IPPROTO_IP, unix.IP_TTL, o.TTL)
-		} else {
-			control.add(unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT, o.TTL)
-		}
-	}
-	if o.DontFragment {
-		if v4 {
-			c.dfMu.Lock()
-			defer c.dfMu.Unlock()
-			if err := c.raw.Control(c.dfProbe); err != nil {
-				return 0, err
-			}
-			defer c.raw.Control(c.dfReset)
-		} else {
-			control.add(unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, 1)
-		}
-	}
-	for try := 1; ; try++ {
-		n, _, err := c.uc.WriteMsgUDPAddrPort(b, control.bytes(), to)
-		if err == nil || try == maxSendTries || !isPending(err) {
-			return n, err
-		}
-	}
+	return c.sender.writeOpts(b, to, o)
 }
 
-// isPending reports whether a send may have failed because of another
-// datagram's ICMP error.
-func isPending(err error) bool {
-	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH) ||
-		errors.Is(err, unix.EPROTO) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EMSGSIZE)
-}
-
-func (c *udpConn) SetReadDeadline(t time.Time) error { return c.uc.SetReadDeadline(t) }
+func (c *udpConn) SetReadDeadline(t time.Time) error  { return c.uc.SetReadDeadline(t) }
+func (c *udpConn) SetWriteDeadline(t time.Time) error { return c.uc.SetWriteDeadline(t) }

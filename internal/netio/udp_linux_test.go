@@ -97,17 +97,75 @@ func TestReleaseSilencesErrors(t *testing.T) {
 	}
 }
 
-func TestDontFragment(t *testing.T) {
-	a := open(t, "udp4", "127.0.0.1:0")
-	to := open(t, "udp4", "127.0.0.1:0").LocalAddrPort()
-	mode := func() (v int) {
-		a.(*udpConn).raw.Control(func(fd uintptr) { v, _ = unix.GetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER) })
-		return v
+// Don't-fragment over IPv4 is the socket's on Linux. It is set for the one
+// datagram, whoever sends at the same time waits, and the owner's setting is back
+// afterwards.
+func TestDontFragmentIsForOneDatagram(t *testing.T) {
+	for _, before := range []int{unix.IP_PMTUDISC_WANT, unix.IP_PMTUDISC_DONT} {
+		a := open(t, "udp4", "127.0.0.1:0").(*udpConn)
+		to := open(t, "udp4", "127.0.0.1:0").LocalAddrPort()
+		a.raw.Control(func(fd uintptr) {
+			unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, before)
+		})
+		var seen []int
+		plain := make(chan struct{})
+		overtaken := false
+		a.sender.sendmsg = func(fd int, b, control []byte, to unix.Sockaddr, flags int) (int, error) {
+			mode, err := unix.GetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER)
+			if err != nil {
+				t.Error(err)
+			}
+			seen = append(seen, mode)
+			if len(seen) == 1 {
+				go func() {
+					defer close(plain)
+					send(t, a, a.LocalAddrPort(), SendOptions{})
+				}()
+				select {
+				case <-plain:
+					overtaken = true
+				case <-time.After(20 * time.Millisecond):
+				}
+			}
+			return unix.SendmsgN(fd, b, control, to, flags)
+		}
+		send(t, a, to, SendOptions{DontFragment: true})
+		<-plain
+		if len(seen) != 2 || seen[0] != unix.IP_PMTUDISC_PROBE || seen[1] != before || overtaken {
+			t.Errorf("IP_MTU_DISCOVER was %d: %v during the two sends, want %d and %d; sent both at once: %v", before, seen, unix.IP_PMTUDISC_PROBE, before, overtaken)
+		}
 	}
-	before := mode()
-	send(t, a, to, SendOptions{DontFragment: true})
-	if mode() != before {
-		t.Errorf("IP_MTU_DISCOVER is %d afterwards, was %d", mode(), before)
+}
+
+// A datagram to a broadcast address is answered from the host's own.
+func TestLocalAddressOfABroadcast(t *testing.T) {
+	a, b := open(t, "udp4", "0.0.0.0:0"), open(t, "udp4", "127.0.0.1:0")
+	send(t, b, netip.AddrPortFrom(netip.MustParseAddr("127.255.255.255"), a.LocalAddrPort().Port()), SendOptions{})
+	if m := receive(t, a); m.Local.Addr() != netip.MustParseAddr("127.0.0.1") {
+		t.Errorf("arrived at %v, want 127.0.0.1", m.Local)
+	}
+}
+
+// A full send buffer loses the datagram, at once, whatever the poller thinks.
+func TestFullSendBuffer(t *testing.T) {
+	a := open(t, "udp4", "127.0.0.1:0").(*udpConn)
+	b := open(t, "udp4", "127.0.0.1:0")
+	if err := a.SetWriteDeadline(time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	send(t, a, b.LocalAddrPort(), SendOptions{}) // nothing to wait for, so no deadline counts
+	receive(t, b)
+
+	calls := 0
+	a.sender.sendmsg = func(_ int, _, _ []byte, _ unix.Sockaddr, flags int) (int, error) {
+		if calls++; flags&unix.MSG_DONTWAIT == 0 {
+			t.Error("the system may wait")
+		}
+		return 0, unix.EAGAIN
+	}
+	_, err := a.WriteOpts([]byte("hello"), b.LocalAddrPort(), SendOptions{})
+	if !errors.Is(err, ErrBufferFull) || !IsTransient(err) || calls != 1 {
+		t.Errorf("%v after %d calls, want ErrBufferFull after 1", err, calls)
 	}
 }
 
@@ -121,7 +179,8 @@ func TestReasons(t *testing.T) {
 		{unix.SO_EE_ORIGIN_ICMP, 3, 3, PortUnreachable},
 		{unix.SO_EE_ORIGIN_ICMP, 3, 4, TooBig},
 		{unix.SO_EE_ORIGIN_ICMP, 3, 13, Prohibited},
-		{unix.SO_EE_ORIGIN_ICMP, 3, 2, OtherReason},
+		{unix.SO_EE_ORIGIN_ICMP, 3, 2, ProtocolUnreachable},
+		{unix.SO_EE_ORIGIN_ICMP, 3, 5, OtherReason},
 		{unix.SO_EE_ORIGIN_ICMP, 11, 0, TimeExceeded},
 		{unix.SO_EE_ORIGIN_ICMP, 12, 0, OtherReason},
 		{unix.SO_EE_ORIGIN_ICMP6, 1, 0, NetUnreachable},
@@ -130,6 +189,8 @@ func TestReasons(t *testing.T) {
 		{unix.SO_EE_ORIGIN_ICMP6, 1, 4, PortUnreachable},
 		{unix.SO_EE_ORIGIN_ICMP6, 2, 0, TooBig},
 		{unix.SO_EE_ORIGIN_ICMP6, 3, 0, TimeExceeded},
+		{unix.SO_EE_ORIGIN_ICMP6, 4, 0, OtherReason},
+		{unix.SO_EE_ORIGIN_ICMP6, 4, 1, ProtocolUnreachable},
 		{unix.SO_EE_ORIGIN_LOCAL, 0, 0, OtherReason},
 	} {
 		if got := reason(c.origin, c.typ, c.code); got != c.want {

@@ -35,8 +35,8 @@ func (h *Host) DialContext(ctx context.Context, network, address string) (net.Co
 	return h.DialFrom(ctx, network, netip.AddrPort{}, address)
 }
 
-// DialFrom is DialContext from a local address. A port other than 0 is shared with
-// other sockets that reuse it.
+// DialFrom is DialContext from a local address, whose port, which the host chooses if
+// it is 0, other sockets share that reuse it. The zero AddrPort shares nothing.
 func (h *Host) DialFrom(ctx context.Context, network string, local netip.AddrPort, address string) (net.Conn, error) {
 	remote, err := netip.ParseAddrPort(address)
 	if err != nil {
@@ -55,7 +55,7 @@ func (h *Host) DialFrom(ctx context.Context, network string, local netip.AddrPor
 		default:
 		}
 	}
-	c.tcp, err = h.tcp.dial(local, remote, local.Port() != 0, on)
+	c.tcp, err = h.tcp.dial(local, remote, local.IsValid(), on)
 	h.w.mu.Unlock()
 	if err == nil {
 		select {
@@ -149,6 +149,7 @@ type streamConn struct {
 	err    error // what the connection died of
 	dead   bool
 	closed bool
+	reset  bool          // when it is closed
 	change chan struct{} // closed and replaced when a reader or writer should look again
 
 	mu          sync.Mutex
@@ -265,12 +266,25 @@ func (c *streamConn) Close() error {
 	}
 	c.w.sync()
 	c.closed = true
-	c.tcp.close()
+	if c.reset {
+		c.tcp.abort()
+	} else {
+		c.tcp.close()
+	}
 	c.wake()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.read.set(time.Time{})
 	c.write.set(time.Time{})
+	return nil
+}
+
+// SetLinger is that of *net.TCPConn as far as 0 goes: Close then resets the
+// connection.
+func (c *streamConn) SetLinger(seconds int) error {
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	c.reset = seconds == 0
 	return nil
 }
 

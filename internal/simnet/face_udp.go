@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/netio"
 )
 
@@ -57,19 +58,41 @@ func (h *Host) ListenPacket(_ context.Context, network, address string) (net.Pac
 	c := &PacketConn{sock: s, local: s.local, arrived: make(chan struct{}), read: newDeadline()}
 	s.receive = func(p *Packet) { c.push(arrival{p: p, stamp: h.w.now}) }
 	s.failed = func(e *Error) {
-		c.push(arrival{err: &netio.UnreachableError{Remote: e.Dst, Err: e.Kind.errno()}})
+		c.push(arrival{err: &netio.UnreachableError{
+			Remote: e.Dst, From: e.From, Reason: netio.Reason(e.Kind.reason()), MTU: e.MTU, Err: e.errno(),
+		}})
 	}
 	return c, nil
 }
 
+// reason is what a machine is told of an ICMP error. netio has the same numbers.
+func (k ErrorKind) reason() machine.Reason {
+	return [...]machine.Reason{
+		PortUnreachable: machine.PortUnreachable,
+		HostUnreachable: machine.HostUnreachable,
+		AdminProhibited: machine.Prohibited,
+		TTLExceeded:     machine.TimeExceeded,
+		PacketTooBig:    machine.TooBig,
+	}[k]
+}
+
+// sendFrom is send from one of several addresses, where the socket has them.
+func (s *socket) sendFrom(source netip.Addr, to netip.AddrPort, data []byte, ttl int, df bool) error {
+	source = source.Unmap()
+	if s.local.Addr().IsUnspecified() && source.IsValid() && !source.IsUnspecified() && source.Is4() == to.Addr().Unmap().Is4() {
+		s = &socket{host: s.host, local: netip.AddrPortFrom(source, s.local.Port())}
+	}
+	return s.send(to, data, ttl, df)
+}
+
 // errno is what a system reports an ICMP error as.
-func (k ErrorKind) errno() error {
-	switch k {
-	case PortUnreachable:
+func (e *Error) errno() error {
+	switch {
+	case e.Kind == PortUnreachable:
 		return syscall.ECONNREFUSED
-	case PacketTooBig:
+	case e.Kind == PacketTooBig:
 		return syscall.EMSGSIZE
-	case AdminProhibited:
+	case e.Kind == AdminProhibited && e.Dst.Addr().Is6():
 		return syscall.EACCES
 	}
 	return syscall.EHOSTUNREACH
@@ -182,7 +205,7 @@ func (c *PacketConn) WriteOpts(b []byte, to netip.AddrPort, o netio.SendOptions)
 		return 0, c.fail("write", net.ErrClosed)
 	}
 	w.sync()
-	if err := c.sock.send(to, b, o.TTL, o.DontFragment); err != nil {
+	if err := c.sock.sendFrom(o.Source, to, b, o.TTL, o.DontFragment); err != nil {
 		return 0, c.fail("write", err)
 	}
 	return len(b), nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"syscall"
 )
 
@@ -13,6 +14,7 @@ type Host struct {
 	w      *World
 	name   string
 	ifaces []*Iface
+	made   int // how many interfaces there ever were
 	rand   *rand.Rand
 	udp    map[netip.AddrPort]*socket
 	tcp    *tcpStack
@@ -26,25 +28,66 @@ type socket struct {
 	failed  func(e *Error)
 }
 
-// AddHost puts a host on a network by a link, the same both ways. On the internet it
-// gets a public address of its own when none are given; elsewhere addresses must be.
+// AddHost puts a host on a network by a link, the same both ways. It gets the addresses
+// given or, when there are none, one of each family that the network has.
 func (w *World) AddHost(name string, on *Network, link Link, addrs ...netip.Addr) *Host {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(addrs) == 0 && on == w.internet {
-		addrs = []netip.Addr{w.publicAddr()}
-	}
 	h := &Host{w: w, name: name, rand: w.Rand("host " + name), udp: make(map[netip.AddrPort]*socket)}
 	h.tcp = newTCPStack(h)
-	h.ifaces = []*Iface{on.attach(name, h, link, addrs...)}
+	h.addIface(on, link, addrs)
 	return h
+}
+
+// AddIface attaches the host to one more network, as AddHost does to the first.
+// Packets leave by the first interface that is up and has an address of their family,
+// or by that of the address that their socket is bound to.
+func (h *Host) AddIface(on *Network, link Link, addrs ...netip.Addr) *Iface {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	return h.addIface(on, link, addrs)
+}
+
+func (h *Host) addIface(on *Network, link Link, addrs []netip.Addr) *Iface {
+	if len(addrs) == 0 {
+		var err error
+		if addrs, err = on.assignAll(); err != nil {
+			panic(err) // a world too big for its addresses
+		}
+	}
+	name := h.name
+	if h.made++; h.made > 1 {
+		name = fmt.Sprintf("%s/%d", name, h.made)
+	}
+	i := on.attach(name, h, link, addrs...)
+	h.ifaces = append(h.ifaces, i)
+	return i
+}
+
+// RemoveIface detaches the host from a network: a cable pulled, a cell left. Sockets
+// bound to its addresses stay open and can send no more.
+func (h *Host) RemoveIface(i *Iface) {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	for _, a := range i.addrs {
+		i.remove(a)
+	}
+	i.off = true
+	h.ifaces = slices.DeleteFunc(h.ifaces, func(have *Iface) bool { return have == i })
 }
 
 // Name is the name that the host was added by.
 func (h *Host) Name() string { return h.name }
 
 // Iface is the host's first interface.
-func (h *Host) Iface() *Iface { return h.ifaces[0] }
+func (h *Host) Iface() *Iface { return h.Ifaces()[0] }
+
+// Ifaces are the host's interfaces.
+func (h *Host) Ifaces() []*Iface {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	return slices.Clone(h.ifaces)
+}
 
 // Addrs are the host's addresses.
 func (h *Host) Addrs() []netip.Addr {
@@ -152,7 +195,7 @@ func (h *Host) output(p *Packet) error {
 	if i := h.ifaceOf(p.Src.Addr()); i != nil && p.Src.Addr().Is4() == p.Dst.Addr().Is4() {
 		via = i
 	}
-	if via == nil {
+	if via == nil || via.off {
 		return fmt.Errorf("%w %v from %s: %w", errNoRoute, p.Dst.Addr(), h.name, syscall.ENETUNREACH)
 	}
 	h.w.trace.packet(h.w.now, h.name, "send", p)
@@ -166,7 +209,7 @@ func (h *Host) sourceFor(to netip.Addr) netip.Addr {
 		return to
 	}
 	for _, i := range h.ifaces {
-		if a := i.addr(to); a.IsValid() && !i.up.Down {
+		if a := i.addr(to); a.IsValid() && !i.off {
 			return a
 		}
 	}
@@ -191,6 +234,7 @@ func (h *Host) receive(p *Packet, i *Iface) {
 		if p.Error.Proto == TCP {
 			h.tcp.unreachable(p.Error)
 		} else if s := h.socketAt(p.Error.Src); s != nil {
+			p.Error.From = p.Src.Addr()
 			s.failed(p.Error)
 		}
 	}

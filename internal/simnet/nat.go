@@ -10,12 +10,15 @@ import (
 // packets from elsewhere can go through it, too. Time is handed in.
 type translator struct {
 	NATConfig
+	by       [2]Rules // by transport
 	rand     *rand.Rand
 	outside  []netip.Addr
-	ports    allocator
+	ports    [2]*allocator
 	pooled   map[netip.Addr]netip.Addr // inside address to its outside address
 	byInside map[mapKey]*mapping
-	byPort   map[portKey][]*mapping
+	byPort   map[portKey]*mapping
+	strays   map[portKey]time.Time // poisoned ports, by when the last stray came
+	sweepAt  time.Time             // when the first entry may expire of a table found full
 	onChange func(now time.Time, m *mapping, what string)
 }
 
@@ -27,43 +30,59 @@ type mapKey struct {
 	remote netip.AddrPort
 }
 
+// portKey finds the mapping of an inbound packet. A port has one owner, or one for
+// each remote where it is overloaded.
 type portKey struct {
 	proto   Proto
 	outside netip.AddrPort
+	remote  netip.AddrPort
 }
 
+// mapping is an outside endpoint that stands for an inside one.
 type mapping struct {
 	mapKey
 	outside netip.AddrPort
 	made    time.Time
-	fresh   time.Time // of the last packet that refreshed it
-	replied bool
-	stands  bool                         // TCP: a connection is established
-	allowed map[netip.AddrPort]time.Time // by the filter's key, when last refreshed
+	until   time.Time // when the last of its flows expires
+	flows   map[netip.AddrPort]*flow
+	sweep   int // how many flows there may be before expired ones are looked for
 }
 
+// Why a packet is not let through. Of the first group the sender inside can be told.
+const (
+	blockedUDP  = "UDP blocked"
+	blockedPort = "all but TCP to port 443 blocked"
+	fullTable   = "NAT table full"
+	noPort      = "no free port"
+
+	noMapping    = "no mapping"
+	filtered     = "filtered"
+	noConnection = "no connection"
+	noSimOpen    = "no simultaneous open"
+	noError      = "ICMP error about no mapping"
+)
+
 func newTranslator(c NATConfig, r *rand.Rand, outside []netip.Addr) *translator {
-	t := &translator{NATConfig: c, rand: r, outside: outside, onChange: func(time.Time, *mapping, string) {}}
+	t := &translator{
+		NATConfig: c, by: [2]Rules{UDP: c.rules(UDP), TCP: c.rules(TCP)},
+		rand: r, outside: outside, onChange: func(time.Time, *mapping, string) {},
+	}
 	t.clear()
 	return t
 }
 
+// clear forgets everything, as a NAT does that is switched off and on.
 func (t *translator) clear() {
-	t.ports = newAllocator(t.Ports, t.rand)
+	t.ports[UDP] = newAllocator(t.by[UDP].Ports, t.rand)
+	t.ports[TCP] = t.ports[UDP]
+	if t.NATConfig.TCP != nil {
+		t.ports[TCP] = newAllocator(t.by[TCP].Ports, t.rand)
+	}
 	t.pooled = make(map[netip.Addr]netip.Addr)
 	t.byInside = make(map[mapKey]*mapping)
-	t.byPort = make(map[portKey][]*mapping)
-}
-
-// part is what a behaviour sees of a remote endpoint.
-func (b Behavior) part(remote netip.AddrPort) netip.AddrPort {
-	switch b {
-	case EndpointIndependent:
-		return netip.AddrPort{}
-	case AddressDependent:
-		return netip.AddrPortFrom(remote.Addr(), 0)
-	}
-	return remote
+	t.byPort = make(map[portKey]*mapping)
+	t.strays = make(map[portKey]time.Time)
+	t.sweepAt = time.Time{}
 }
 
 // out translates a packet from the inside, or says why not.
@@ -74,15 +93,21 @@ func (t *translator) out(now time.Time, p *Packet) (refused string) {
 	if reason := t.forbidden(p.Proto, p.Dst.Port()); reason != "" {
 		return reason
 	}
-	m := t.lookup(now, mapKey{p.Proto, p.Src, t.Mapping.part(p.Dst)})
+	m := t.lookup(now, t.mapKey(p.Proto, p.Src, p.Dst))
 	if m == nil {
-		if m = t.open(now, p.Proto, p.Src, p.Dst); m == nil {
-			return "NAT table or ports exhausted"
+		if !t.begins(p) {
+			return noConnection
+		}
+		if m, refused = t.open(now, p.Proto, p.Src, p.Dst); m == nil {
+			return refused
 		}
 	}
-	m.fresh = now
-	m.allowed[t.Filtering.part(p.Dst)] = now
-	m.track(p, true)
+	f := t.flow(now, m, p.Dst, p)
+	if f == nil {
+		return noConnection
+	}
+	f.sent = true
+	t.pass(now, m, f, p, outbound)
 	p.Src = m.outside
 	return ""
 }
@@ -95,67 +120,53 @@ func (t *translator) in(now time.Time, p *Packet) (refused string) {
 	if reason := t.forbidden(p.Proto, p.Src.Port()); reason != "" {
 		return reason
 	}
-	refused = "no mapping"
-	for _, m := range t.byPort[portKey{p.Proto, p.Dst}] {
-		if t.expired(now, m) {
-			continue
-		}
-		if t.Ports.Overload && m.remote != p.Src {
-			continue
-		}
-		if at, ok := m.allowed[t.Filtering.part(p.Src)]; t.Filtering != EndpointIndependent && (!ok || now.Sub(at) >= t.idle(m)) {
-			refused = "filtered"
-			continue
-		}
-		if t.NoSimultaneousOpen && p.Proto == TCP && p.Segment.Flags&(SYN|ACK) == SYN {
-			refused = "no simultaneous open"
-			continue
-		}
-		m.replied = true
-		m.track(p, false)
-		if t.InboundRefresh {
-			m.fresh = now
-			m.allowed[t.Filtering.part(p.Src)] = now
-		}
-		p.Dst = m.inside
-		return ""
+	m, f, refused := t.admit(now, p)
+	if refused != "" {
+		t.poison(now, p)
+		return refused
 	}
-	return refused
+	t.pass(now, m, f, p, inbound)
+	p.Dst = m.inside
+	return ""
+}
+
+// admit finds the mapping and the flow of a packet from the outside that may come in.
+func (t *translator) admit(now time.Time, p *Packet) (m *mapping, f *flow, refused string) {
+	m = t.byPort[t.portKey(p.Proto, p.Dst, p.Src)]
+	if m == nil || t.expired(now, m) {
+		return nil, nil, noMapping
+	}
+	if !t.allows(now, m, p.Src) {
+		return nil, nil, filtered
+	}
+	if f = t.find(now, m, p.Src); t.NoSimultaneousOpen && opens(p) && f != nil && f.sent && !f.replied {
+		return nil, nil, noSimOpen
+	}
+	if f = t.flow(now, m, p.Src, p); f == nil {
+		return nil, nil, noConnection
+	}
+	return m, f, ""
 }
 
 func (t *translator) forbidden(proto Proto, remotePort uint16) string {
 	switch {
 	case t.BlockUDP && proto == UDP:
-		return "UDP blocked"
+		return blockedUDP
 	case t.Only443 && (proto != TCP || remotePort != 443):
-		return "all but TCP to port 443 blocked"
+		return blockedPort
 	}
 	return ""
 }
 
-// inError takes an ICMP error about a packet that went out through here to who
-// sent it, with the quoted addresses as that one knows them (RFC 5508 4.2).
-func (t *translator) inError(now time.Time, p *Packet) string {
-	for _, m := range t.byPort[portKey{p.Error.Proto, p.Error.Src}] {
-		if t.expired(now, m) || (t.Mapping.part(p.Error.Dst) != m.remote) {
-			continue
-		}
-		p.Error.Src = m.inside
-		p.Dst = netip.AddrPortFrom(m.inside.Addr(), 0)
-		return ""
-	}
-	return "ICMP error about no mapping"
+func (t *translator) mapKey(proto Proto, inside, remote netip.AddrPort) mapKey {
+	return mapKey{proto, inside, t.by[proto].Mapping.part(remote)}
 }
 
-// outError takes an ICMP error about a packet that came in through here out again.
-func (t *translator) outError(now time.Time, p *Packet) string {
-	m := t.lookup(now, mapKey{p.Error.Proto, p.Error.Dst, t.Mapping.part(p.Error.Src)})
-	if m == nil {
-		return "ICMP error about no mapping"
+func (t *translator) portKey(proto Proto, outside, remote netip.AddrPort) portKey {
+	if !t.by[proto].Ports.Overload {
+		remote = netip.AddrPort{}
 	}
-	p.Error.Dst = m.outside
-	p.Src = netip.AddrPortFrom(m.outside.Addr(), 0)
-	return ""
+	return portKey{proto, outside, remote}
 }
 
 func (t *translator) lookup(now time.Time, k mapKey) *mapping {
@@ -167,53 +178,32 @@ func (t *translator) lookup(now time.Time, k mapKey) *mapping {
 	return nil
 }
 
-func (t *translator) idle(m *mapping) time.Duration {
-	switch {
-	case m.proto == TCP && m.stands:
-		return t.TCPIdle
-	case m.proto == TCP:
-		return t.TCPTransitory
-	case m.replied:
-		return t.Idle
-	}
-	return t.IdleUnreplied
-}
-
-// track follows a TCP connection by its flags, as far as lifetimes go.
-func (m *mapping) track(p *Packet, out bool) {
-	switch f := p.Segment.Flags; {
-	case f&(FIN|RST) != 0:
-		m.stands = false
-	case out && m.replied && f&(SYN|ACK) == ACK:
-		m.stands = true
-	}
-}
-
 func (t *translator) expired(now time.Time, m *mapping) bool {
-	return now.Sub(m.fresh) >= t.idle(m) || t.Absolute > 0 && now.Sub(m.made) >= t.Absolute
+	return !now.Before(m.until) || t.Absolute > 0 && now.Sub(m.made) >= t.Absolute
 }
 
-func (t *translator) open(now time.Time, proto Proto, inside, remote netip.AddrPort) *mapping {
-	if len(t.byInside) >= t.Table {
-		t.purge(now)
-		if len(t.byInside) >= t.Table {
-			return nil
-		}
+// open makes a new mapping.
+func (t *translator) open(now time.Time, proto Proto, inside, remote netip.AddrPort) (m *mapping, refused string) {
+	if !t.room(now) {
+		return nil, fullTable
 	}
 	outside, ok := t.choose(now, proto, inside, remote)
 	if !ok {
-		return nil
+		return nil, noPort
 	}
-	m := &mapping{
-		mapKey:  mapKey{proto, inside, t.Mapping.part(remote)},
-		outside: outside, made: now, fresh: now,
-		allowed: make(map[netip.AddrPort]time.Time),
+	m = &mapping{
+		mapKey:  t.mapKey(proto, inside, remote),
+		outside: outside, made: now, until: now,
+		flows: make(map[netip.AddrPort]*flow, 1), sweep: 64,
+	}
+	k := t.portKey(proto, outside, remote)
+	if old := t.byPort[k]; old != nil {
+		t.remove(now, old, "expired")
 	}
 	t.byInside[m.mapKey] = m
-	k := portKey{proto, outside}
-	t.byPort[k] = append(t.byPort[k], m)
+	t.byPort[k] = m
 	t.onChange(now, m, "new")
-	return m
+	return m, ""
 }
 
 // choose finds the outside endpoint of a new mapping.
@@ -226,13 +216,13 @@ func (t *translator) choose(now time.Time, proto Proto, inside, remote netip.Add
 		return netip.AddrPort{}, false
 	}
 	free := func(port uint16) bool { return t.free(now, proto, netip.AddrPortFrom(ip, port), remote) }
-	if t.Ports.Contiguous && inside.Port()%2 == 1 {
-		even := mapKey{proto, netip.AddrPortFrom(inside.Addr(), inside.Port()-1), t.Mapping.part(remote)}
+	if t.by[proto].Ports.Contiguous && inside.Port()%2 == 1 {
+		even := t.mapKey(proto, netip.AddrPortFrom(inside.Addr(), inside.Port()-1), remote)
 		if m := t.lookup(now, even); m != nil && m.outside.Addr() == ip && m.outside.Port() < 65535 && free(m.outside.Port()+1) {
 			return netip.AddrPortFrom(ip, m.outside.Port()+1), true
 		}
 	}
-	port, ok := t.ports.port(now, proto, inside, ip, free)
+	port, ok := t.ports[proto].port(now, proto, inside, ip, free)
 	return netip.AddrPortFrom(ip, port), ok
 }
 
@@ -259,50 +249,15 @@ func (t *translator) pool(inside netip.Addr) (netip.Addr, bool) {
 }
 
 func (t *translator) free(now time.Time, proto Proto, outside, remote netip.AddrPort) bool {
-	for _, m := range t.byPort[portKey{proto, outside}] {
-		if !t.expired(now, m) && (!t.Ports.Overload || m.remote == remote) {
-			return false
-		}
+	if t.poisoned(now, proto, outside, remote) {
+		return false
 	}
-	return true
+	m := t.byPort[t.portKey(proto, outside, remote)]
+	return m == nil || t.expired(now, m)
 }
 
 func (t *translator) remove(now time.Time, m *mapping, why string) {
 	delete(t.byInside, m.mapKey)
-	k := portKey{m.proto, m.outside}
-	all := t.byPort[k]
-	for i := range all {
-		if all[i] == m {
-			all = append(all[:i:i], all[i+1:]...)
-			break
-		}
-	}
-	if len(all) == 0 {
-		delete(t.byPort, k)
-	} else {
-		t.byPort[k] = all
-	}
+	delete(t.byPort, t.portKey(m.proto, m.outside, m.remote))
 	t.onChange(now, m, why)
-}
-
-// purge drops what has expired. Its order must not show, so it tells nobody.
-func (t *translator) purge(now time.Time) {
-	quiet := t.onChange
-	t.onChange = func(time.Time, *mapping, string) {}
-	for _, m := range t.byInside {
-		if t.expired(now, m) {
-			t.remove(now, m, "expired")
-		}
-	}
-	t.onChange = quiet
-}
-
-// live counts the mappings that have not expired.
-func (t *translator) live(now time.Time) (n int) {
-	for _, m := range t.byInside {
-		if !t.expired(now, m) {
-			n++
-		}
-	}
-	return n
 }

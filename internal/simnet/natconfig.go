@@ -2,6 +2,7 @@ package simnet
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -21,41 +22,35 @@ func (b Behavior) String() string {
 	return [...]string{"EI", "AD", "APD"}[b]
 }
 
-// PortPolicy is how a NAT chooses the outside port of a new mapping.
-type PortPolicy struct {
-	Kind  PortKind
-	Low   uint16 // least port given out; 0: 1024
-	High  uint16 // greatest port given out; 0: 65535
-	Delta int    // Sequential: the step, which may be negative; 0: 1
-	Block int    // Block: ports in the block that one inside address gets; 0: 512
-
-	// CrossTraffic is how many mappings a second other hosts behind the same
-	// NAT make, on average. They take ports of Sequential and nothing else.
-	CrossTraffic float64
-	// Parity keeps an even port even and an odd one odd (RFC 4787 REQ 4).
-	Parity bool
-	// Contiguous gives inside port 2n+1 the port after the one that 2n has, where free.
-	Contiguous bool
-	// Overload lets mappings share an outside port as long as their remotes
-	// differ, as Linux does. It needs AddressAndPortDependent mapping.
-	Overload bool
+// part is what a behaviour sees of a remote endpoint.
+func (b Behavior) part(remote netip.AddrPort) netip.AddrPort {
+	switch b {
+	case EndpointIndependent:
+		return netip.AddrPort{}
+	case AddressDependent:
+		return netip.AddrPortFrom(remote.Addr(), 0)
+	}
+	return remote
 }
 
-// PortKind is the sort of a PortPolicy.
-type PortKind uint8
+// Rules are how a NAT treats the flows of one transport. The zero value is a full
+// cone that preserves ports.
+type Rules struct {
+	Mapping   Behavior   // default EndpointIndependent
+	Filtering Behavior   // default EndpointIndependent
+	Ports     PortPolicy // default: preserved
+}
 
-// The sorts of port allocation.
+// Answer is what a NAT says to a packet that it does not let in.
+type Answer uint8
+
+// The answers that NATs are known to give.
 const (
-	Preserve   PortKind = iota // the inside port where free, else a random one
-	Sequential                 // the last port given out plus Delta
-	Random                     // any free port between Low and High
-	Block                      // any free port of the inside address's block
+	Silence     Answer = iota // none, as RFC 5382 REQ 4 wants it at first
+	Reset                     // a TCP reset
+	Unreachable               // ICMP port unreachable
+	Prohibited                // ICMP administratively prohibited
 )
-
-// String returns the sort's name in lower case.
-func (k PortKind) String() string {
-	return [...]string{"preserve", "sequential", "random", "block"}[k]
-}
 
 // NATConfig describes a NAT or a firewall. The zero value is a full-cone NAT that
 // preserves ports.
@@ -63,24 +58,34 @@ type NATConfig struct {
 	Mapping   Behavior   // default EndpointIndependent
 	Filtering Behavior   // default EndpointIndependent
 	Ports     PortPolicy // default: preserved
+	// TCP are the rules for TCP, where they differ from the three fields above (RFC 5382
+	// REQ 3b); nil: they do not.
+	TCP *Rules
+	// Inside is the prefix that the addresses of the hosts inside are taken from, the
+	// first being the NAT's own; the zero value: the next free /24 of 192.168.0.0/16.
+	Inside netip.Prefix
 	// Arbitrary takes any of several outside addresses for each mapping; otherwise
 	// an inside address keeps the one it got (RFC 4787 REQ 2).
 	Arbitrary bool
 	// Hairpin lets inside hosts reach each other by outside addresses. The packets
 	// then come from the sender's outside address (RFC 4787 REQ 9a).
 	Hairpin bool
-	// Firewall filters and does not translate: the inside has public addresses.
+	// Firewall filters and does not translate: the inside has public addresses. Mapping
+	// and Ports then mean nothing.
 	Firewall bool
 	// BlockUDP drops all UDP.
 	BlockUDP bool
 	// Only443 drops everything but TCP to port 443 and what answers it.
 	Only443 bool
 
-	// Idle is how long a UDP mapping, and each permission of its filter, outlives
-	// the last packet that refreshed it; default 120 s.
+	// Idle is how long a UDP flow outlives the last packet that refreshed it, and with
+	// it the mapping it belongs to and what its filter allows; default 120 s.
 	Idle time.Duration
 	// IdleUnreplied is the same until the first packet came back; 0: Idle.
 	IdleUnreplied time.Duration
+	// IdleStream is the same once a flow that had been answered was used more than two
+	// seconds after it began, as Linux tells streams from questions; 0: Idle.
+	IdleStream time.Duration
 	// Absolute ends a mapping at this age, used or not; 0: never.
 	Absolute time.Duration
 	// InboundRefresh lets inbound packets refresh, too; outbound ones always do
@@ -89,53 +94,88 @@ type NATConfig struct {
 	// TCPIdle and TCPTransitory are the same for TCP: while a connection stands, and
 	// before and after; defaults 2 h 4 min and 4 min (RFC 5382 REQ 5).
 	TCPIdle, TCPTransitory time.Duration
-	// ResetSYN answers a stray SYN with a reset; otherwise it is dropped silently,
-	// as RFC 5382 REQ 4 wants it at first.
-	ResetSYN bool
-	// NoSimultaneousOpen drops a SYN that comes in where one went out, against RFC
-	// 5382 REQ 2.
+	// TCPReset is how long a connection is remembered after a reset; 0: TCPTransitory,
+	// negative: not at all.
+	TCPReset time.Duration
+	// TCPLoose takes up connections in their midst, as Linux does after it was started
+	// anew; otherwise a segment of an unknown connection is dropped unless it is a SYN.
+	TCPLoose bool
+	// NoSimultaneousOpen drops a SYN that comes in where one went out and was not yet
+	// answered, against RFC 5382 REQ 2.
 	NoSimultaneousOpen bool
-	// Table is how many mappings there can be; what comes when it is full is
-	// dropped. 0: 65536.
+
+	// StrayUDP and StraySYN are what is said to the sender outside of a datagram or a
+	// SYN that is not let in; default Silence.
+	StrayUDP, StraySYN Answer
+	// Prohibit tells the sender inside, by an ICMP error, that a packet was dropped
+	// because it is forbidden or because there was no room (RFC 5508 REQ 8).
+	Prohibit bool
+	// Poison remembers each datagram that was not let in, for IdleUnreplied from the last
+	// one, as Linux's connection tracking does where nothing drops it first: meanwhile no
+	// new mapping towards its sender gets the port that it came to. (TCP leaves no such
+	// entry there: the reset that answers a SYN clears it.)
+	Poison bool
+	// Table is how many mappings and poisoned ports there can be; what comes when it is
+	// full is dropped. 0: 65536.
 	Table int
 }
 
+// rules are those of a transport.
+func (c *NATConfig) rules(proto Proto) Rules {
+	if proto == TCP && c.TCP != nil {
+		return *c.TCP
+	}
+	return Rules{c.Mapping, c.Filtering, c.Ports}
+}
+
 func (c NATConfig) withDefaults() (NATConfig, error) {
-	p := &c.Ports
-	if p.Low == 0 {
-		p.Low = 1024
-	}
-	if p.High == 0 {
-		p.High = 65535
-	}
-	if p.Delta == 0 {
-		p.Delta = 1
-	}
-	if p.Block == 0 {
-		p.Block = 512
-	}
-	if c.Idle == 0 {
-		c.Idle = 120 * time.Second
+	for _, d := range [...]struct {
+		of *time.Duration
+		to time.Duration
+	}{
+		{&c.Idle, 120 * time.Second},
+		{&c.TCPIdle, 2*time.Hour + 4*time.Minute},
+		{&c.TCPTransitory, 4 * time.Minute},
+	} {
+		if *d.of == 0 {
+			*d.of = d.to
+		}
 	}
 	if c.IdleUnreplied == 0 {
 		c.IdleUnreplied = c.Idle
 	}
-	if c.TCPIdle == 0 {
-		c.TCPIdle = 2*time.Hour + 4*time.Minute
+	if c.IdleStream == 0 {
+		c.IdleStream = c.Idle
 	}
-	if c.TCPTransitory == 0 {
-		c.TCPTransitory = 4 * time.Minute
+	if c.TCPReset == 0 {
+		c.TCPReset = c.TCPTransitory
 	}
 	if c.Table == 0 {
 		c.Table = 65536
 	}
-	switch {
-	case p.Low > p.High:
-		return c, fmt.Errorf("simnet: NAT port range %d-%d is empty", p.Low, p.High)
-	case p.Kind == Block && p.Block > int(p.High)-int(p.Low)+1:
-		return c, fmt.Errorf("simnet: NAT block of %d ports does not fit into %d-%d", p.Block, p.Low, p.High)
-	case p.Overload && c.Mapping != AddressAndPortDependent:
-		return c, fmt.Errorf("simnet: NAT ports can be overloaded only under address-and-port-dependent mapping, not %v", c.Mapping)
+	if c.StrayUDP == Reset {
+		return c, fmt.Errorf("simnet: NAT cannot answer UDP by a TCP reset")
+	}
+	udp, err := c.rules(UDP).withDefaults(c.Firewall)
+	if err != nil {
+		return c, err
+	}
+	c.Mapping, c.Ports = udp.Mapping, udp.Ports
+	if c.TCP != nil {
+		tcp, err := c.TCP.withDefaults(c.Firewall)
+		if err != nil {
+			return c, err
+		}
+		c.TCP = &tcp
 	}
 	return c, nil
+}
+
+func (r Rules) withDefaults(firewall bool) (Rules, error) {
+	if firewall {
+		r.Mapping, r.Ports = EndpointIndependent, PortPolicy{}
+	}
+	var err error
+	r.Ports, err = r.Ports.withDefaults(r.Mapping)
+	return r, err
 }

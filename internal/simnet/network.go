@@ -1,23 +1,46 @@
 package simnet
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // Network is a place where addresses can be reached directly: the internet, or
 // the inside of a NAT.
 type Network struct {
-	w     *World
-	name  string
-	hops  uint8
-	addrs map[netip.Addr]*Iface
-	wide  []route // for prefixes behind a firewall
-	up    *NAT    // where everything else goes; nil for the internet
+	w       *World
+	name    string
+	hops    uint8
+	addrs   map[netip.Addr]*Iface
+	pools   []*pool // where its own addresses come from
+	wide    []route // for prefixes behind a firewall
+	up4     *NAT    // where everything else goes, by family; nil for the internet
+	up6     *NAT
+	severed map[[2]netip.Addr]bool
 }
 
 type route struct {
 	prefix netip.Prefix
 	iface  *Iface
+}
+
+// pool gives out the addresses of a prefix, one after the other.
+type pool struct {
+	netip.Prefix
+	last netip.Addr
+}
+
+// gateway is the prefix's first address, by which its NAT speaks.
+func (p *pool) gateway() netip.Addr { return p.Masked().Addr().Next() }
+
+func (p *pool) next() (netip.Addr, bool) {
+	a := p.last.Next()
+	if !p.Contains(a) || a.Is4() && !p.Contains(a.Next()) { // IPv4's last is the broadcast address
+		return netip.Addr{}, false
+	}
+	p.last = a
+	return a, true
 }
 
 // node is what can be attached to a network.
@@ -26,19 +49,44 @@ type node interface {
 	receive(p *Packet, i *Iface)
 }
 
-// Iface attaches a host or a NAT to a network by a link.
-type Iface struct {
-	w     *World
-	name  string
-	node  node
-	net   *Network
-	addrs []netip.Addr
-	up    pipe // towards the network
-	down  pipe // towards the node
+func (w *World) newNetwork(name string) *Network {
+	return &Network{w: w, name: name, addrs: make(map[netip.Addr]*Iface), severed: make(map[[2]netip.Addr]bool)}
 }
 
-func (w *World) newNetwork(name string) *Network {
-	return &Network{w: w, name: name, addrs: make(map[netip.Addr]*Iface)}
+// grow adds a prefix to an inside network's own, whose first address is its NAT's.
+func (n *Network) grow(p netip.Prefix) {
+	own := &pool{Prefix: p.Masked()}
+	own.last = own.gateway()
+	n.pools = append(n.pools, own)
+}
+
+// assignAll gives out an address of each family that the network has.
+func (n *Network) assignAll() (all []netip.Addr, err error) {
+	for _, v6 := range [...]bool{false, true} {
+		if slices.ContainsFunc(n.pools, func(p *pool) bool { return p.Addr().Is6() == v6 }) {
+			a, err := n.assign(v6)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, a)
+		}
+	}
+	return all, nil
+}
+
+// assign gives out an address of the family wanted.
+func (n *Network) assign(ipv6 bool) (netip.Addr, error) {
+	for _, p := range n.pools {
+		if p.Addr().Is6() != ipv6 {
+			continue
+		}
+		for a, ok := p.next(); ok; a, ok = p.next() {
+			if n.lookup(a) == nil {
+				return a, nil
+			}
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("simnet: no address left on the network %s", n.name)
 }
 
 // SetHops makes the network n routers deep, which counts against the TTL of what
@@ -49,108 +97,90 @@ func (n *Network) SetHops(hops int) {
 	n.hops = uint8(hops)
 }
 
-func (n *Network) attach(name string, who node, both Link, addrs ...netip.Addr) *Iface {
-	i := &Iface{w: n.w, name: name, node: who, net: n}
-	i.up = pipe{Link: both, w: n.w, rand: n.w.Rand(name + " up " + n.name)}
-	i.down = pipe{Link: both, w: n.w, rand: n.w.Rand(name + " down " + n.name)}
-	for _, a := range addrs {
-		i.add(a)
-	}
-	return i
-}
-
-func (i *Iface) add(a netip.Addr) {
-	i.addrs = append(i.addrs, a)
-	i.net.addrs[a] = i
-}
-
-func (i *Iface) remove(a netip.Addr) {
-	if i.net.addrs[a] == i {
-		delete(i.net.addrs, a)
-	}
-	for k, have := range i.addrs {
-		if have == a {
-			i.addrs = append(i.addrs[:k:k], i.addrs[k+1:]...)
-			return
-		}
-	}
-}
-
-// addr is the interface's first address of the same family as like.
-func (i *Iface) addr(like netip.Addr) netip.Addr {
-	for _, a := range i.addrs {
-		if a.Is4() == like.Is4() {
-			return a
-		}
-	}
-	return netip.Addr{}
-}
-
-// SetLink changes what the link does from now on: up is towards the network, down
-// towards the node. Packets already under way are not touched.
-func (i *Iface) SetLink(up, down Link) {
-	i.w.mu.Lock()
-	defer i.w.mu.Unlock()
-	i.up.Link, i.down.Link = up, down
-}
-
-// send takes p from the node into the network.
-func (i *Iface) send(p *Packet) {
-	if p.size() > i.up.mtu() {
-		i.tooBig(p, i.up.mtu(), i.bounce)
-		return
-	}
-	i.up.send(p, i.name, i.net.forward)
-}
-
-// deliver takes p from the network to the node.
-func (i *Iface) deliver(p *Packet) {
-	if p.size() > i.down.mtu() {
-		i.tooBig(p, i.down.mtu(), i.net.forward)
-		return
-	}
-	i.down.send(p, i.name, func(p *Packet) { i.node.receive(p, i) })
-}
-
-// bounce hands the node an error about a packet that did not even leave it.
-func (i *Iface) bounce(p *Packet) { i.node.receive(p, i) }
-
-// tooBig drops p. Fragments are not simulated: a packet that could be fragmented
-// is lost as by a path that drops fragments, which is the case that matters.
-func (i *Iface) tooBig(p *Packet, mtu int, tell func(*Packet)) {
-	i.w.trace.drop(i.w.now, i.name, p, "bigger than the link's MTU")
-	if !p.DF && p.Dst.Addr().Is4() {
-		return
-	}
-	if e := complaint(i.addr(p.Src.Addr()), p, PacketTooBig); e != nil {
-		e.Error.MTU = mtu
-		tell(e)
+// SetBlackhole makes everything vanish, from now on, that this network is given from
+// one address for another; or stops that. The other way is not touched.
+func (n *Network) SetBlackhole(from, to netip.Addr, on bool) {
+	n.w.mu.Lock()
+	defer n.w.mu.Unlock()
+	if on {
+		n.severed[[2]netip.Addr{from, to}] = true
+	} else {
+		delete(n.severed, [2]netip.Addr{from, to})
 	}
 }
 
 // forward routes p within the network.
 func (n *Network) forward(p *Packet) {
-	if p.TTL <= n.hops {
-		n.w.trace.drop(n.w.now, n.name, p, "TTL exceeded")
-		if e := complaint(routerAddr, p, TTLExceeded); e != nil && p.Src.Addr().Is4() {
-			n.forward(e)
-		}
+	dst := p.Dst.Addr()
+	switch {
+	case p.TTL <= n.hops:
+		n.drop(p, "TTL exceeded")
+		n.complain(p, TTLExceeded)
+		return
+	case len(n.severed) > 0 && n.severed[[2]netip.Addr{p.Src.Addr(), dst}]:
+		n.drop(p, "black hole")
 		return
 	}
 	p.TTL -= n.hops
-	if i := n.lookup(p.Dst.Addr()); i != nil {
+	if i := n.lookup(dst); i != nil {
 		i.deliver(p)
 		return
 	}
-	if n.up != nil {
-		n.up.fromInside(p)
+	for _, own := range n.pools {
+		if n.router(dst) == nil || !own.Contains(dst) {
+			continue
+		}
+		if dst == own.gateway() { // which runs no service
+			n.drop(p, "for the gateway itself")
+			n.complain(p, PortUnreachable)
+		} else {
+			n.drop(p, "no such host")
+			n.complain(p, HostUnreachable)
+		}
 		return
 	}
-	n.w.trace.drop(n.w.now, n.name, p, "no route")
+	if up := n.router(dst); up != nil {
+		up.fromInside(p)
+		return
+	}
+	n.drop(p, "no route") // and no word of it, as of most unused addresses
 }
 
-// routerAddr is who complains of an exceeded TTL on the internet.
-var routerAddr = netip.AddrFrom4([4]byte{192, 0, 2, 254})
+func (n *Network) drop(p *Packet, why string) { n.w.trace.drop(n.w.now, n.name, p, why) }
+
+// complain sends an ICMP error about p, which was dropped here, to its sender.
+func (n *Network) complain(p *Packet, kind ErrorKind) {
+	if e := complaint(n.speaker(p.Src.Addr()), p, kind); e != nil {
+		n.forward(e)
+	}
+}
+
+// router is where what this network does not know goes to; nil: nowhere.
+func (n *Network) router(dst netip.Addr) *NAT {
+	if dst.Is6() {
+		return n.up6
+	}
+	return n.up4
+}
+
+// speaker is the address by which the network's routers speak to a.
+func (n *Network) speaker(a netip.Addr) netip.Addr {
+	for _, own := range n.pools {
+		if own.Addr().Is6() == a.Is6() && n.router(a) != nil {
+			return own.gateway()
+		}
+	}
+	if a.Is6() {
+		return router6
+	}
+	return router4
+}
+
+// These are who complains on the internet.
+var (
+	router4 = netip.MustParseAddr("192.0.2.254")
+	router6 = netip.MustParseAddr("2001:db8:ffff::fe")
+)
 
 func (n *Network) lookup(a netip.Addr) *Iface {
 	if i := n.addrs[a]; i != nil {

@@ -92,7 +92,8 @@ func (k ErrorKind) String() string {
 // transport and its addresses, as they were where the error arose.
 type Error struct {
 	Kind     ErrorKind
-	MTU      int // PacketTooBig only
+	MTU      int        // PacketTooBig only
+	From     netip.Addr // who says so, as the host knows it that hears it
 	Proto    Proto
 	Src, Dst netip.AddrPort
 }

@@ -6,41 +6,98 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Preset is a named kind of connection to the internet.
 type Preset struct {
 	Name  string
 	About string // one line for people
-	Open  bool   // no NAT and no firewall
-	NAT   NATConfig
+	// NATs are what is in between, from the host outwards; none: a public address.
+	NATs []NATConfig
+	// IPv6 adds a public IPv6 address, behind a firewall that lets answers in.
+	IPv6 bool
+}
+
+var (
+	symmetric = NATConfig{
+		Mapping: AddressAndPortDependent, Filtering: AddressAndPortDependent, Ports: PortPolicy{Kind: Random},
+	}
+	portRestricted = NATConfig{Filtering: AddressAndPortDependent}
+	carrier        = NATConfig{
+		Filtering: AddressAndPortDependent, Ports: PortPolicy{Kind: Block, Block: 2048}, Hairpin: true,
+		Inside: netip.MustParsePrefix("100.64.0.0/10"),
+	}
+)
+
+// but returns c with what change does to it.
+func (c NATConfig) but(change func(*NATConfig)) NATConfig {
+	change(&c)
+	return c
+}
+
+func sequential(delta int) NATConfig {
+	return symmetric.but(func(c *NATConfig) { c.Ports = PortPolicy{Kind: Sequential, Delta: delta} })
 }
 
 var presets = index(
-	Preset{Name: "open", About: "a public address, nothing in between", Open: true},
-	Preset{Name: "firewall", About: "a public address behind a firewall that lets answers in", NAT: NATConfig{
-		Firewall: true, Filtering: AddressAndPortDependent,
+	Preset{Name: "open", About: "a public address, nothing in between"},
+	Preset{Name: "firewall", About: "a public address behind a firewall that lets answers in", NATs: []NATConfig{
+		{Firewall: true, Filtering: AddressAndPortDependent},
 	}},
-	Preset{Name: "full-cone", About: "one outside port, open to all", NAT: NATConfig{
-		Ports: PortPolicy{Kind: Random}, Hairpin: true,
+	Preset{Name: "full-cone", About: "one outside port, open to all", NATs: []NATConfig{
+		{Ports: PortPolicy{Kind: Random}, Hairpin: true},
 	}},
-	Preset{Name: "restricted-cone", About: "one outside port, open to addresses that were sent to", NAT: NATConfig{
-		Filtering: AddressDependent, Ports: PortPolicy{Kind: Random}, Hairpin: true,
+	Preset{Name: "restricted-cone", About: "one outside port, open to addresses that were sent to", NATs: []NATConfig{
+		{Filtering: AddressDependent, Ports: PortPolicy{Kind: Random}, Hairpin: true},
 	}},
-	Preset{Name: "port-restricted-cone", About: "one outside port, open to endpoints that were sent to", NAT: NATConfig{
-		Filtering: AddressAndPortDependent, Ports: PortPolicy{Kind: Preserve},
+	Preset{Name: "port-restricted-cone", About: "one outside port, open to endpoints that were sent to", NATs: []NATConfig{
+		portRestricted,
 	}},
-	Preset{Name: "symmetric-random", About: "a random outside port for each remote endpoint", NAT: NATConfig{
-		Mapping: AddressAndPortDependent, Filtering: AddressAndPortDependent, Ports: PortPolicy{Kind: Random},
+	Preset{Name: "hairpin", About: "a port-restricted cone whose hosts reach each other by outside addresses", NATs: []NATConfig{
+		portRestricted.but(func(c *NATConfig) { c.Hairpin = true }),
 	}},
-	Preset{Name: "symmetric-sequential", About: "the next outside port for each remote endpoint", NAT: NATConfig{
-		Mapping: AddressAndPortDependent, Filtering: AddressAndPortDependent, Ports: PortPolicy{Kind: Sequential, Delta: 1},
+	Preset{Name: "parity-cone", About: "a port-restricted cone that keeps parity and pairs of ports", NATs: []NATConfig{
+		portRestricted.but(func(c *NATConfig) { c.Ports = PortPolicy{Kind: Random, Parity: true, Contiguous: true} }),
 	}},
-	Preset{Name: "symmetric-address", About: "a random outside port for each remote address", NAT: NATConfig{
-		Mapping: AddressDependent, Filtering: AddressAndPortDependent, Ports: PortPolicy{Kind: Random},
+	Preset{Name: "symmetric-random", About: "a random outside port for each remote endpoint", NATs: []NATConfig{symmetric}},
+	Preset{Name: "symmetric-sequential", About: "the next outside port for each remote endpoint", NATs: []NATConfig{sequential(1)}},
+	Preset{Name: "symmetric-sequential-2", About: "the next outside port but one for each remote endpoint", NATs: []NATConfig{sequential(2)}},
+	Preset{Name: "symmetric-sequential-3", About: "each third outside port, one for each remote endpoint", NATs: []NATConfig{sequential(3)}},
+	Preset{Name: "symmetric-descending", About: "the outside port before the last for each remote endpoint", NATs: []NATConfig{sequential(-1)}},
+	Preset{Name: "symmetric-address", About: "a random outside port for each remote address", NATs: []NATConfig{
+		symmetric.but(func(c *NATConfig) { c.Mapping = AddressDependent }),
 	}},
-	Preset{Name: "udp-blocked", About: "a firewall that drops all UDP", NAT: NATConfig{
-		Filtering: AddressAndPortDependent, Ports: PortPolicy{Kind: Preserve}, BlockUDP: true,
+	Preset{Name: "symmetric-block", About: "a random one of the host's 512 outside ports for each remote endpoint", NATs: []NATConfig{
+		symmetric.but(func(c *NATConfig) { c.Ports = PortPolicy{Kind: Block, Block: 512} }),
+	}},
+	Preset{Name: "symmetric-preserving", About: "the inside port for each remote endpoint, unless another host has it there", NATs: []NATConfig{
+		symmetric.but(func(c *NATConfig) { c.Ports = PortPolicy{Overload: true} }),
+	}},
+	Preset{Name: "linux", About: "Linux masquerading as it comes: the inside port, unless an early packet or another host has it", NATs: []NATConfig{
+		symmetric.but(func(c *NATConfig) {
+			c.Ports = PortPolicy{Overload: true}
+			c.Idle, c.IdleStream, c.InboundRefresh = 30*time.Second, 120*time.Second, true
+			c.TCPIdle, c.TCPTransitory, c.TCPReset, c.TCPLoose = 5*24*time.Hour, 120*time.Second, -1, true
+			c.StrayUDP, c.StraySYN, c.Poison = Unreachable, Reset, true
+		}),
+	}},
+	Preset{Name: "tcp-hostile", About: "a port-restricted cone whose TCP is symmetric, resets stray SYNs and drops simultaneous ones", NATs: []NATConfig{
+		portRestricted.but(func(c *NATConfig) {
+			c.TCP = &Rules{AddressAndPortDependent, AddressAndPortDependent, PortPolicy{Kind: Random}}
+			c.StraySYN, c.NoSimultaneousOpen = Reset, true
+		}),
+	}},
+	Preset{Name: "cgnat", About: "a home's port-restricted cone behind a carrier's", NATs: []NATConfig{portRestricted, carrier}},
+	Preset{Name: "cgnat-symmetric", About: "a home's port-restricted cone behind a carrier's symmetric NAT", NATs: []NATConfig{
+		portRestricted, carrier.but(func(c *NATConfig) { c.Mapping = AddressAndPortDependent }),
+	}},
+	Preset{Name: "dual-stack", About: "a port-restricted cone, and IPv6 behind a firewall", NATs: []NATConfig{portRestricted}, IPv6: true},
+	Preset{Name: "udp-blocked", About: "a port-restricted cone that drops all UDP", NATs: []NATConfig{
+		portRestricted.but(func(c *NATConfig) { c.BlockUDP = true }),
+	}},
+	Preset{Name: "only-443", About: "a port-restricted cone that drops all but TCP to port 443", NATs: []NATConfig{
+		portRestricted.but(func(c *NATConfig) { c.Only443 = true }),
 	}},
 )
 
@@ -62,51 +119,4 @@ func PresetByName(name string) (Preset, error) {
 		return Preset{}, fmt.Errorf("unknown NAT preset %q: choose one of %s", name, strings.Join(PresetNames(), ", "))
 	}
 	return p, nil
-}
-
-// Site is a host on the internet by way of a preset.
-type Site struct {
-	*Host
-	NAT *NAT // nil where nothing is in between
-}
-
-// AddSite puts a host named name on the internet behind what the preset named says.
-// access is the link to the internet, both ways; the network inside costs nothing.
-func (w *World) AddSite(name, preset string, access Link) (*Site, error) {
-	p, err := PresetByName(preset)
-	if err != nil {
-		return nil, err
-	}
-	return w.AddSiteOf(name, p, access)
-}
-
-// AddSiteOf is AddSite for a preset of one's own.
-func (w *World) AddSiteOf(name string, p Preset, access Link) (*Site, error) {
-	if p.Open {
-		return &Site{Host: w.AddHost(name, w.internet, access)}, nil
-	}
-	inside, outside := w.siteAddrs(p.NAT.Firewall)
-	nat, err := w.AddNAT(name+"'s NAT", w.internet, p.NAT, access, outside...)
-	if err != nil {
-		return nil, err
-	}
-	return &Site{Host: w.AddHost(name, nat.Inside(), Link{}, inside), NAT: nat}, nil
-}
-
-// siteAddrs gives out the address of a site's host and, for a firewall, the public
-// prefix that it lies in: of 198.51.100.0/24 of the documentation ranges, then of
-// 198.19.0.0/16. Private addresses of different sites differ as long as they last.
-func (w *World) siteAddrs(firewall bool) (inside netip.Addr, outside []netip.Prefix) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	n := w.counts.site
-	w.counts.site++
-	if !firewall {
-		return netip.AddrFrom4([4]byte{192, 168, byte(n), 2}), nil
-	}
-	inside = netip.AddrFrom4([4]byte{198, 51, 100, byte(4*n + 2)})
-	if n >= 64 {
-		inside = netip.AddrFrom4([4]byte{198, 19, byte(n >> 6), byte(4*n + 2)})
-	}
-	return inside, []netip.Prefix{netip.PrefixFrom(inside, 30).Masked()}
 }

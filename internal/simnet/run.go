@@ -3,6 +3,7 @@ package simnet
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/machine"
@@ -24,6 +25,7 @@ type RunOptions struct {
 type Runner struct {
 	h         *Host
 	sockets   map[machine.SocketID]*socket
+	opening   []*opening
 	streams   streams
 	drain     func()
 	timeout   func(now time.Time)
@@ -34,12 +36,20 @@ type Runner struct {
 	timer     int       // generation of the queued timeout event
 	idleSince time.Time
 	idle      int
+	serving   bool // events are being handed on
 	closed    bool
 }
 
-// Run runs m on h from now on. onEvent is called with each of its events, after the
-// machine has been drained, so that it may enter the machine again (Do); nil drops
-// them.
+// opening is a socket that is about to be opened.
+type opening struct {
+	id        machine.SocketID
+	local     netip.AddrPort
+	err       error // why it will not be
+	cancelled bool  // closed by the machine before
+}
+
+// Run runs m on h from now on, as package machine promises. onEvent is called with
+// each of its events and may enter the machine again (Do); nil drops them.
 func Run[E any](h *Host, m machine.Machine[E], o RunOptions, onEvent func(now time.Time, e E)) (*Runner, error) {
 	r := &Runner{h: h, sockets: make(map[machine.SocketID]*socket), streams: newStreams(o.Messages)}
 	for i, local := range o.Sockets {
@@ -61,15 +71,22 @@ func Run[E any](h *Host, m machine.Machine[E], o RunOptions, onEvent func(now ti
 	if n, ok := m.(machine.Noticer); ok {
 		r.notice = n.HandleNotice
 	}
-	r.drain = func() {
-		var events []E
-		machine.Drain(m, r.transmit, func(e E) { events = append(events, e) })
+	var events machine.Queue[E]
+	deliver := func(e E) {
 		r.arm()
-		for _, e := range events {
-			if onEvent != nil {
-				onEvent(h.w.now, e)
-			}
+		if onEvent != nil && !r.closed {
+			onEvent(h.w.now, e)
 		}
+	}
+	r.drain = func() {
+		if r.serving { // onEvent has entered the machine; what follows is its caller's
+			machine.Drain(m, r.transmit, events.Push)
+		} else {
+			r.serving = true
+			machine.Serve(m, r.transmit, events.Push, &events, deliver)
+			r.serving = false
+		}
+		r.arm()
 	}
 	r.drain()
 	return r, nil
@@ -86,9 +103,10 @@ func (r *Runner) enter(fn func(now time.Time)) {
 	r.drain()
 }
 
-// Connect dials a stream for a machine that leaves that to its runner.
-func (r *Runner) Connect(id machine.StreamID, remote netip.AddrPort) {
-	r.dial(machine.Transmit{Op: machine.Dial, Stream: id, Remote: remote})
+// Connect dials a stream for a machine that leaves that to its runner. The zero local
+// address takes any; a port is shared with whoever else reuses it.
+func (r *Runner) Connect(id machine.StreamID, local, remote netip.AddrPort) {
+	r.dial(machine.Transmit{Op: machine.Dial, Stream: id, Local: local, Remote: remote})
 }
 
 // LocalAddr is the address of one of the machine's sockets.
@@ -122,6 +140,10 @@ func (r *Runner) open(id machine.SocketID, local netip.AddrPort) error {
 	}
 	r.sockets[id] = s
 	s.receive = func(p *Packet) {
+		if len(p.Data) > machine.MaxDatagram {
+			r.h.w.trace.drop(r.h.w.now, r.h.name, p, "longer than machines take")
+			return
+		}
 		r.enter(func(now time.Time) {
 			r.datagram(now, machine.Datagram{
 				Socket: id, Local: p.Dst, Remote: p.Src, Data: p.Data, TTL: int(p.TTL), Stamp: now,
@@ -129,37 +151,54 @@ func (r *Runner) open(id machine.SocketID, local netip.AddrPort) error {
 		})
 	}
 	s.failed = func(e *Error) {
-		r.notify(machine.Notice{Kind: machine.Unreachable, Socket: id, Remote: e.Dst, Err: e})
+		r.notify(machine.Notice{Kind: machine.Unreachable, Socket: id, Local: s.local, Remote: e.Dst, Reason: e.Kind.reason(), Err: e})
 	}
 	return nil
 }
 
 func (r *Runner) transmit(t machine.Transmit) {
-	switch t.Op {
-	case machine.Send:
+	switch {
+	case r.closed:
+	case t.Op == machine.Send:
 		if s := r.sockets[t.Socket]; s != nil {
-			_ = s.send(t.Remote, t.Data, t.TTL, t.DontFragment) // a datagram that cannot leave is lost
+			_ = s.sendFrom(t.Local.Addr(), t.Remote, t.Data, t.TTL, t.DontFragment) // a datagram that cannot leave is lost
 		}
-	case machine.OpenSocket:
-		n := machine.Notice{Kind: machine.SocketOpened, Socket: t.Socket}
-		if err := r.open(t.Socket, t.Local); err != nil {
-			n.Kind, n.Err = machine.SocketFailed, err
+	case t.Op == machine.OpenSocket:
+		o := &opening{id: t.Socket, local: t.Local}
+		taken := slices.ContainsFunc(r.opening, func(o *opening) bool { return o.id == t.Socket && o.err == nil && !o.cancelled })
+		if taken || r.sockets[t.Socket] != nil {
+			o.err = fmt.Errorf("simnet: socket number %d of a machine on %s is in use", t.Socket, r.h.name)
 		}
-		n.Local = r.LocalAddr(t.Socket)
-		r.tell(n)
-	case machine.CloseSocket:
+		r.opening = append(r.opening, o)
+		r.h.w.at(r.h.w.now, func() { r.finishOpen(o) })
+	case t.Op == machine.CloseSocket:
 		if s := r.sockets[t.Socket]; s != nil {
 			s.close()
 			delete(r.sockets, t.Socket)
+		}
+		for _, o := range r.opening {
+			o.cancelled = o.cancelled || o.id == t.Socket
 		}
 	default:
 		r.stream(t)
 	}
 }
 
-// tell brings the machine a notice once it has been drained.
-func (r *Runner) tell(n machine.Notice) {
-	r.h.w.at(r.h.w.now, func() { r.notify(n) })
+func (r *Runner) finishOpen(o *opening) {
+	r.opening = slices.DeleteFunc(r.opening, func(have *opening) bool { return have == o })
+	if o.cancelled || r.closed {
+		return
+	}
+	n := machine.Notice{Kind: machine.SocketOpened, Socket: o.id, Local: o.local, Err: o.err}
+	if n.Err == nil {
+		n.Err = r.open(o.id, o.local)
+	}
+	if n.Err != nil {
+		n.Kind = machine.SocketFailed
+	} else {
+		n.Local = r.sockets[o.id].local
+	}
+	r.notify(n)
 }
 
 func (r *Runner) notify(n machine.Notice) {

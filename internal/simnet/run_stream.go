@@ -19,8 +19,10 @@ type streams struct {
 }
 
 type stream struct {
-	conn    *tcpConn
-	partial []byte // of a message
+	conn    *tcpConn       // nil: not even dialled
+	notice  machine.Notice // names the stream and its ends
+	over    bool           // the machine is about to be told that it is closed
+	partial []byte         // of a message
 }
 
 func newStreams(messages bool) streams {
@@ -32,19 +34,21 @@ func (s *streams) close() {
 		l.close()
 	}
 	for _, id := range s.order {
-		if st := s.conns[id]; st != nil {
+		if st := s.conns[id]; st != nil && st.conn != nil {
 			st.conn.abort()
 		}
 	}
 	clear(s.conns)
 }
 
+// listen shares its port, as punching machines also dial from it.
 func (r *Runner) listen(local netip.AddrPort) error {
-	l, err := r.h.tcp.listen(local, false, func(c *tcpConn) {
+	l, err := r.h.tcp.listen(local, true, func(c *tcpConn) {
 		id := r.streams.accepted
 		r.streams.accepted++
-		r.adopt(id, c)
-		r.notify(machine.Notice{Kind: machine.Accepted, Stream: id, Local: c.tuple.local, Remote: c.tuple.remote})
+		n := r.adopt(id, c, machine.Notice{Stream: id}).notice
+		n.Kind = machine.Accepted
+		r.notify(n)
 	})
 	if err == nil {
 		r.streams.listeners = append(r.streams.listeners, l)
@@ -61,62 +65,102 @@ func (r *Runner) stream(t machine.Transmit) {
 		r.dial(t)
 	case s == nil:
 	case t.Op == machine.Write:
-		var frame []byte
-		if r.streams.messages {
-			frame = binary.BigEndian.AppendUint32(nil, uint32(len(t.Data)))
+		r.write(t.Stream, s, t.Data)
+	case t.Op == machine.Close || t.Op == machine.Reset:
+		delete(r.streams.conns, t.Stream)
+		switch {
+		case s.conn == nil:
+		case t.Op == machine.Close:
+			s.conn.close()
+		default:
+			s.conn.abort()
 		}
-		s.conn.write(append(frame, t.Data...), true)
-	case t.Op == machine.Close:
-		delete(r.streams.conns, t.Stream)
-		s.conn.close()
-	case t.Op == machine.Reset:
-		delete(r.streams.conns, t.Stream)
-		s.conn.abort()
 	default:
 		panic(fmt.Sprintf("simnet: effect %s on host %s is not simulated", t.Op, r.h.name))
 	}
 }
 
-func (r *Runner) dial(t machine.Transmit) {
-	c, err := r.h.tcp.dial(t.Local, t.Remote, t.Local.Port() != 0, quietEvents())
-	if err != nil {
-		r.tell(machine.Notice{Kind: machine.Closed, Stream: t.Stream, Local: t.Local, Remote: t.Remote, Err: err})
+func (r *Runner) write(id machine.StreamID, s *stream, data []byte) {
+	if s.over {
 		return
 	}
-	r.adopt(t.Stream, c)
+	var frame []byte
+	if r.streams.messages {
+		frame = binary.BigEndian.AppendUint32(nil, uint32(len(data)))
+	}
+	frame = append(frame, data...)
+	if queued := len(s.conn.out) + len(frame) - tcpBuffer; queued > machine.StreamQueue {
+		s.conn.abort()
+		r.lose(id, s, &machine.OverflowError{Stream: id, Queued: queued})
+		return
+	}
+	s.conn.write(frame, true)
 }
 
-// adopt makes the machine hear of what becomes of c.
-func (r *Runner) adopt(id machine.StreamID, c *tcpConn) {
-	s := &stream{conn: c}
-	r.streams.conns[id] = s
-	r.streams.order = append(r.streams.order, id)
-	n := machine.Notice{Stream: id, Local: c.tuple.local, Remote: c.tuple.remote}
-	lost := func(err error) {
+func (r *Runner) dial(t machine.Transmit) {
+	n := machine.Notice{Kind: machine.Closed, Stream: t.Stream, Local: t.Local, Remote: t.Remote}
+	if r.streams.conns[t.Stream] != nil {
+		n.Err = fmt.Errorf("simnet: stream number %d of a machine on %s is in use", t.Stream, r.h.name)
+		r.h.w.at(r.h.w.now, func() { r.notify(n) })
+		return
+	}
+	c, err := r.h.tcp.dial(t.Local, t.Remote, t.Local.Port() != 0, quietEvents())
+	s := r.adopt(t.Stream, c, n)
+	if err != nil {
+		r.lose(t.Stream, s, err)
+	}
+}
+
+// lose tells the machine, once it has been drained, that s is closed because of err.
+func (r *Runner) lose(id machine.StreamID, s *stream, err error) {
+	if s.over {
+		return
+	}
+	s.over = true
+	r.h.w.at(r.h.w.now, func() {
 		if r.streams.conns[id] == s {
 			delete(r.streams.conns, id)
+			n := s.notice
 			n.Kind, n.Err = machine.Closed, err
-			r.tell(n)
+			r.notify(n)
 		}
+	})
+}
+
+// adopt makes the machine hear of what becomes of c, which is nil where nothing will.
+// about names the stream and its ends.
+func (r *Runner) adopt(id machine.StreamID, c *tcpConn, about machine.Notice) *stream {
+	s := &stream{conn: c, notice: about}
+	r.streams.conns[id] = s
+	r.streams.order = append(r.streams.order, id)
+	if c == nil {
+		return s
 	}
+	s.notice.Local, s.notice.Remote = c.tuple.local, c.tuple.remote
 	c.on = tcpEvents{
-		connected: func() { n.Kind = machine.Connected; r.notify(n) },
-		received:  func(b []byte) { c.consumed(len(b)); r.received(id, s, b) },
+		connected: func() {
+			n := s.notice
+			n.Kind = machine.Connected
+			r.notify(n)
+		},
+		received: func(b []byte) { c.consumed(len(b)); r.received(id, s, b) },
 		ended: func() {
 			var err error
 			if len(s.partial) > 0 {
 				err = io.ErrUnexpectedEOF
 			}
-			lost(err)
+			r.lose(id, s, err)
 			c.close()
 		},
 		space:  func() {},
-		closed: lost,
+		closed: func(err error) { r.lose(id, s, err) },
 	}
+	return s
 }
 
 func (r *Runner) received(id machine.StreamID, s *stream, b []byte) {
-	n := machine.Notice{Kind: machine.Received, Stream: id, Local: s.conn.tuple.local, Remote: s.conn.tuple.remote, Data: b}
+	n := s.notice
+	n.Kind, n.Data = machine.Received, b
 	if !r.streams.messages {
 		r.notify(n)
 		return

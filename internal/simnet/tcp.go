@@ -190,8 +190,15 @@ func (s *tcpStack) receive(p *Packet) {
 
 // refuse answers what belongs to nothing here (RFC 9293 3.10.7.1).
 func (s *tcpStack) refuse(p *Packet) {
+	if r := resetTo(p); r != nil {
+		s.h.reply(r)
+	}
+}
+
+// resetTo is the reset that answers p; nil where none may, for p is one.
+func resetTo(p *Packet) *Packet {
 	if p.Segment.Flags&RST != 0 {
-		return
+		return nil
 	}
 	r := &Packet{Proto: TCP, Src: p.Dst, Dst: p.Src, TTL: defaultTTL}
 	if p.Segment.Flags&ACK != 0 {
@@ -199,7 +206,7 @@ func (s *tcpStack) refuse(p *Packet) {
 	} else {
 		r.Segment = Segment{Flags: RST | ACK, Ack: p.Segment.Seq + p.sequence()}
 	}
-	s.h.reply(r)
+	return r
 }
 
 // sequence is how much of the sequence space the segment takes.
@@ -218,7 +225,11 @@ func (p *Packet) sequence() uint32 {
 // does not stand yet; one that does lives on (RFC 9293 3.9.2.2).
 func (s *tcpStack) unreachable(e *Error) {
 	c := s.conns[tuple{e.Src, e.Dst}]
-	if c != nil && c.state == synSent && e.Kind != PacketTooBig {
-		c.end(e.Kind.errno())
+	switch {
+	case c == nil:
+	case e.Kind == PacketTooBig:
+		c.shrink(e.MTU)
+	case c.state == synSent:
+		c.end(e.errno())
 	}
 }

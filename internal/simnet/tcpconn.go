@@ -21,6 +21,7 @@ type tcpConn struct {
 	closed         bool   // our FIN has been acknowledged
 	window         uint32 // what the other side takes beyond una
 	cwnd, ssthresh int
+	segment        int // the most data in one
 	dups           int
 	retries        int
 	rto            time.Duration
@@ -74,7 +75,7 @@ func (s *tcpStack) newConn(local, remote netip.AddrPort) *tcpConn {
 	iss := s.h.rand.Uint32()
 	c := &tcpConn{
 		stack: s, tuple: tuple{local, remote}, on: quietEvents(),
-		iss: iss, una: iss, next: iss, cwnd: initialWindow, ssthresh: tcpBuffer, rto: initialRTO,
+		iss: iss, una: iss, next: iss, cwnd: initialWindow, ssthresh: tcpBuffer, segment: mss, rto: initialRTO,
 		early: make(map[uint32]*Packet), timedSeq: iss, timedAt: s.h.w.now,
 	}
 	s.conns[c.tuple] = c
@@ -150,7 +151,11 @@ func (c *tcpConn) receive(p *Packet) {
 			c.transmit(SYN|ACK, c.iss, nil) // ours was lost
 			return
 		}
-		if !acks || s.Ack != c.iss+1 {
+		if !acks {
+			return
+		}
+		if s.Ack != c.iss+1 {
+			c.stack.refuse(p) // it belongs to an earlier connection between the same endpoints
 			return
 		}
 		c.establish(s)
@@ -285,7 +290,7 @@ func (c *tcpConn) push() {
 	if c.state != established {
 		return
 	}
-	for c.next != c.limit() {
+	for int32(c.limit()-c.next) > 0 {
 		at := int(c.next - c.una)
 		room := min(c.cwnd, int(c.window)) - at
 		if at < len(c.out) && room <= 0 {
@@ -295,7 +300,7 @@ func (c *tcpConn) push() {
 			c.timedSeq, c.timedAt = c.next, c.stack.h.w.now
 		}
 		if at < len(c.out) {
-			n := min(mss, len(c.out)-at, room)
+			n := min(c.segment, len(c.out)-at, room)
 			c.transmit(ACK, c.next, c.out[at:at+n])
 			c.next += uint32(n)
 		} else {
@@ -316,7 +321,7 @@ func (c *tcpConn) resend() {
 	c.timedAt = time.Time{} // Karn: its round trip can no longer be told
 	switch {
 	case len(c.out) > 0:
-		c.transmit(ACK, c.una, c.out[:min(mss, len(c.out))])
+		c.transmit(ACK, c.una, c.out[:min(c.segment, len(c.out))])
 	case c.closing && !c.closed:
 		c.transmit(FIN|ACK, c.una, nil)
 	}
@@ -356,12 +361,31 @@ func (c *tcpConn) timeout() {
 		c.ssthresh = max(int(c.next-c.una)/2, 2*mss)
 		c.cwnd, c.dups = mss, 0
 		c.resend()
-		c.next = c.una + uint32(min(mss, len(c.out)))
+		c.next = c.una + uint32(min(c.segment, len(c.out)))
 		if len(c.out) == 0 && c.closing && !c.closed {
 			c.next++
 		}
 	}
 	c.arm()
+}
+
+// shrink learns that the path takes no bigger packets than mtu (RFC 1191), and sends
+// what is under way again.
+func (c *tcpConn) shrink(mtu int) {
+	header := 40
+	if c.tuple.remote.Addr().Is6() {
+		header = 60
+	}
+	size := max(mtu-header, 64)
+	if size >= c.segment {
+		return
+	}
+	c.segment = size
+	c.timedAt = time.Time{}
+	if c.state == established {
+		c.next = c.una
+		c.push()
+	}
 }
 
 // write queues what fits and reports how much that is. unlimited takes everything.

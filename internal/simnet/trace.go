@@ -15,9 +15,9 @@ type TraceEvent struct {
 	At    time.Time
 	Where string // the host, NAT or link
 	// What is "send", "recv" (at a host), "out", "in" (through a NAT), "drop", or
-	// "mapping" (a NAT's table changed).
+	// "mapping" (a NAT's table changed) or "reboot".
 	What   string
-	Packet *Packet // nil for "mapping"; not to be kept or changed
+	Packet *Packet // nil for the last two; not to be kept or changed
 	Reason string  // why it was dropped; what became of the mapping
 }
 
@@ -72,9 +72,20 @@ func (t *trace) drop(now time.Time, where string, p *Packet, why string) {
 	t.event(TraceEvent{At: now, Where: where, What: "drop", Packet: p, Reason: why})
 }
 
+// note records what happened to no packet.
+func (t *trace) note(now time.Time, where, what string) {
+	e := TraceEvent{At: now, Where: where, What: what}
+	t.begin(e)
+	t.hash.Write(t.buf)
+	if t.tell != nil {
+		t.tell(e)
+	}
+}
+
 func (t *trace) mapped(now time.Time, where string, m *mapping, what string) {
 	e := TraceEvent{At: now, Where: where, What: "mapping", Reason: what}
 	t.begin(e)
+	t.buf = append(t.buf, byte(m.proto))
 	t.addr(m.inside)
 	t.addr(m.outside)
 	t.addr(m.remote)

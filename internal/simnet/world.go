@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"io"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -26,7 +27,7 @@ type World struct {
 	seq      uint64
 	internet *Network
 	trace    trace
-	counts   struct{ public, site int }
+	counts   struct{ private, walled4, walled6 int }
 	pilot    *pilot
 }
 
@@ -38,6 +39,10 @@ func New(seed uint64) *World {
 	w.now = w.start
 	w.trace.init()
 	w.internet = w.newNetwork("internet")
+	for _, p := range publicPools {
+		p := netip.MustParsePrefix(p)
+		w.internet.pools = append(w.internet.pools, &pool{p, p.Addr()})
+	}
 	return w
 }
 

@@ -29,7 +29,14 @@ func (m *Message) XORAddress(t AttrType) (netip.AddrPort, bool) {
 
 func (m *Message) address(t AttrType, mask [16]byte) (netip.AddrPort, bool) {
 	v, ok := m.Get(t)
-	if !ok || len(v) < 4 {
+	if !ok {
+		return netip.AddrPort{}, false
+	}
+	return decodeAddress(v, mask)
+}
+
+func decodeAddress(v []byte, mask [16]byte) (netip.AddrPort, bool) {
+	if len(v) < 4 {
 		return netip.AddrPort{}, false
 	}
 	// The first byte MUST be ignored by receivers.

@@ -29,13 +29,23 @@ type Config struct {
 	// Default 200; negative: no cap.
 	AnswersPerSecond int
 
+	// Readers is how many sockets each address has, each with a goroutine that
+	// reads it; one goroutine makes the answers of all. Default 1, which is as
+	// good unless the server has more than two processors and reading keeps one
+	// busy. With more, the sockets of an address share its port (SO_REUSEPORT),
+	// which Windows cannot do and which only Linux, FreeBSD and DragonFly use to
+	// spread the load; ListenPacket must be nil then.
+	Readers int
+
 	// ListenPacket opens the sockets; network is "udp4" or "udp6". Default
-	// net.ListenConfig's.
+	// the system's.
 	ListenPacket func(ctx context.Context, network, address string) (net.PacketConn, error)
 
 	// LoggerFactory makes the logger. Default nil: nothing is logged.
 	LoggerFactory logging.LoggerFactory
 }
+
+const maxReaders = 256
 
 // withDefaults returns a complete copy of c, or a *ConfigError.
 func (c Config) withDefaults() (Config, error) {
@@ -79,8 +89,13 @@ func (c Config) withDefaults() (Config, error) {
 	if c.AnswersPerSecond == 0 {
 		c.AnswersPerSecond = 200
 	}
-	if c.ListenPacket == nil {
-		c.ListenPacket = new(net.ListenConfig).ListenPacket
+	switch {
+	case c.Readers < 0 || c.Readers > maxReaders:
+		return c, &ConfigError{"Readers", fmt.Sprintf("%d is out of range; give 1 to %d", c.Readers, maxReaders)}
+	case c.Readers > 1 && c.ListenPacket != nil:
+		return c, &ConfigError{"Readers", fmt.Sprintf("%d with a ListenPacket, which opens one socket on an address; leave out one of the two", c.Readers)}
+	case c.Readers == 0:
+		c.Readers = 1
 	}
 	return c, nil
 }

@@ -74,24 +74,36 @@ func (c Config) openOnce(ctx context.Context) (conns []net.PacketConn, addrs []n
 		ips = append(ips, c.IP2)
 	}
 	ports := [2]uint16{uint16(max(c.Port1, 0)), uint16(max(c.Port2, 0))}
+	rows := make([][]net.PacketConn, c.Readers) // each with one socket for each address
 	for _, ip := range ips {
-		network := "udp6"
-		if ip.Is4() {
-			network = "udp4"
-		}
 		for i := range ports {
 			asked := netip.AddrPortFrom(ip, ports[i])
-			pc, err := c.ListenPacket(ctx, network, asked.String())
+			all, err := c.listen(ctx, asked)
 			if err != nil {
-				closeAll(conns)
+				closeAll(slices.Concat(rows...))
 				return nil, nil, fmt.Errorf("stunserver: cannot listen on UDP %v: %w", asked, err)
 			}
-			conns = append(conns, pc)
-			ports[i] = netio.AddrPortOf(pc.LocalAddr()).Port()
+			for r, pc := range all {
+				rows[r] = append(rows[r], pc)
+			}
+			ports[i] = netio.AddrPortOf(all[0].LocalAddr()).Port()
 			addrs = append(addrs, netip.AddrPortFrom(ip, ports[i]))
 		}
 	}
-	return conns, addrs, nil
+	return slices.Concat(rows...), addrs, nil
+}
+
+// listen opens the sockets of one address, one for each reader.
+func (c Config) listen(ctx context.Context, at netip.AddrPort) ([]net.PacketConn, error) {
+	network := "udp6"
+	if at.Addr().Is4() {
+		network = "udp4"
+	}
+	if c.ListenPacket == nil {
+		return netio.ListenParallel(ctx, network, at.String(), c.Readers)
+	}
+	pc, err := c.ListenPacket(ctx, network, at.String())
+	return []net.PacketConn{pc}, err
 }
 
 func closeAll(conns []net.PacketConn) {

@@ -7,7 +7,9 @@ import (
 	"net/netip"
 	"runtime"
 	"testing"
+	"time"
 
+	"github.com/bradawl/bradawl/internal/wire"
 	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/natprobe/stunserver"
 )
@@ -49,6 +51,94 @@ func TestListenOnTwoAddresses(t *testing.T) {
 	_ = again.Close()
 }
 
+// A server on all of the host's addresses answers from the one that it was asked at.
+func TestListenOnAllAddresses(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("127.0.0.2 is not an address of this system without setup")
+	}
+	server, err := stunserver.Listen(t.Context(), stunserver.Config{IP1: netip.IPv4Unspecified(), Port1: -1, Port2: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	var asked []netip.AddrPort
+	for _, ip := range []string{"127.0.0.1", "127.0.0.2"} {
+		for _, a := range server.Addrs() {
+			asked = append(asked, netip.AddrPortFrom(netip.MustParseAddr(ip), a.Port()))
+		}
+	}
+	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pc.Close()
+	answers, err := natprobe.MappedAddresses(t.Context(), pc, asked, &natprobe.ReflexiveConfig{Patience: 10 * time.Second, Timeout: 10 * time.Second})
+	if err != nil || len(answers) != 4 {
+		t.Fatalf("%+v, %v", answers, err)
+	}
+	for _, a := range answers {
+		if a.Err != nil {
+			t.Errorf("no answer from %v: %v", a.Server, a.Err)
+		}
+	}
+}
+
+// With several sockets to an address every client is answered, whichever socket
+// hears it, and from the address that it asks for.
+func TestListenWithReaders(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("127.0.0.2 is not an address of this system without setup, or ports cannot be shared")
+	}
+	server, err := stunserver.Listen(t.Context(), stunserver.Config{IP2: netip.MustParseAddr("127.0.0.2"), Port1: -1, Port2: -1, Readers: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addrs := server.Addrs()
+	if len(addrs) != 4 {
+		t.Fatalf("addresses %v", addrs)
+	}
+	buf := make([]byte, 1500)
+	for range 10 {
+		pc, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer pc.Close()
+		pc.SetReadDeadline(time.Now().Add(10 * time.Second))
+		for to := range addrs {
+			for change := range 4 {
+				var request wire.Builder
+				request.Reset(wire.BindingRequest, wire.TransactionID{byte(to), byte(change)})
+				request.AddChangeRequest(change&2 != 0, change&1 != 0)
+				if _, err := pc.WriteToUDPAddrPort(request.Bytes(), addrs[to]); err != nil {
+					t.Fatal(err)
+				}
+				n, from, err := pc.ReadFromUDPAddrPort(buf)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var answer wire.Message
+				if err := answer.Decode(buf[:n]); err != nil || answer.TransactionID() != (wire.TransactionID{byte(to), byte(change)}) {
+					t.Fatalf("answer %x, %v", buf[:n], err)
+				}
+				if from != addrs[to^change] {
+					t.Errorf("asked %v to change %02b: answer from %v, want %v", addrs[to], change, from, addrs[to^change])
+				}
+			}
+		}
+	}
+	if err := server.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, a := range addrs {
+		pc, err := net.ListenPacket("udp4", a.String())
+		if err != nil {
+			t.Fatalf("a socket was left open: %v", err)
+		}
+		pc.Close()
+	}
+}
+
 func TestListenErrors(t *testing.T) {
 	taken, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
@@ -67,6 +157,8 @@ func TestListenErrors(t *testing.T) {
 		"Port2": {Port1: 9, Port2: 9},
 		"IP1":   {IP1: ip("224.0.0.1")},
 		"IP2":   {IP1: ip("127.0.0.1"), IP2: ip("::1")},
+
+		"Readers": {Readers: -1},
 	} {
 		var ce *stunserver.ConfigError
 		if _, err := stunserver.Listen(t.Context(), cfg); !errors.As(err, &ce) || ce.Field != field {
@@ -78,6 +170,11 @@ func TestListenErrors(t *testing.T) {
 		if _, err := stunserver.Listen(t.Context(), stunserver.Config{IP2: ip(ip2)}); !errors.As(err, &ce) || ce.Field != "IP2" {
 			t.Errorf("IP2 %s: %v", ip2, err)
 		}
+	}
+
+	var ce *stunserver.ConfigError
+	if _, err := stunserver.Listen(t.Context(), stunserver.Config{Readers: 2, ListenPacket: new(net.ListenConfig).ListenPacket}); !errors.As(err, &ce) || ce.Field != "Readers" {
+		t.Errorf("two readers on sockets of one's own: %v", err)
 	}
 
 	// What was opened before a failure is closed.

@@ -107,6 +107,36 @@ func TestRFC5780Table1(t *testing.T) {
 	}
 }
 
+// TestSeveralSocketsForAnAddress: socket i has address i modulo their number, and
+// the answer leaves from one that has the address asked for.
+func TestSeveralSocketsForAnAddress(t *testing.T) {
+	for n := range machine.SocketID(5) {
+		if n == 0 || n == 3 {
+			continue
+		}
+		m := newMachine(t, four[:n], 0)
+		for to := range 3 * n {
+			for change := range machine.SocketID(4) {
+				from, msg := answer(t, m, to, build(wire.BindingRequest, func(b *wire.Builder) {
+					if n == 4 {
+						b.AddChangeRequest(change&2 != 0, change&1 != 0)
+					}
+				}))
+				want := to % n
+				if n == 4 {
+					want ^= change
+				}
+				if from%n != want || from >= 3*n {
+					t.Errorf("%d addresses: asked socket %d to change %02b: answer from socket %d, want one of address %d", n, to, change, from, want)
+				}
+				if a, ok := msg.ResponseOrigin(); !ok || a != four[want] {
+					t.Errorf("%d addresses: RESPONSE-ORIGIN %v, want %v", n, a, four[want])
+				}
+			}
+		}
+	}
+}
+
 // TestRFC5780_6_WithoutSecondAddress: no OTHER-ADDRESS, and 420 to CHANGE-REQUEST.
 func TestRFC5780_6_WithoutSecondAddress(t *testing.T) {
 	for n := 1; n <= 2; n++ {
@@ -187,20 +217,19 @@ func TestSilence(t *testing.T) {
 		from string
 		data []byte
 	}{
-		"indication":        {0, "203.0.113.9:1", build(wire.BindingIndication, nil)},
-		"success":           {0, "203.0.113.9:1", build(wire.BindingSuccess, nil)},
-		"failure":           {0, "203.0.113.9:1", build(wire.BindingFailure, nil)},
-		"another method":    {0, "203.0.113.9:1", build(wire.MessageType{Method: wire.Allocate, Class: wire.Request}, nil)},
-		"classic":           {0, "203.0.113.9:1", classic},
-		"cut short":         {0, "203.0.113.9:1", ok[:19]},
-		"bytes behind":      {0, "203.0.113.9:1", append(bytes.Clone(ok), 0)},
-		"nothing":           {0, "203.0.113.9:1", nil},
-		"port 0":            {0, "203.0.113.9:0", ok},
-		"unspecified":       {0, "0.0.0.0:1", ok},
-		"multicast":         {0, "224.0.0.1:1", ok},
-		"broadcast":         {0, "255.255.255.255:1", ok},
-		"IPv6 multicast":    {0, "[ff02::1]:1", ok},
-		"no socket of ours": {4, "203.0.113.9:1", ok},
+		"indication":     {0, "203.0.113.9:1", build(wire.BindingIndication, nil)},
+		"success":        {0, "203.0.113.9:1", build(wire.BindingSuccess, nil)},
+		"failure":        {0, "203.0.113.9:1", build(wire.BindingFailure, nil)},
+		"another method": {0, "203.0.113.9:1", build(wire.MessageType{Method: wire.Allocate, Class: wire.Request}, nil)},
+		"classic":        {0, "203.0.113.9:1", classic},
+		"cut short":      {0, "203.0.113.9:1", ok[:19]},
+		"bytes behind":   {0, "203.0.113.9:1", append(bytes.Clone(ok), 0)},
+		"nothing":        {0, "203.0.113.9:1", nil},
+		"port 0":         {0, "203.0.113.9:0", ok},
+		"unspecified":    {0, "0.0.0.0:1", ok},
+		"multicast":      {0, "224.0.0.1:1", ok},
+		"broadcast":      {0, "255.255.255.255:1", ok},
+		"IPv6 multicast": {0, "[ff02::1]:1", ok},
 	} {
 		if out := ask(m, tt.to, netip.MustParseAddrPort(tt.from), tt.data); out != nil {
 			t.Errorf("%s: answered with %+v", name, out)

@@ -49,6 +49,8 @@ type ClientMachine struct {
 	err      error     // why it closed
 	deadline time.Time // for the server's next frame
 	nextPing time.Time
+	expires  time.Time // the first of the ICE servers' credentials; zero: none does
+	nextAsk  time.Time // for fresh ones
 
 	out    queue[machine.Transmit]
 	events queue[Event]
@@ -95,7 +97,7 @@ func (c *ClientMachine) HandleNotice(now time.Time, n machine.Notice) {
 
 var errEnded = errors.New("the server ended the connection without a reason")
 
-// HandleTimeout pings, or gives the server up.
+// HandleTimeout pings, asks for fresh credentials, or gives the server up.
 func (c *ClientMachine) HandleTimeout(now time.Time) {
 	if c.phase == phaseClosed || c.phase == phaseIdle {
 		return
@@ -112,6 +114,10 @@ func (c *ClientMachine) HandleTimeout(now time.Time) {
 		c.write(frame{Type: typePing})
 		c.planPing(now)
 	}
+	if due(c.nextAsk, now) {
+		c.write(frame{Type: typeServers})
+		c.planAsk(now)
+	}
 }
 
 // NextTimeout implements machine.Machine.
@@ -119,7 +125,7 @@ func (c *ClientMachine) NextTimeout() time.Time {
 	if c.phase == phaseClosed {
 		return time.Time{}
 	}
-	return machine.Earliest(c.deadline, c.nextPing)
+	return machine.Earliest(c.deadline, c.nextPing, c.nextAsk)
 }
 
 // PollTransmit implements machine.Machine.
@@ -198,7 +204,7 @@ func (c *ClientMachine) receive(now time.Time, data []byte) {
 		c.welcomed(now, f)
 	case phaseReady:
 		c.heard(now)
-		c.report(f)
+		c.report(now, f)
 	}
 }
 
@@ -234,13 +240,15 @@ func (c *ClientMachine) welcomed(now time.Time, f frame) {
 	c.setPhase(phaseReady)
 	c.heard(now)
 	c.planPing(now)
-	c.events.push(Welcome{Address: f.Address, Proven: f.Proven})
+	c.events.push(Welcome{Address: f.Address, Proven: f.Proven, ICEServers: c.servers(now, f)})
 }
 
 // report turns a frame into its event. Types that this version does not know
 // are passed over: a newer server may send them.
-func (c *ClientMachine) report(f frame) {
+func (c *ClientMachine) report(now time.Time, f frame) {
 	switch f.Type {
+	case typeServers:
+		c.events.push(Servers{ICEServers: c.servers(now, f)})
 	case typeJoined:
 		c.events.push(Joined{Room: f.Room})
 	case typePaired:
@@ -251,6 +259,33 @@ func (c *ClientMachine) report(f frame) {
 		c.events.push(PeerLeft{Room: f.Room, Peer: f.Peer})
 	case typeError:
 		c.events.push(&Error{Code: f.Code, Reason: f.Reason, Room: f.Room, Peer: f.Peer})
+	}
+}
+
+// servers reads the ICE servers of a frame, and plans for the time when their
+// credentials run out.
+func (c *ClientMachine) servers(now time.Time, f frame) []ICEServer {
+	list := readICEServers(now, f.Servers)
+	c.expires = time.Time{}
+	for _, s := range list {
+		c.expires = machine.Earliest(c.expires, s.Expires)
+	}
+	c.planAsk(now)
+	return list
+}
+
+// leastAsk is the least time between two requests for fresh credentials.
+const leastAsk = 20 * time.Second
+
+// planAsk is for asking when half of the credentials' life is over: there is
+// time to ask again, and none is ever handed on that is about to expire. The
+// clients that signed on together are spread.
+func (c *ClientMachine) planAsk(now time.Time) {
+	c.nextAsk = time.Time{}
+	if !c.expires.IsZero() {
+		jitter := 0.4 + 0.1*c.cfg.Rand.Float64()
+		wait := time.Duration(jitter * float64(c.expires.Sub(now)))
+		c.nextAsk = now.Add(max(wait, leastAsk))
 	}
 }
 
@@ -289,7 +324,7 @@ func (c *ClientMachine) fail(code Code, err error) {
 func (c *ClientMachine) end(err error) {
 	c.setPhase(phaseClosed)
 	c.err = err
-	c.deadline, c.nextPing = time.Time{}, time.Time{}
+	c.deadline, c.nextPing, c.nextAsk = time.Time{}, time.Time{}, time.Time{}
 	c.events.push(Closed{Err: err})
 }
 

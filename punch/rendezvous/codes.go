@@ -24,7 +24,7 @@ const (
 	CodeReplaced       Code = 4009 // the same peer signed on again, with proof, on a newer connection
 	CodeDuplicate      Code = 4010 // the peer ID is signed on already, and no proof was given
 	CodeTooManyClients Code = 4011 // too many connections, in total or from one address
-	CodeRateLimited    Code = 4012 // the client sent frames too fast
+	CodeRateLimited    Code = 4012 // the client sent frames too fast, or no end of what never became one
 	CodeSlowReader     Code = 4013 // the client did not read what was sent to it
 	CodeInternal       Code = 4014 // the server failed
 )

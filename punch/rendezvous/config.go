@@ -4,6 +4,7 @@ import (
 	"context"
 	crand "crypto/rand"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -60,6 +61,22 @@ type ServerConfig struct {
 	QueueFrames int
 	QueueBytes  int
 
+	// ICEServers are the STUN and TURN servers that clients are told of when
+	// they sign on: URIs of the form stun:HOST[:PORT] or stuns: (RFC 7064) and
+	// turn:HOST[:PORT][?transport=udp|tcp] or turns: (RFC 7065), at most
+	// MaxICEServers. Default none.
+	ICEServers []string
+
+	// TURNSecret is the secret that this server shares with the TURN servers of
+	// ICEServers, for which it is required (coturn: static-auth-secret). Every
+	// client that has proven its key is given credentials made with it, as
+	// draft-uberti-behave-turn-rest-00 has it. No log and no error shows it.
+	TURNSecret string
+
+	// TURNLifetime is how long such credentials are good for, in whole seconds,
+	// at least 1 min; default 1 h. Clients ask for fresh ones in time.
+	TURNLifetime time.Duration
+
 	// Bus joins this server with others. Nil: it is alone ([MemoryBus]). A
 	// bus belongs to one server.
 	Bus Bus
@@ -81,6 +98,9 @@ func (c ServerConfig) withDefaults() (ServerConfig, error) {
 		return c, &ConfigError{Field: "ServerConfig.RoomSize", Value: c.RoomSize, Remedy: "a room needs at least 2 members; 0 is the default of 2"}
 	case math.IsNaN(c.MessageRate):
 		return c, &ConfigError{Field: "ServerConfig.MessageRate", Value: c.MessageRate, Remedy: "give frames a second; 0 is the default of 20"}
+	}
+	if err := c.checkICEServers(); err != nil {
+		return c, err
 	}
 	for _, l := range []struct {
 		field *int
@@ -108,6 +128,9 @@ func (c ServerConfig) withDefaults() (ServerConfig, error) {
 	c.Name = strings.ToLower(c.Name)
 	c.HelloTimeout = orDefault(c.HelloTimeout, 5*time.Second)
 	c.IdleTimeout = orDefault(c.IdleTimeout, 90*time.Second)
+	if c.TURNLifetime == 0 {
+		c.TURNLifetime = time.Hour
+	}
 	if c.MessageRate == 0 {
 		c.MessageRate = 20
 	}
@@ -118,6 +141,29 @@ func (c ServerConfig) withDefaults() (ServerConfig, error) {
 		c.Rand = crand.Reader
 	}
 	return c, nil
+}
+
+// checkICEServers returns a *ConfigError for servers that cannot be handed out.
+func (c *ServerConfig) checkICEServers() error {
+	turn := false
+	for _, uri := range c.ICEServers {
+		if remedy := checkURI(uri); remedy != "" {
+			return &ConfigError{Field: "ServerConfig.ICEServers", Value: uri, Remedy: remedy}
+		}
+		turn = turn || isTURN(uri)
+	}
+	// The secret must not become the Value of an error.
+	switch {
+	case len(c.ICEServers) > MaxICEServers:
+		return &ConfigError{Field: "ServerConfig.ICEServers", Value: fmt.Sprintf("%d servers", len(c.ICEServers)), Remedy: fmt.Sprintf("give at most %d", MaxICEServers)}
+	case turn && c.TURNSecret == "":
+		return &ConfigError{Field: "ServerConfig.TURNSecret", Value: "", Remedy: "a TURN server needs credentials; give the secret that it knows too"}
+	case !turn && c.TURNSecret != "":
+		return &ConfigError{Field: "ServerConfig.TURNSecret", Value: "(not shown)", Remedy: "there is no TURN server to use it with; give its URI (turn:HOST) in ICEServers"}
+	case c.TURNLifetime != 0 && c.TURNLifetime < minTURNLifetime:
+		return &ConfigError{Field: "ServerConfig.TURNLifetime", Value: c.TURNLifetime, Remedy: "give at least 1 min; 0 is the default of 1 h"}
+	}
+	return nil
 }
 
 // ClientConfig says how a client behaves. The zero value works: it signs on

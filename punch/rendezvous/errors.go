@@ -8,8 +8,14 @@ import (
 	"github.com/bradawl/bradawl/internal/ident"
 )
 
-// ErrClosed is what the methods of a Client return after its Close.
-var ErrClosed = errors.New("rendezvous: the client is closed")
+var (
+	// ErrClosed is what the methods of a Client return after its Close.
+	ErrClosed = errors.New("rendezvous: the client is closed")
+
+	// ErrUnavailable is why Dial fails at a server that shuts down, or at a
+	// proxy before one that is not there: HTTP status 503.
+	ErrUnavailable = errors.New("the server is shutting down or overloaded (HTTP status 503); try again later")
+)
 
 // ConfigError says which value given by the caller cannot be used, and what to
 // give instead.

@@ -6,8 +6,8 @@ import (
 	"github.com/bradawl/bradawl/internal/ident"
 )
 
-// Event is what a client reports: a [Welcome], [Joined], [Paired], [Message],
-// [PeerLeft], [*Error] or [Closed].
+// Event is what a client reports: a [Welcome], [Servers], [Joined], [Paired],
+// [Message], [PeerLeft], [*Error] or [Closed].
 type Event interface {
 	event()
 }
@@ -17,6 +17,17 @@ type Event interface {
 type Welcome struct {
 	Address netip.AddrPort // the client's own address, as the server sees it; zero if the server does not tell
 	Proven  bool           // the server has checked the client's proof
+
+	// ICEServers are the STUN and TURN servers that the rendezvous offers, if
+	// any. The receiver owns them.
+	ICEServers []ICEServer
+}
+
+// Servers takes the place of the Welcome's ICEServers: it comes before half of
+// the credentials' life is over, give or take. Client.ICEServers has what it
+// says; Recv never returns one.
+type Servers struct {
+	ICEServers []ICEServer // the receiver owns them
 }
 
 // Joined says that the client is a member of Room. Client.Join takes it; Recv
@@ -55,6 +66,7 @@ type Closed struct {
 }
 
 func (Welcome) event()  {}
+func (Servers) event()  {}
 func (Joined) event()   {}
 func (Paired) event()   {}
 func (Message) event()  {}

@@ -25,6 +25,10 @@ const (
 	MaxMessage = 48000
 	// MaxRoom is the most characters of a room's name.
 	MaxRoom = 64
+
+	// maxHello is the most bytes of the hello: who has not signed on yet gets
+	// no more of the server's memory.
+	maxHello = 4 << 10
 )
 
 // The types of frames. See the package comment for who sends which when.
@@ -43,11 +47,11 @@ const (
 	typeError     = "error"
 	typePing      = "ping"
 	typePong      = "pong"
+	typeServers   = "servers"
 )
 
 // frame is every frame: one JSON object. Fields that a type does not use are
-// absent; fields that the receiver does not know are passed over, so that a
-// welcome can carry more later.
+// absent; fields that the receiver does not know are passed over.
 type frame struct {
 	Type    string         `json:"type"`
 	Version int            `json:"version,omitzero"` // challenge, hello, welcome
@@ -57,11 +61,21 @@ type frame struct {
 	Proof   []byte         `json:"proof,omitzero"`   // hello
 	Address netip.AddrPort `json:"address,omitzero"` // welcome: the client's address, as the server sees it
 	Room    string         `json:"room,omitzero"`
-	Peer    ident.PeerID   `json:"peer,omitzero"`   // hello: who signs on; send: to whom; else: whom it is about
-	Proven  bool           `json:"proven,omitzero"` // welcome: you are; paired, message: the peer is
-	Data    []byte         `json:"data,omitzero"`   // the opaque message; absent is not the same as empty
-	Code    Code           `json:"code,omitzero"`   // error
-	Reason  string         `json:"reason,omitzero"` // error
+	Peer    ident.PeerID   `json:"peer,omitzero"`    // hello: who signs on; send: to whom; else: whom it is about
+	Proven  bool           `json:"proven,omitzero"`  // welcome: you are; paired, message: the peer is
+	Data    []byte         `json:"data,omitzero"`    // the opaque message; absent is not the same as empty
+	Code    Code           `json:"code,omitzero"`    // error
+	Reason  string         `json:"reason,omitzero"`  // error
+	Servers []frameServer  `json:"servers,omitzero"` // welcome, servers
+}
+
+// frameServer is an ICEServer as a frame has it. Clocks differ, so it tells how
+// long it is good for and not until when.
+type frameServer struct {
+	URIs       []string `json:"uris"`
+	Username   string   `json:"username,omitzero"`
+	Credential string   `json:"credential,omitzero"`
+	TTL        int64    `json:"ttl,omitzero"` // seconds
 }
 
 // encode never fails: every field is of a type that json can write.

@@ -28,6 +28,7 @@ type client struct {
 	source   netip.Prefix
 	state    clientState
 	deadline time.Time     // for the hello, then for the next frame; zero: none
+	busy     time.Time     // when it signed on, or last had to do with a room or a peer
 	place    *list.Element // in halfOpen or signedOn
 
 	nonce  [nonceSize]byte
@@ -88,6 +89,10 @@ func (s *ServerMachine) receive(now time.Time, c *client, data []byte) {
 		s.drop(c, CodeRateLimited, "you send too fast")
 		return
 	}
+	if c.state == stateChallenged && len(data) > maxHello {
+		s.drop(c, CodeTooLarge, "the hello is larger than 4 KiB")
+		return
+	}
 	f, err := decodeFrame(data)
 	if err != nil {
 		s.drop(c, frameCode(err), err.Error())
@@ -105,11 +110,16 @@ func (s *ServerMachine) receive(now time.Time, c *client, data []byte) {
 	switch f.Type {
 	case typePing:
 		s.write(c, frame{Type: typePong})
+	case typeServers:
+		s.write(c, frame{Type: typeServers, Servers: s.ice.forClient(now, c.peer, c.proven)})
 	case typeJoin:
+		c.busy = now
 		s.join(c, f)
 	case typeUpdate, typeLeave:
+		c.busy = now
 		s.change(c, f)
 	case typeSend:
+		c.busy = now
 		s.send(c, f)
 	case typeHello:
 		s.drop(c, CodeUnexpected, "you have signed on already")
@@ -121,6 +131,7 @@ func (s *ServerMachine) receive(now time.Time, c *client, data []byte) {
 // touch puts off the time at which c counts as idle.
 func (s *ServerMachine) touch(now time.Time, c *client) {
 	s.signedOn.MoveToBack(c.place)
+	c.deadline = time.Time{}
 	if s.cfg.IdleTimeout > 0 {
 		c.deadline = now.Add(s.cfg.IdleTimeout)
 	}
@@ -161,7 +172,11 @@ func (s *ServerMachine) hello(now time.Time, c *client, f frame) {
 	c.peer, c.proven = f.Peer, proven
 	s.setState(c, stateSignedOn, ServerEvent{Kind: ServerSignedOn})
 	s.touch(now, c)
-	s.write(c, frame{Type: typeWelcome, Version: Version, Address: c.remote, Peer: c.peer, Proven: proven})
+	c.busy = now
+	s.write(c, frame{
+		Type: typeWelcome, Version: Version, Address: c.remote, Peer: c.peer, Proven: proven,
+		Servers: s.ice.forClient(now, c.peer, proven),
+	})
 }
 
 // join asks the room's home to admit c; if the room has none, this node
@@ -264,6 +279,7 @@ func (s *ServerMachine) deliver(now time.Time, peer ident.PeerID, m BusMessage) 
 		if !slices.Contains(c.rooms, m.Room) {
 			return // it has just left
 		}
+		c.busy = now
 		c.paired = append(c.paired, pairing{m.Room, m.From.Peer, m.From.Session})
 		s.write(c, frame{Type: typePaired, Room: m.Room, Peer: m.From.Peer, Proven: m.From.Proven, Data: m.Data})
 		s.events.push(ServerEvent{Kind: ServerPaired, Remote: c.remote, Peer: c.peer, Proven: c.proven, Room: m.Room})
@@ -279,6 +295,7 @@ func (s *ServerMachine) deliver(now time.Time, peer ident.PeerID, m BusMessage) 
 		case !paired && !c.inbox.take(now, s.cfg.MessageRate, s.cfg.MessageBurst):
 			s.bounce(peer, m, CodePeerBusy, "the peer gets too many messages; try again later")
 		default:
+			c.busy = now
 			s.write(c, frame{Type: typeMessage, Peer: m.From.Peer, Proven: m.From.Proven, Data: m.Data})
 		}
 	case BusError:

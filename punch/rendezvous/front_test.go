@@ -2,6 +2,7 @@ package rendezvous
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/bradawl/bradawl/internal/ident"
@@ -260,6 +261,8 @@ func TestHandshakeFrames(t *testing.T) {
 		{"version 2", `{"type":"hello","version":2,"peer":"` + id.ID().String() + `"}`, CodeVersion},
 		{"no version", `{"type":"hello","peer":"` + id.ID().String() + `"}`, CodeVersion},
 		{"no proof", `{"type":"hello","version":1,"peer":"` + id.ID().String() + `"}`, CodeProofRequired},
+		{"too large", `{"type":"hello","version":1,"host":"` + strings.Repeat("x", maxHello) + `"}`, CodeTooLarge},
+		{"servers first", `{"type":"servers"}`, CodeUnexpected},
 		{"empty proof", `{"type":"hello","version":1,"peer":"` + id.ID().String() + `","proof":""}`, CodeBadProof},
 	} {
 		w := newWorld(t, ServerConfig{})

@@ -21,9 +21,10 @@ func FuzzServerFrames(f *testing.F) {
 	f.Add([]byte("\x02" + `{"type":"hello","version":1,"peer":"` + ids[0] + `"}` + "\n\xc0\x40"))
 	f.Add([]byte("\x02" + `{"type":"hello","version":1,"peer":"` + ids[0] + `","proof":"AAAA"}` + "\n"))
 	f.Add([]byte("\x00" + `{"type":"update","room":"r","data":""}` + "\n\x00" + `{"type":"leave","room":"r"}` + "\n\x00" + `{"type":"ping"}` + "\n"))
+	f.Add([]byte("\x00" + `{"type":"servers"}` + "\n\x01" + `{"type":"servers","servers":[{"uris":null}]}` + "\n\xc5"))
 	f.Add([]byte("\x00{\"type\":\"dance\"}\n\x41\n\x00[[[[[[[[\n\x00nul"))
 	f.Fuzz(func(t *testing.T, input []byte) {
-		w := newWorld(t, ServerConfig{AllowUnproven: true, MaxRoomsPerClient: 3, MaxWaiting: 1000, MaxClients: 5, MaxHalfOpen: 2})
+		w := newWorld(t, ServerConfig{AllowUnproven: true, MaxRoomsPerClient: 3, MaxWaiting: 1000, MaxClients: 5, MaxHalfOpen: 2, ICEServers: []string{"stun:s", "turn:t"}, TURNSecret: "x"})
 		var streams [4]*peer
 		for i := range streams {
 			streams[i] = w.connect(addrA)
@@ -54,6 +55,9 @@ func FuzzServerFrames(f *testing.F) {
 				}
 				streams[op%4] = p
 			case 3:
+				if op&0x3f == 0x3f {
+					w.server.Drain(w.now, 10*time.Second)
+				}
 				w.advance(time.Duration(op&0x3f) * time.Second)
 			}
 			if w.server.rooms.bytes > 1000 || len(w.server.clients) > 5 || w.server.halfOpen.Len() > 2 {
@@ -78,6 +82,7 @@ func FuzzClientFrames(f *testing.F) {
 	paired := (&frame{Type: typePaired, Room: "r", Peer: id, Data: []byte("x")}).encode()
 	f.Add(bytes.Join([][]byte{challenge, welcome, paired}, []byte{'\n'}))
 	f.Add(bytes.Join([][]byte{challenge, welcome, []byte(`{"type":"error","code":4020}`), []byte(`{"type":"left"}`)}, []byte{'\n'}))
+	f.Add(bytes.Join([][]byte{challenge, []byte(`{"type":"welcome","servers":[{"uris":["turn:t","x"],"username":"u","credential":"c","ttl":9}]}`), []byte(`{"type":"servers","servers":[{}]}`)}, []byte{'\n'}))
 	f.Fuzz(func(t *testing.T, input []byte) {
 		l := newLone(t, ClientConfig{})
 		l.m.HandleNotice(l.now, machine.Notice{Kind: machine.Connected})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/drive"
@@ -34,6 +35,7 @@ type Client struct {
 
 	welcome chan Welcome   // capacity 1
 	address netip.AddrPort // set before Dial returns
+	servers atomic.Pointer[[]ICEServer]
 
 	joining map[string]chan error // rooms whose answer a Join waits for; owned by the loop
 
@@ -55,7 +57,6 @@ func run(m *ClientMachine, conn *wsConn, url string) (*Client, error) {
 	if c.loop, err = drive.Run(m, c.event, drive.Options{Effect: c.effect}); err != nil {
 		return nil, err
 	}
-	go conn.write()
 	_ = c.loop.Do(func(now time.Time) {
 		m.HandleNotice(now, machine.Notice{Kind: machine.Connected, Stream: ClientStream})
 	})
@@ -66,7 +67,7 @@ func run(m *ClientMachine, conn *wsConn, url string) (*Client, error) {
 // read is the reader goroutine.
 func (c *Client) read() {
 	defer close(c.reading)
-	err := c.conn.read(func(data []byte) {
+	err := c.conn.read(MaxFrame, func(data []byte) {
 		_ = c.loop.Do(func(now time.Time) {
 			c.m.HandleNotice(now, machine.Notice{Kind: machine.Received, Stream: ClientStream, Data: data})
 		})
@@ -94,7 +95,10 @@ func (c *Client) effect(t machine.Transmit) {
 func (c *Client) event(e Event) {
 	switch e := e.(type) {
 	case Welcome:
+		c.servers.Store(&e.ICEServers)
 		c.welcome <- e // the machine gives one in its life
+	case Servers:
+		c.servers.Store(&e.ICEServers)
 	case Joined:
 		c.answer(e.Room, nil)
 	case *Error:
@@ -124,6 +128,13 @@ func (c *Client) ID() ident.PeerID { return c.id }
 // PublicAddr returns the address of the client's own TCP connection as the
 // server sees it. It is the zero AddrPort if the server could not tell.
 func (c *Client) PublicAddr() netip.AddrPort { return c.address }
+
+// ICEServers returns the STUN and TURN servers that the rendezvous offers; none
+// is no error. As long as the connection lives their credentials are renewed in
+// time, so ask again whenever new ones are wanted. The rendezvous is trusted with
+// this choice: it makes the client send to whomever it names. The caller owns
+// what is returned.
+func (c *Client) ICEServers() []ICEServer { return cloneICEServers(*c.servers.Load()) }
 
 // Join makes the client a member of room (see [ValidRoom]) and returns when
 // the server has admitted it. A nil message is none: give one with Update. As

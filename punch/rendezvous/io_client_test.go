@@ -127,7 +127,7 @@ func TestDialErrors(t *testing.T) {
 		{"an endless page", testURL, text("HTTP/1.1 200 OK\r\n\r\nhi"), isNotRendezvous},
 		{"moved", testURL, text("HTTP/1.1 301 Moved\r\nLocation: http://elsewhere/\r\nContent-Length: 0\r\n\r\n"), isNotRendezvous},
 		{"overloaded", testURL, text("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"), func(err error) bool {
-			return errors.Is(err, errUnavailable)
+			return errors.Is(err, ErrUnavailable)
 		}},
 		{"silent", testURL, silent, func(err error) bool {
 			var timeout *TimeoutError
@@ -235,7 +235,7 @@ func TestDialRefused(t *testing.T) {
 			t.Errorf("a queue without bound: %v", err)
 		}
 		sv.server.Close()
-		if _, err := Dial(context.Background(), testURL, sv.config()); !errors.Is(err, errUnavailable) {
+		if _, err := Dial(context.Background(), testURL, sv.config()); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("a closed server: %v", err)
 		}
 		sv.close()

@@ -15,34 +15,32 @@ import (
 // closeGrace is how long what is queued and the closing handshake may take.
 const closeGrace = 2 * time.Second
 
-// wsConn is one WebSocket with a bounded queue before it. Two goroutines serve
-// it: one runs read, the other write.
+// wsConn is one WebSocket with a bounded queue before it. Somebody's goroutine
+// runs read. A second one runs write while there is something to send, and the
+// connection ends by it: after shut or kill, gone is closed soon.
 type wsConn struct {
 	ws  *websocket.Conn
 	raw net.Conn // below ws, for deadlines: some waits of ws have none
+	in  *inlet   // raw again, at a server; nil at a client
 
 	maxFrames, maxBytes int
 
 	mu      sync.Mutex
 	queue   [][]byte
 	bytes   int
+	writing bool // a goroutine runs write, or has ended the connection
 	closing bool // nothing is queued any more; then close with code
 	code    websocket.StatusCode
 	reason  string
 
-	wake  chan struct{} // capacity 1: there is something for write to do
-	space chan struct{} // capacity 1: the queue has become shorter
-	gone  chan struct{} // closed when write has ended, and with it the connection
+	space chan struct{} // capacity 1: the queue has become shorter; nil: nobody wants to know
+	gone  chan struct{} // closed when the connection has ended
 }
 
 func newConn(ws *websocket.Conn, raw net.Conn, maxFrames, maxBytes int) *wsConn {
 	ws.SetReadLimit(-1) // read has its own
-	return &wsConn{
-		ws: ws, raw: raw, maxFrames: maxFrames, maxBytes: maxBytes,
-		wake:  make(chan struct{}, 1),
-		space: make(chan struct{}, 1),
-		gone:  make(chan struct{}),
-	}
+	in, _ := raw.(*inlet)
+	return &wsConn{ws: ws, raw: raw, in: in, maxFrames: maxFrames, maxBytes: maxBytes, gone: make(chan struct{})}
 }
 
 // push queues a copy of data; false when the queue is full. It never blocks.
@@ -57,8 +55,16 @@ func (c *wsConn) push(data []byte) bool {
 	}
 	c.queue = append(c.queue, bytes.Clone(data))
 	c.bytes += len(data)
-	signal(c.wake)
+	c.startWriting()
 	return true
+}
+
+// startWriting sees to it that a goroutine runs write. The caller holds mu.
+func (c *wsConn) startWriting() {
+	if !c.writing {
+		c.writing = true
+		go c.write()
+	}
 }
 
 // shut closes the connection with what close says, after what is queued unless
@@ -79,7 +85,10 @@ func (c *wsConn) shut(close *CloseError, drop bool) {
 		c.queue, c.bytes = nil, 0
 	}
 	_ = c.raw.SetDeadline(time.Now().Add(closeGrace))
-	signal(c.wake)
+	if c.in != nil {
+		c.in.open()
+	}
+	c.startWriting()
 }
 
 // kill ends the connection at once.
@@ -95,49 +104,58 @@ func (c *wsConn) roomy() bool {
 	return c.closing || len(c.queue) < c.maxFrames && c.maxBytes-c.bytes >= MaxFrame
 }
 
-// write sends what is queued until shut or kill, or until sending fails.
+// write sends what is queued, and then the close if there is to be one.
 func (c *wsConn) write() {
-	defer close(c.gone)
 	for {
-		c.mu.Lock()
-		var data []byte
-		if len(c.queue) > 0 {
-			data = c.queue[0]
-			c.queue[0] = nil
-			c.queue = c.queue[1:]
-			c.bytes -= len(data)
-		}
-		closing, code, reason := c.closing, c.code, c.reason
-		c.mu.Unlock()
+		data, closing := c.next()
 		switch {
 		case data != nil:
-			signal(c.space)
 			if err := c.ws.Write(context.Background(), websocket.MessageText, data); err != nil {
 				c.kill() // so that read ends too
 				_ = c.ws.CloseNow()
+				close(c.gone)
 				return
 			}
 		case closing:
-			_ = c.ws.Close(code, reason)
+			_ = c.ws.Close(c.code, c.reason) // neither changes any more
+			close(c.gone)
 			return
 		default:
-			<-c.wake
+			return
 		}
 	}
 }
 
+// next takes what write is to send from the queue. With nothing to send and no
+// close to make, write has ended.
+func (c *wsConn) next() (data []byte, closing bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.queue) == 0 {
+		c.queue = nil // whoever is quiet holds no memory
+		c.writing = c.closing
+		return nil, c.closing
+	}
+	data = c.queue[0]
+	c.queue[0] = nil
+	c.queue = c.queue[1:]
+	c.bytes -= len(data)
+	signal(c.space)
+	return data, false
+}
+
 // read calls message for each message until the connection ends, and returns
-// why. A message over MaxFrame is cut to one byte more than that. The slice is
-// valid during the call only.
-func (c *wsConn) read(message func(data []byte)) error {
-	for {
+// why. The first message is cut to one byte more than first bytes, those after
+// it to one byte more than MaxFrame. The slice is valid during the call only.
+func (c *wsConn) read(first int, message func(data []byte)) error {
+	for limit := first; ; limit = MaxFrame {
 		kind, r, err := c.ws.Reader(context.Background())
 		if err != nil {
 			return closeCause(err)
 		}
 		buf := buffers.Get().(*bytes.Buffer)
 		buf.Reset()
-		_, err = buf.ReadFrom(io.LimitReader(r, MaxFrame+1))
+		_, err = buf.ReadFrom(io.LimitReader(r, int64(limit)+1))
 		switch {
 		case err != nil:
 		case kind != websocket.MessageText:
@@ -145,7 +163,7 @@ func (c *wsConn) read(message func(data []byte)) error {
 		default:
 			message(buf.Bytes())
 		}
-		cut := buf.Len() > MaxFrame
+		cut := buf.Len() > limit
 		buffers.Put(buf)
 		if err != nil {
 			return closeCause(err)
@@ -155,6 +173,9 @@ func (c *wsConn) read(message func(data []byte)) error {
 			// close by now; the goroutine that writes carries it out.
 			<-c.gone
 			return errFrameSize
+		}
+		if c.in != nil {
+			c.in.refill()
 		}
 	}
 }
@@ -170,7 +191,8 @@ func closeCause(err error) error {
 	return err
 }
 
-// signal makes sure that a channel of capacity 1 holds a value.
+// signal makes sure that a channel of capacity 1 holds a value. A nil channel is
+// nobody's.
 func signal(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:

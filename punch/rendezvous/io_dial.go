@@ -18,9 +18,9 @@ import (
 // must Close. ctx bounds Dial alone.
 //
 // The error is a *ConfigError for a URL or a config of the wrong form, else an
-// *OpError around the network's error, a *NotRendezvousError, a *CloseError (what
-// the server closed the connection with), a *ProtocolError, a *TimeoutError or
-// the context's error.
+// *OpError around the network's error, a *NotRendezvousError, ErrUnavailable, a
+// *CloseError (what the server closed the connection with), a *ProtocolError, a
+// *TimeoutError or the context's error.
 func Dial(ctx context.Context, rawURL string, cfg ClientConfig) (*Client, error) {
 	target, host, err := parseURL(rawURL)
 	if err != nil {
@@ -42,7 +42,7 @@ func Dial(ctx context.Context, rawURL string, cfg ClientConfig) (*Client, error)
 	c, err := run(m, conn, rawURL)
 	if err != nil {
 		conn.kill()
-		_ = conn.ws.CloseNow()
+		<-conn.gone
 		return nil, &OpError{Op: "dial", URL: rawURL, Err: err}
 	}
 	select {
@@ -133,7 +133,9 @@ func connect(ctx context.Context, target *url.URL, cfg ClientConfig) (*wsConn, e
 		dialed.closeAll()
 		return nil, dialCause(ctx, resp, err, dialed.last() != nil)
 	}
-	return newConn(ws, dialed.last(), clientQueueFrames, clientQueueBytes), nil
+	conn := newConn(ws, dialed.last(), clientQueueFrames, clientQueueBytes)
+	conn.space = make(chan struct{}, 1)
+	return conn, nil
 }
 
 // dialCause finds out what a failed handshake means.
@@ -151,7 +153,7 @@ func dialCause(ctx context.Context, resp *http.Response, err error, connected bo
 	}
 	switch {
 	case resp != nil && resp.StatusCode == http.StatusServiceUnavailable:
-		return errUnavailable
+		return ErrUnavailable
 	case resp != nil && resp.StatusCode != http.StatusSwitchingProtocols:
 		return &NotRendezvousError{Status: resp.StatusCode}
 	case resp != nil:
@@ -164,8 +166,6 @@ func dialCause(ctx context.Context, resp *http.Response, err error, connected bo
 	}
 	return err
 }
-
-var errUnavailable = errors.New("the server is shutting down or overloaded (HTTP status 503); try again later")
 
 // dialedConns remembers what was dialled, for the WebSocket needs deadlines on
 // it.

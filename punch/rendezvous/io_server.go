@@ -1,8 +1,9 @@
 package rendezvous
 
 import (
-	"bufio"
-	"net"
+	"context"
+	"encoding/json"
+	"errors"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -30,19 +31,20 @@ type Server struct {
 	conns map[machine.StreamID]*wsConn // owned by the loop
 	last  machine.StreamID             // owned by the loop
 
-	mu       sync.Mutex
-	closed   bool
-	handlers sync.WaitGroup
+	mu      sync.Mutex
+	closed  bool // nobody gets in any more
+	inside  int  // connections between enter and leave
+	drained chan struct{}
 }
 
-// NewServer starts a server without clients. The caller must Close it. The
-// error is a *ConfigError, or cfg.Rand's.
+// NewServer starts a server without clients. The caller must Close it, or shut
+// it down. The error is a *ConfigError, or cfg.Rand's.
 func NewServer(cfg ServerConfig) (*Server, error) {
 	m, err := NewServerMachine(cfg)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{m: m, cfg: m.cfg, conns: make(map[machine.StreamID]*wsConn)}
+	s := &Server{m: m, cfg: m.cfg, conns: make(map[machine.StreamID]*wsConn), drained: make(chan struct{})}
 	log := plog.OrDiscard(cfg.LoggerFactory).NewLogger("rendezvous")
 	report := func(e ServerEvent) { log.Debug(e.String()) }
 	if cfg.LoggerFactory == nil {
@@ -58,23 +60,30 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	return s, err
 }
 
-// ServeHTTP serves one client until its connection ends. What is not a
-// WebSocket handshake gets a 4xx status, and everything 503 after Close.
+// ServeHTTP opens the WebSocket of one client and returns; the connection goes
+// on. What is not a WebSocket handshake gets a 4xx status, and everything 503
+// after Shutdown or Close was called.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !s.enter() {
 		http.Error(w, shutdownReason, http.StatusServiceUnavailable)
 		return
 	}
-	defer s.handlers.Done()
-	keep := &keepConn{ResponseWriter: w}
-	ws, err := websocket.Accept(keep, r, &websocket.AcceptOptions{Subprotocols: []string{Subprotocol}})
+	hijack := &hijacker{ResponseWriter: w}
+	ws, err := websocket.Accept(hijack, r, &websocket.AcceptOptions{Subprotocols: []string{Subprotocol}})
 	if err != nil {
+		s.leave()
 		return // Accept has answered
 	}
 	// An address that cannot be read (a Unix socket's) is the zero one.
 	remote, _ := netip.ParseAddrPort(r.RemoteAddr)
-	c := newConn(ws, keep.conn, s.cfg.QueueFrames, s.cfg.QueueBytes)
-	go c.write()
+	// On a goroutine of its own, for that of the http.Server holds buffers and
+	// the request for as long as the handler runs.
+	go s.serve(newConn(ws, hijack.conn, s.cfg.QueueFrames, s.cfg.QueueBytes), remote)
+}
+
+// serve serves one client until its connection has ended.
+func (s *Server) serve(c *wsConn, remote netip.AddrPort) {
+	defer s.leave()
 	var id machine.StreamID
 	attach := func(now time.Time) {
 		id = s.nextStream()
@@ -82,11 +91,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.m.HandleNotice(now, machine.Notice{Kind: machine.Accepted, Stream: id, Remote: remote})
 	}
 	if s.loop.Do(attach) == nil {
-		err := c.read(func(data []byte) {
+		err := c.read(maxHello, func(data []byte) {
 			_ = s.loop.Do(func(now time.Time) {
 				s.m.HandleNotice(now, machine.Notice{Kind: machine.Received, Stream: id, Data: data})
 			})
 		})
+		if errors.Is(err, errFlood) {
+			_ = s.loop.Do(func(now time.Time) { s.m.Flood(now, id) })
+			<-c.gone
+		}
 		_ = s.loop.Do(func(now time.Time) {
 			delete(s.conns, id)
 			s.m.HandleNotice(now, machine.Notice{Kind: machine.Closed, Stream: id, Err: err})
@@ -98,38 +111,116 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // Stats are figures of a running server.
 type Stats struct {
-	Clients int // signed on
-	Rooms   int // with at least one member
+	Clients  int `json:"clients"`   // signed on
+	HalfOpen int `json:"half_open"` // connections that have not signed on yet
+	Rooms    int `json:"rooms"`     // with at least one member
 }
 
 // Stats returns the server's figures; all zero after Close.
 func (s *Server) Stats() (st Stats) {
-	_ = s.loop.Do(func(time.Time) { st = Stats{Clients: s.m.Clients(), Rooms: s.m.Rooms()} })
+	_ = s.loop.Do(func(time.Time) {
+		st = Stats{Clients: s.m.Clients(), HalfOpen: s.m.HalfOpen(), Rooms: s.m.Rooms()}
+	})
 	return st
 }
 
-// Close tells every client that the server is shutting down (CodeShutdown),
-// closes all connections and returns when every goroutine has ended, within a
-// few seconds. An http.Server does not know of these connections: close the
-// Server beside its Shutdown. The error is always nil.
-func (s *Server) Close() error {
+// ServeHealth is an http.HandlerFunc for load balancers, to be mounted beside
+// the server, under "/healthz" say. It answers 200 while clients can sign on,
+// and 503 after Shutdown or Close was called, with a JSON object: "status",
+// which is "ok" or "draining", and the figures of [Stats].
+func (s *Server) ServeHealth(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
-	s.closed = true
+	closed := s.closed
 	s.mu.Unlock()
+	health := struct {
+		Status string `json:"status"`
+		Stats
+	}{"ok", s.Stats()}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	if closed {
+		health.Status = "draining"
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_ = json.NewEncoder(w).Encode(health)
+}
+
+// Shutdown ends the server in peace, and returns when every goroutine has ended.
+// At once nobody can sign on any more; [Server.ServeHTTP] answers 503. The
+// clients are told to go elsewhere (CodeShutdown) one by one in random order,
+// at most 500 a second unless ctx leaves less time than that takes, so that
+// they do not all come to the next server in the same moment. Who has been
+// writing to its peer within the last two seconds is told once it is quiet.
+//
+// When ctx ends, or when its deadline is so near that only the closing itself
+// fits in, everybody is told who is still there; a ctx without a deadline is
+// given 30 seconds. The error is the context's if it ended before the last
+// client had gone. An http.Server does not know of these connections: call its
+// Shutdown afterwards.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.refuse()
+	within := 30 * time.Second
+	if deadline, ok := ctx.Deadline(); ok {
+		left := time.Until(deadline)
+		within = max(left/2, left-closeGrace)
+	}
+	_ = s.loop.Do(func(now time.Time) { s.m.Drain(now, within) })
+	select {
+	case <-s.drained:
+	case <-ctx.Done():
+	}
+	var err error
+	select {
+	case <-s.drained:
+	default:
+		err = ctx.Err()
+	}
+	_ = s.Close()
+	return err
+}
+
+// Close tells every client at once that the server is shutting down
+// (CodeShutdown), closes all connections and returns when every goroutine has
+// ended, within a few seconds. The error is always nil.
+func (s *Server) Close() error {
+	s.refuse()
 	_ = s.loop.Do(s.m.Shutdown)
-	s.handlers.Wait()
+	<-s.drained
 	return s.loop.Close()
 }
 
-// enter counts a handler in, unless the server is closed.
+// enter counts a connection in, unless the server is closed.
 func (s *Server) enter() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return false
 	}
-	s.handlers.Add(1)
+	s.inside++
 	return true
+}
+
+// leave counts a connection out.
+func (s *Server) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inside--
+	if s.closed && s.inside == 0 {
+		close(s.drained)
+	}
+}
+
+// refuse lets nobody in any more.
+func (s *Server) refuse() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.closed = true
+	if s.inside == 0 {
+		close(s.drained)
+	}
 }
 
 // nextStream finds a free number; after 2^31 connections the numbers repeat.
@@ -159,18 +250,4 @@ func (s *Server) effect(t machine.Transmit) {
 	case machine.Close:
 		c.shut(ParseClose(t.Data), false)
 	}
-}
-
-// keepConn is a ResponseWriter that remembers the connection below, which the
-// WebSocket needs deadlines on.
-type keepConn struct {
-	http.ResponseWriter
-	conn net.Conn
-}
-
-// Hijack implements http.Hijacker.
-func (k *keepConn) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, rw, err := http.NewResponseController(k.ResponseWriter).Hijack()
-	k.conn = conn
-	return conn, rw, err
 }

@@ -32,9 +32,14 @@ type ServerMachine struct {
 	halfOpen list.List // of *client, by arrival
 	signedOn list.List // of *client, by the last frame
 
-	draining bool
-	out      queue[machine.Transmit]
-	events   queue[ServerEvent]
+	ice iceServers
+
+	draining  bool
+	drainEnd  time.Time
+	farewells farewells // of Drain
+
+	out    queue[machine.Transmit]
+	events queue[ServerEvent]
 }
 
 // source counts what the clients of one address take up.
@@ -50,6 +55,7 @@ func NewServerMachine(cfg ServerConfig) (*ServerMachine, error) {
 	if err != nil {
 		return nil, err
 	}
+	ice := newICEServers(&cfg)
 	key, err := ident.NewIdentity(cfg.Rand)
 	if err != nil {
 		return nil, err
@@ -61,6 +67,7 @@ func NewServerMachine(cfg ServerConfig) (*ServerMachine, error) {
 		clients: make(map[machine.StreamID]*client),
 		peers:   make(map[ident.PeerID]*client),
 		sources: make(map[netip.Prefix]*source),
+		ice:     ice,
 		rooms: rooms{
 			bus: cfg.Bus, size: cfg.RoomSize, maxRooms: cfg.MaxRooms, maxBytes: cfg.MaxWaiting,
 			byName: make(map[string]*room),
@@ -70,6 +77,9 @@ func NewServerMachine(cfg ServerConfig) (*ServerMachine, error) {
 
 // Clients returns the number of clients that are signed on.
 func (s *ServerMachine) Clients() int { return s.signedOn.Len() }
+
+// HalfOpen returns the number of connections that have not signed on yet.
+func (s *ServerMachine) HalfOpen() int { return s.halfOpen.Len() }
 
 // Rooms returns the number of rooms that live on this node.
 func (s *ServerMachine) Rooms() int { return len(s.rooms.byName) }
@@ -98,7 +108,8 @@ func (s *ServerMachine) HandleNotice(now time.Time, n machine.Notice) {
 	s.deliverAll(now)
 }
 
-// HandleTimeout drops clients that are overdue, and takes in what the bus has.
+// HandleTimeout drops clients that are overdue or, in a drain, due to leave,
+// and takes in what the bus has.
 func (s *ServerMachine) HandleTimeout(now time.Time) {
 	for c := oldest(&s.halfOpen); c != nil && due(c.deadline, now); c = oldest(&s.halfOpen) {
 		s.drop(c, CodeHelloTimeout, "no hello came in time")
@@ -106,17 +117,21 @@ func (s *ServerMachine) HandleTimeout(now time.Time) {
 	for c := oldest(&s.signedOn); c != nil && due(c.deadline, now); c = oldest(&s.signedOn) {
 		s.drop(c, CodeIdle, "nothing came from you for too long; send pings")
 	}
+	s.sendAway(now)
 	s.deliverAll(now)
 }
 
 // NextTimeout implements machine.Machine.
 func (s *ServerMachine) NextTimeout() time.Time {
-	var first [2]time.Time
+	var first [3]time.Time
 	if c := oldest(&s.halfOpen); c != nil {
 		first[0] = c.deadline
 	}
 	if c := oldest(&s.signedOn); c != nil {
 		first[1] = c.deadline
+	}
+	if len(s.farewells) > 0 {
+		first[2] = s.farewells[0].at
 	}
 	return machine.Earliest(first[:]...)
 }
@@ -127,28 +142,22 @@ func (s *ServerMachine) PollTransmit() (machine.Transmit, bool) { return s.out.p
 // PollEvent implements machine.Machine.
 func (s *ServerMachine) PollEvent() (ServerEvent, bool) { return s.events.pop() }
 
-// Shutdown closes every connection with CodeShutdown, and each that comes
-// later. Calling it again does nothing.
-func (s *ServerMachine) Shutdown(now time.Time) {
-	s.draining = true
-	for _, l := range []*list.List{&s.halfOpen, &s.signedOn} {
-		for c := oldest(l); c != nil; c = oldest(l) {
-			s.drop(c, CodeShutdown, shutdownReason)
-		}
-	}
-	s.deliverAll(now)
-}
-
-const (
-	shutdownReason = "the server is shutting down"
-	slowReason     = "you do not read what is sent to you"
-)
-
 // SlowReader drops the client of stream, which does not read what is sent to
 // it: the runner has all of it waiting that it is ready to keep.
 func (s *ServerMachine) SlowReader(now time.Time, stream machine.StreamID) {
 	if c := s.clients[stream]; c != nil {
 		s.drop(c, CodeSlowReader, slowReason)
+	}
+	s.deliverAll(now)
+}
+
+const slowReason = "you do not read what is sent to you"
+
+// Flood drops the client of stream, which sends without end what never becomes
+// a message: the runner has read more of it than any message can need.
+func (s *ServerMachine) Flood(now time.Time, stream machine.StreamID) {
+	if c := s.clients[stream]; c != nil {
+		s.drop(c, CodeRateLimited, "you send without end what is no message")
 	}
 	s.deliverAll(now)
 }

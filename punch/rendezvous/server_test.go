@@ -93,6 +93,19 @@ func TestRateLimit(t *testing.T) {
 	w.empty()
 }
 
+// Without a limit for idle clients that for the hello still holds, and ends with
+// the hello.
+func TestIdleLimitAloneSwitchedOff(t *testing.T) {
+	w := newWorld(t, ServerConfig{IdleTimeout: -1})
+	mute := w.connect(addrA)
+	p := w.connect(addrB)
+	p.hello(identity(t, 1).ID(), identity(t, 1))
+	w.advance(24 * time.Hour)
+	if mute.code() != CodeHelloTimeout || p.code() != 0 {
+		t.Errorf("closed with %v and %v", mute.code(), p.code())
+	}
+}
+
 // Strangers cannot make a client fall behind; those it is paired with can reach
 // it all the same.
 func TestStrangersAreLimited(t *testing.T) {
@@ -283,6 +296,27 @@ func TestSlowReader(t *testing.T) {
 	w.run()
 	if a.code() != CodeSlowReader {
 		t.Errorf("closed with %v", a.code())
+	}
+	w.empty()
+}
+
+// What the runner reports as a flood, and requests for servers without end.
+func TestFloods(t *testing.T) {
+	w := newWorld(t, ServerConfig{})
+	a := w.signOn(addrA, identity(t, 1))
+	w.server.Flood(w.now, a.stream)
+	w.server.Flood(w.now, a.stream) // it has gone by then
+	w.run()
+	if a.code() != CodeRateLimited {
+		t.Errorf("closed with %v", a.code())
+	}
+	p := w.connect(addrB)
+	p.hello(identity(t, 2).ID(), identity(t, 2))
+	for range 100 {
+		p.put(frame{Type: typeServers})
+	}
+	if p.code() != CodeRateLimited {
+		t.Errorf("after 100 requests at once closed with %v", p.code())
 	}
 	w.empty()
 }

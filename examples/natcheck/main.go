@@ -1,0 +1,133 @@
+// Natcheck tells what lies between this host and the internet: what NAT there is, what it
+// does, and what that means for getting through to others directly.
+//
+//	natcheck [-stun HOST:PORT,HOST:PORT...] [-fast] [-json]
+//
+// Name first a STUN server that supports RFC 5780 (two addresses); without one the
+// filtering stays unknown. With -json, standard output is one JSON object; see
+// natprobe.Report for its keys. Exit code 0 means that something was found out, also that
+// UDP is blocked; 1 means anything else, and one line on standard error says what.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/bradawl/bradawl/natprobe"
+)
+
+// Public servers that are asked if none are named, the capable one first.
+const publicServers = "stunserver2025.stunprotocol.org:3478,stun.l.google.com:19302,stun.cloudflare.com:3478"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "natcheck:", strings.TrimPrefix(err.Error(), "natprobe: "))
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	natprobe.Config
+	json bool
+}
+
+func parse(args []string, usage io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("natcheck", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // errors are told once, by main
+	stun := flags.String("stun", publicServers, "STUN `servers`, host:port, separated by commas; first one with two addresses (RFC 5780)")
+	flags.StringVar(&o.Network, "network", "ip", "address `family` to look at: ip4, ip6, or ip for both")
+	flags.BoolVar(&o.Fast, "fast", false, "do not limit the requests to ten a second; for servers of your own")
+	flags.DurationVar(&o.Timeout, "timeout", 0, "`time` after which what is not known stays unknown (default 10s)")
+	flags.BoolVar(&o.json, "json", false, "print the report as JSON")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(usage, "usage: natcheck [-stun HOST:PORT,HOST:PORT...] [-fast] [-json]")
+			flags.SetOutput(usage)
+			flags.PrintDefaults()
+		}
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("%q is not a flag; see -help", flags.Arg(0))
+	}
+	for s := range strings.SplitSeq(*stun, ",") {
+		if s = strings.TrimSpace(s); s != "" {
+			o.Servers = append(o.Servers, s)
+		}
+	}
+	return o, nil
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o, err := parse(args, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	line := progressLine{w: stderr, on: isTerminal(stderr)}
+	o.Progress = line.show
+	line.text("asking " + strings.Join(o.Servers, ", "))
+	report, err := natprobe.Discover(ctx, o.Config)
+	line.clear()
+	if len(report.Conclusions) == 0 && err != nil {
+		return err
+	}
+	if o.json {
+		text, jsonErr := json.MarshalIndent(report, "", "  ")
+		if jsonErr != nil {
+			return jsonErr
+		}
+		_, _ = fmt.Fprintln(stdout, string(text)) // who closed our output does not want it
+	} else {
+		_, _ = fmt.Fprint(stdout, report)
+	}
+	return err
+}
+
+// progressLine says on a terminal what is going on, in one line that goes away again.
+type progressLine struct {
+	w  io.Writer
+	on bool
+}
+
+func (l *progressLine) show(p natprobe.Progress) {
+	text := fmt.Sprintf("%s: %s", p.Family, p.Report.Type.Title())
+	if p.Stage == natprobe.StagePorts {
+		text += "; looking at the ports"
+	}
+	l.text(text)
+}
+
+func (l *progressLine) text(s string) {
+	if l.on {
+		fmt.Fprintf(l.w, "\r\x1b[K%s …", s)
+	}
+}
+
+func (l *progressLine) clear() {
+	if l.on {
+		fmt.Fprint(l.w, "\r\x1b[K")
+	}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
