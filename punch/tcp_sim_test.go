@@ -148,6 +148,11 @@ func TestTCPAgainstTheOddOnes(t *testing.T) {
 		{"port-restricted-cone", "udp-blocked", false, true},
 		{"port-restricted-cone", "port-restricted-cone", true, true},
 		{"full-cone", "symmetric-random", false, true},
+		{"open", "tcp-hostile", false, true},
+		{"port-restricted-cone", "tcp-hostile", false, false},
+		{"port-restricted-cone", "linux", false, true},
+		{"linux", "linux", false, true},
+		{"cgnat", "port-restricted-cone", false, true},
 		{"port-restricted-cone", "symmetric-random", false, false},
 	} {
 		for seed := range uint64(10) {

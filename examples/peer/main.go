@@ -82,7 +82,7 @@ func parse(args []string, usage io.Writer) (talk.Config, options, error) {
 	flags.SetOutput(io.Discard) // errors are told once, by main
 	flags.StringVar(&c.Rendezvous, "rendezvous", "", "`URL` of the rendezvous, ws:// or wss://")
 	flags.StringVar(&c.Room, "room", "", "`name` of the room, the same for both peers")
-	stun := flags.String("stun", "", "STUN `servers`, host:port, separated by commas")
+	stun := flags.String("stun", "", "STUN `servers`, host:port, separated by commas; without it those that the rendezvous hands out")
 	turn := flags.String("turn", "", "TURN `URIs`, turn:host:port[?transport=tcp], separated by commas")
 	turnUser := flags.String("turn-user", "", "TURN user `name`")
 	turnPass := flags.String("turn-pass", "", "TURN `password`")

@@ -40,20 +40,21 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// lab runs the servers on loopback and returns the flags that name them.
+// lab runs the servers on loopback and returns the flags that name the rendezvous, which
+// in turn names the STUN server.
 func lab(t *testing.T) string {
 	stun, err := stunserver.Listen(t.Context(), stunserver.Config{Port1: -1, Port2: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { stun.Close() })
-	meet, err := rendezvous.NewServer(rendezvous.ServerConfig{})
+	meet, err := rendezvous.NewServer(rendezvous.ServerConfig{ICEServers: []string{"stun:" + stun.Addrs()[0].String()}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	srv := httptest.NewServer(meet)
 	t.Cleanup(func() { meet.Close(); srv.Close() })
-	return "-rendezvous ws" + strings.TrimPrefix(srv.URL, "http") + "/ -stun " + stun.Addrs()[0].String() + " -json"
+	return "-rendezvous ws" + strings.TrimPrefix(srv.URL, "http") + "/ -json"
 }
 
 // Two peers on loopback: the lines that other programs rely on.

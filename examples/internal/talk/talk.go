@@ -25,13 +25,13 @@ import (
 type Config struct {
 	Rendezvous string   // URL, ws:// or wss://
 	Room       string   // both peers name the same one
-	STUN       []string // host:port of STUN servers; none: only addresses of the host itself are offered
+	STUN       []string // host:port of STUN servers; none: those that the rendezvous hands out
 	Proto      string   // "udp", "tcp", or "auto": UDP, then TCP if that does not get through; default "auto"
 	Echo       int      // messages that must come back; default 20
 	Linger     time.Duration
-	Timeout    time.Duration // for the whole but Linger; default 40 s
-	Ports      netio.PortRange
-	Host       Host
+	Timeout    time.Duration   // for the whole but Linger; default 40 s
+	Ports      netio.PortRange // local ports to use; default any
+	Host       Host            // where the program runs; default this machine
 
 	Report        func(Event)                      // what happened, in order; default: dropped
 	Note          func(format string, args ...any) // what is going on, for people; default: dropped
@@ -182,6 +182,11 @@ func (c *Config) prepare(ctx context.Context, pc net.PacketConn, id *ident.Ident
 	if dialErr != nil {
 		return nil, dialErr
 	}
+	if err == nil && len(c.STUN) == 0 {
+		if c.STUN = stunServers(m.client.ICEServers()); len(c.STUN) > 0 {
+			mine, err = c.gather(ctx, pc)
+		}
+	}
 	if err != nil {
 		m.client.Close()
 		return nil, err
@@ -189,6 +194,18 @@ func (c *Config) prepare(ctx context.Context, pc net.PacketConn, id *ident.Ident
 	m.mine = mine
 	m.mine.TCP = c.tcpAddrs(m)
 	return m, nil
+}
+
+// stunServers picks the STUN servers that are reached by UDP (RFC 7064).
+func stunServers(all []rendezvous.ICEServer) (names []string) {
+	for _, s := range all {
+		for _, uri := range s.URIs {
+			if name, ok := strings.CutPrefix(uri, "stun:"); ok {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
 }
 
 // tcpAddrs lists the addresses that the TCP port may be reached at.
