@@ -23,11 +23,12 @@ func (m *Discovery) advance(now time.Time) {
 	for m.stage != StageDone {
 		m.changeServer()
 		waiting := m.takeSteps(now)
+		m.sendHops()
 		switch {
 		case now.Sub(m.start) >= m.cfg.Timeout,
-			!m.heard && now.Sub(m.start) >= silentAfter:
+			!m.heard && now.Sub(m.start) >= m.patience():
 			m.finish(nil)
-		case waiting || m.busy() || m.tcp.busy():
+		case waiting || m.busy() || !m.heard && m.tcp.busy():
 			return
 		default:
 			m.nextStage(now)
@@ -93,7 +94,7 @@ func (m *Discovery) gate(now time.Time, s step) (dest netip.AddrPort, open bool,
 		open = p != nil && p.answered
 	case whenFiltered:
 		p := m.find(askFilterAll, filterAll)
-		open = m.stage == StagePorts && p != nil && p.silent() && m.preserves()
+		open = m.stage == StagePorts && !m.cfg.NoPorts && p != nil && p.silent() && m.preserves()
 	case whenSpare:
 		return m.spareGate(now, s)
 	case whenPorts:

@@ -22,13 +22,14 @@ type evidence struct {
 	sent       int  // plain requests to the first server
 	answered   int
 	hairpin    bool // it was asked for
+	hops       []netip.Addr
 }
 
 // report says what is known by now.
 func (m *Discovery) report() Report {
 	e := evidence{
 		servers: m.servers, primary: m.primary(), other: m.other, otherFault: m.otherFault, lane: m.lane,
-		probes: m.probes, heard: m.heard, hairpin: !m.cfg.NoHairpin,
+		probes: m.probes, heard: m.heard, hairpin: !m.cfg.NoHairpin, hops: m.hops[:],
 	}
 	e.tcpHost, e.tcpSTUN = m.tcp.result()
 	e.sent, e.answered = m.traffic()
@@ -56,6 +57,7 @@ func classify(e *evidence) Report {
 	e.ports(&r)
 	e.pooling(&r)
 	e.rewriting(&r)
+	r.nesting(e.hops, netip.Addr{})
 	r.conclude()
 	r.Observations = e.observations()
 	return r

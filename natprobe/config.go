@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/pion/logging"
+
+	"github.com/bradawl/bradawl/internal/netio"
 )
 
 // MaxServers is how many STUN servers one call asks at most.
@@ -108,6 +110,19 @@ type Config struct {
 	// NoHairpin, NoPorts and NoTCP leave tests out: see DiscoveryConfig.
 	NoHairpin, NoPorts, NoTCP bool
 
+	// Lifetime measures how long mappings live, up to this long, which takes a little longer
+	// than the longest lives, and about a hundred mappings. Default 0: not at all. From 10 s to
+	// 1 hour.
+	Lifetime time.Duration
+
+	// TCP finds out how TCP is mapped, too. Default no.
+	TCP bool
+
+	// Gateway asks the router for its outside IPv4 address, by a port mapping protocol; it
+	// differs from what servers see where there is more than one NAT. It may take a second more
+	// than the rest. Default nil.
+	Gateway func(ctx context.Context) (netip.Addr, error)
+
 	// Progress is called with what is known when a stage is over, from the goroutine that
 	// called Discover. Default nil.
 	Progress func(Progress)
@@ -116,8 +131,10 @@ type Config struct {
 	// the address by which the system reaches the first server.
 	ListenPacket func(ctx context.Context, network, address string) (net.PacketConn, error)
 
-	// DialContext makes TCP connections; network is "tcp4" or "tcp6". Default: the system's.
-	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+	// DialContext makes TCP connections from local, or from anywhere where that is the zero
+	// value; network is "tcp4" or "tcp6". Several connections share a local port. Default: the
+	// system's.
+	DialContext func(ctx context.Context, network string, local netip.AddrPort, remote string) (net.Conn, error)
 
 	// Random is where transaction IDs come from. Default crypto/rand.Reader.
 	Random io.Reader
@@ -136,6 +153,9 @@ func (c Config) withDefaults() (Config, error) {
 		return c, &ConfigError{"Servers", fmt.Sprintf("%d are too many; name at most %d", len(c.Servers), MaxServers)}
 	case c.Network != "ip" && c.Network != "ip4" && c.Network != "ip6":
 		return c, &ConfigError{"Network", fmt.Sprintf(`%q is not known; use "ip", "ip4" or "ip6"`, c.Network)}
+	}
+	if c.Lifetime != 0 && (c.Lifetime < 10*time.Second || c.Lifetime > time.Hour) {
+		return c, &ConfigError{"Lifetime", fmt.Sprintf("%v is out of range; use 0 for none, or 10 s to 1 hour", c.Lifetime)}
 	}
 	c.Servers = slices.Clone(c.Servers)
 	for _, name := range c.Servers {
@@ -232,6 +252,15 @@ func (c *DiscoveryConfig) sampleGap() time.Duration {
 func (c *DiscoveryConfig) refused(err error) bool {
 	const winsock = syscall.Errno(10061) // WSAECONNREFUSED, which package syscall does not name
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, winsock)
+}
+
+// sender is who sent an ICMP error, where the socket could tell.
+func (c *DiscoveryConfig) sender(err error) netip.Addr {
+	var u *netio.UnreachableError
+	if errors.As(err, &u) {
+		return u.From.Unmap()
+	}
+	return netip.Addr{}
 }
 
 // checkServers returns the servers without repetitions, or a *ConfigError.

@@ -2,7 +2,6 @@ package natprobe_test
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -136,18 +135,21 @@ func TestGuardRandomLocalPorts(t *testing.T) {
 // looks like a cone, which shows in the confidence and, where it gives ports up to strays,
 // is found out.
 func TestGuardPreservingMappingIsLessCertain(t *testing.T) {
-	sure := func(nat string) (float64, natprobe.Verdict) {
-		r := newWorld(t, 1, preset(t, nat), path).discover(all, natprobe.DiscoveryConfig{})
+	sure := func(nat string, noPorts bool) (float64, natprobe.Verdict) {
+		r := newWorld(t, 1, preset(t, nat), path).discover(all, natprobe.DiscoveryConfig{NoPorts: noPorts})
 		c, _ := r.Conclusion("mapping")
 		return c.Confidence, r.Ports.Overloaded
 	}
-	if c, _ := sure("restricted-cone"); c < 0.98 {
+	if c, _ := sure("restricted-cone", true); c < 0.98 {
 		t.Errorf("ports that change, mapping the same: %v", c)
 	}
-	if c, o := sure("symmetric-preserving"); c > 0.95 || o == natprobe.Yes {
-		t.Errorf("preserving symmetric: %v, overloaded %v", c, o)
+	if c, _ := sure("symmetric-preserving", true); c > 0.9 {
+		t.Errorf("preserving symmetric: %v", c)
 	}
-	if c, o := sure("linux"); c > 0.8 || o != natprobe.Yes {
+	if c, o := sure("symmetric-preserving", false); c > 0.95 || o == natprobe.Yes {
+		t.Errorf("preserving symmetric, after strays: %v, overloaded %v", c, o)
+	}
+	if c, o := sure("linux", false); c > 0.8 || o != natprobe.Yes {
 		t.Errorf("linux: %v, overloaded %v", c, o)
 	}
 }
@@ -228,7 +230,9 @@ func TestH1FilterIsNotOpenedBeforeItIsTested(t *testing.T) {
 func TestH2MappingIsNotReadWhereStraysCame(t *testing.T) {
 	for seed := range uint64(20) {
 		w := newWorld(t, seed, preset(t, "linux"), path)
-		if r := w.discover(all, natprobe.DiscoveryConfig{}); r.Mapping != eim || r.Type != natprobe.TypePortRestrictedCone {
+		r := w.discover(all, natprobe.DiscoveryConfig{})
+		voted := strings.Contains(trail(r.Report), "again") // which hides that a socket was shared
+		if r.Mapping != eim || r.Type != natprobe.TypePortRestrictedCone || voted {
 			t.Fatalf("seed %d: %v\n%s", seed, r.Conclusions, trail(r.Report))
 		}
 	}
@@ -284,7 +288,7 @@ func TestForgedRepliesChangeNothing(t *testing.T) {
 				if typ == wire.BindingFailure {
 					b.AddErrorCode(420, "no")
 				}
-				d.HandleDatagram(now, machine.Datagram{Socket: machine.SocketID(i % 8), Remote: capable[i%4], Data: b.Bytes()})
+				d.HandleDatagram(now, machine.Datagram{Socket: machine.SocketID(i % 8), Remote: capable[i/8%4], Data: b.Bytes()})
 			}
 		})
 	})
@@ -428,9 +432,9 @@ func TestCrossTraffic(t *testing.T) {
 	}
 }
 
+// setDown takes the access link down or up. It is called by the world itself.
 func (w *world) setDown(i *simnet.Iface, down bool) {
 	l := path
 	l.Down = down
-	_ = fmt.Sprint
 	i.SetLink(l, l)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/internal/drive"
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/netio"
 	"github.com/bradawl/bradawl/internal/plog"
 )
@@ -142,31 +143,124 @@ func (p *Prober) run(ctx context.Context, f *familyRun, progress chan<- Progress
 		return
 	}
 	m.tokens = *f.budget
-	events := make(chan DiscoveryEvent, 8) // room for all stages: the loop never waits
-	loop, err := drive.Run(m, func(e DiscoveryEvent) { events <- e }, drive.Options{
+	gateway := p.askGateway(ctx, f)
+	var told error
+	err = work(ctx, p, m, func(e DiscoveryEvent) (last bool) {
+		f.report, told = e.Report, e.Err
+		progress <- Progress{f.name, e.Stage, e.Report}
+		return e.Stage == StageDone
+	})
+	*f.budget = m.tokens
+	f.err = errors.Join(err, told)
+	if a := <-gateway; a.IsValid() {
+		f.report.nesting(nil, a)
+	}
+	if p.cfg.TCP && err == nil {
+		p.runTCP(ctx, f, local)
+	}
+	if f.err == nil && p.cfg.Lifetime > 0 && f.report.Type != TypeUDPBlocked {
+		p.runLifetime(ctx, f, local, progress)
+	}
+}
+
+// gatewayTimeout is how long a router may take to tell its address.
+const gatewayTimeout = 2 * time.Second
+
+// askGateway has the router asked for its outside address meanwhile. What comes back is
+// sent at the latest when ctx has ended; the zero value means that it is not known.
+func (p *Prober) askGateway(ctx context.Context, f *familyRun) <-chan netip.Addr {
+	told := make(chan netip.Addr, 1)
+	if p.cfg.Gateway == nil || f.servers[0].Addr().Is6() {
+		told <- netip.Addr{}
+		return told
+	}
+	ctx, cancel := context.WithTimeout(ctx, gatewayTimeout)
+	go func() {
+		defer cancel()
+		a, err := p.cfg.Gateway(ctx)
+		if err != nil {
+			a = netip.Addr{}
+		}
+		told <- a
+	}()
+	return told
+}
+
+// runTCP finds out how TCP is mapped.
+func (p *Prober) runTCP(ctx context.Context, f *familyRun, local netip.Addr) {
+	m, err := NewTCPProbe(f.servers, p.cfg.discovery(local))
+	if err == nil {
+		err = work(ctx, p, m, func(e TCPEvent) (last bool) {
+			f.report.TCP = &e.Report
+			f.report.say("tcp", e.Report.Mapping.String(), e.Report.Confidence, e.Report.String())
+			return true
+		})
+	}
+	f.err = errors.Join(f.err, err)
+}
+
+// runLifetime measures lifetimes.
+func (p *Prober) runLifetime(ctx context.Context, f *familyRun, local netip.Addr, progress chan<- Progress) {
+	l, err := NewLifetimeProbe(f.report.Server, p.cfg.Lifetime, p.cfg.discovery(local))
+	if err != nil {
+		f.err = err
+		return
+	}
+	l.tokens = *f.budget
+	err = work(ctx, p, l, func(e LifetimeEvent) (last bool) {
+		f.report.setLifetime(e.Lifetime)
+		progress <- Progress{f.name, StageLifetime, f.report}
+		return e.Last
+	})
+	*f.budget = l.tokens
+	f.report.Packets += l.packets
+	f.err = err
+}
+
+// worker is a machine that is started once and ends by itself.
+type worker[E any] interface {
+	machine.Machine[E]
+	Start(now time.Time)
+	Stop(now time.Time)
+}
+
+// work runs m to its last event, or stops it when ctx ends, which is the error then.
+func work[E any](ctx context.Context, p *Prober, m worker[E], each func(E) (last bool)) error {
+	queue := make(chan struct{}, 1) // there is something in waiting: the loop never waits
+	var mu sync.Mutex
+	var waiting []E
+	loop, err := drive.Run(m, func(e E) {
+		mu.Lock()
+		waiting = append(waiting, e)
+		mu.Unlock()
+		select {
+		case queue <- struct{}{}:
+		default:
+		}
+	}, drive.Options{
 		ListenPacket: p.listen, Dial: p.dial, Log: plog.OrDiscard(p.cfg.LoggerFactory).NewLogger("natprobe"),
 	})
 	if err != nil {
-		f.err = fmt.Errorf("natprobe: %w", err)
-		return
+		return fmt.Errorf("natprobe: %w", err)
 	}
-	defer func() {
-		f.err = errors.Join(f.err, loop.Close())
-		*f.budget = m.tokens
-	}()
-	_ = loop.Do(m.Start) // the loop is closed below only
+	loop.Post(m.Start)
 	over := ctx.Done()
 	for {
 		select {
-		case e := <-events:
-			if e.Stage == StageDone {
-				f.report, f.err = e.Report, e.Err
-				if err := ctx.Err(); err != nil && over == nil {
-					f.err = errors.Join(fmt.Errorf("natprobe: %w", err), e.Err)
+		case <-queue:
+			mu.Lock()
+			next := waiting
+			waiting = nil
+			mu.Unlock()
+			for _, e := range next {
+				if each(e) {
+					err := loop.Close()
+					if over == nil {
+						err = errors.Join(fmt.Errorf("natprobe: %w", ctx.Err()), err)
+					}
+					return err
 				}
-				return
 			}
-			progress <- Progress{f.name, e.Stage, e.Report}
 		case <-over:
 			over = nil
 			loop.Post(m.Stop)
@@ -200,7 +294,7 @@ const dialTimeout = 5 * time.Second
 
 func (p *Prober) dial(ctx context.Context, network string, local netip.AddrPort, remote string) (net.Conn, error) {
 	if p.cfg.DialContext != nil {
-		return p.cfg.DialContext(ctx, network, remote)
+		return p.cfg.DialContext(ctx, network, local, remote)
 	}
 	d := net.Dialer{Timeout: dialTimeout}
 	if local.IsValid() {

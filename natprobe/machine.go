@@ -15,9 +15,11 @@ const (
 	// spareAfter is when the other servers are asked, where the first is silent.
 	spareAfter = 100 * time.Millisecond
 	// tcpAfter is when TCP is tried, where no server answers by UDP.
-	tcpAfter = 800 * time.Millisecond
-	// silentAfter is when UDP is taken for blocked.
+	tcpAfter = 400 * time.Millisecond
+	// silentAfter is when UDP is taken for blocked, and provenAfter when it is where a server
+	// answers over TCP: that takes two round trips, and UDP had more time by then.
 	silentAfter = 2900 * time.Millisecond
+	provenAfter = 1200 * time.Millisecond
 )
 
 // Stage says how far a discovery is.
@@ -28,10 +30,11 @@ const (
 	StageStart    Stage = iota // sockets are opened
 	StageBehavior              // mapping, filtering and hairpin are asked for
 	StagePorts                 // these are known; the port model is looked into
-	StageDone
+	StageDone                  // all but lifetimes is known
+	StageLifetime              // lifetimes are measured
 )
 
-var stages = []string{"start", "behavior", "ports", "done"}
+var stages = []string{"start", "behavior", "ports", "done", "lifetime"}
 
 // String returns the stage's name.
 func (s Stage) String() string { return word(stages, s) }
@@ -76,6 +79,8 @@ type Discovery struct {
 	heard      bool // a server has answered
 	packets    int
 	tcp        tcpControl
+	hops       [maxHops]netip.Addr // the first routers, as far as they answer
+	hopsSent   bool
 
 	out     machine.Queue[machine.Transmit]
 	events  machine.Queue[DiscoveryEvent]
@@ -201,6 +206,10 @@ func (m *Discovery) HandleNotice(now time.Time, n machine.Notice) {
 			}
 		}
 	case machine.Unreachable:
+		if n.Reason == machine.TimeExceeded {
+			m.hop(n)
+			break
+		}
 		for _, p := range m.probes {
 			if p.sock.id == n.Socket && p.dest == n.Remote && !p.answered {
 				p.icmp, p.icmpWhy = true, n.Reason
@@ -210,6 +219,15 @@ func (m *Discovery) HandleNotice(now time.Time, n machine.Notice) {
 		m.tcp.notice(m, n)
 	}
 	m.advance(now)
+}
+
+// hop takes in which router a packet got to.
+func (m *Discovery) hop(n machine.Notice) {
+	for i, r := range hopSockets {
+		if s := m.socks[r]; s != nil && s.id == n.Socket {
+			m.hops[i] = m.cfg.sender(n.Err)
+		}
+	}
 }
 
 func (m *Discovery) socketReady(now time.Time, s *probeSocket, n machine.Notice) {
@@ -250,7 +268,7 @@ func (m *Discovery) NextTimeout() time.Time {
 	}
 	next := machine.Earliest(m.wake, m.start.Add(m.cfg.Timeout), m.tcp.at(m))
 	if !m.heard {
-		next = machine.Earliest(next, m.start.Add(silentAfter))
+		next = machine.Earliest(next, m.start.Add(m.patience()))
 	}
 	for _, p := range m.probes {
 		if !p.done {
@@ -258,6 +276,14 @@ func (m *Discovery) NextTimeout() time.Time {
 		}
 	}
 	return next
+}
+
+// patience is how long silence over UDP is borne.
+func (m *Discovery) patience() time.Duration {
+	if _, stun := m.tcp.result(); stun {
+		return provenAfter
+	}
+	return silentAfter
 }
 
 // HandleDatagram takes in an answer, or a request of ours that came back to us. What is

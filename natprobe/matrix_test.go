@@ -135,7 +135,8 @@ func TestPresets(t *testing.T) {
 			case blocked && percentile(c.took, 1) > 3*time.Second:
 				t.Errorf("%s: blocked is told only after %v", name, percentile(c.took, 1))
 			case blocked:
-			case loss == 0 && (p50 > 300*time.Millisecond || p99 > 600*time.Millisecond), p99 > time.Second:
+			case loss == 0 && (p50 > 300*time.Millisecond || p99 > 600*time.Millisecond),
+				p99 > time.Second && *seeds >= 200, p50 > time.Second: // of few seeds, the worst is not one of a hundred
 				t.Errorf("%s at %.0f %% loss: known after %v, %v in one of a hundred", name, 100*loss, p50, p99)
 			}
 		}

@@ -85,7 +85,7 @@ func (m *Discovery) nextFor(p *probe) time.Time {
 	case !m.rtt.known():
 		return p.last().Add(firstRTO << min(n-1, 5))
 	case !p.listen:
-		return p.last().Add(min(m.rtt.rto()<<max(0, n-3), maxRTO))
+		return p.last().Add(min(m.rtt.rto()<<max(0, n-5), maxRTO))
 	case n >= m.enough(p):
 		// Where the control behind the last one is not answered, an outage is waited out.
 		return p.last().Add(m.rtt.lapse() + m.rtt.gap()<<min(n-m.enough(p), 4) - m.rtt.gap())
@@ -140,15 +140,15 @@ func (m *Discovery) due(now time.Time, p *probe) {
 		return
 	}
 	c := m.control(p)
-	p.certain = c != nil && c.answered && (p.question == askHairpin || c.lastReply.After(p.last()))
+	p.certain = c != nil && c.answered && (p.question == askHairpin || c.lastReply.After(p.sent[max(n-2, 0)]))
 	if n >= m.enough(p) && (p.certain || n >= m.enough(p)+maxMore) {
 		p.done = true
 		return
 	}
 	m.send(now, p)
-	// The last one is sent together with a control, so that an outage in between is not
+	// The last two are sent together with a control, so that an outage in between is not
 	// taken for a filter.
-	if c != nil && p.question != askHairpin && n+1 >= m.enough(p) {
+	if c != nil && p.question != askHairpin && n+2 >= m.enough(p) {
 		m.repeat(now, c)
 	}
 }

@@ -29,10 +29,14 @@ type Profile struct {
 func (r *Report) Profile() Profile {
 	ports := r.Ports
 	ports.Samples = 0
-	return Profile{
+	p := Profile{
 		Type: r.Type, Mapping: r.Mapping, MappingLeast: r.MappingLeast, Filtering: r.Filtering, NAT: r.NAT,
 		Hairpin: r.Hairpin, Nested: r.Nested, Paired: r.Paired, Ports: ports, Mapped: r.Mapped, Confidence: r.Confidence,
 	}
+	if r.Lifetime != nil {
+		p.Lifetime = r.Lifetime.Answered.Low.Truncate(time.Second) // the safe side
+	}
+	return p
 }
 
 // The encoding: version, then packed words of small values, then numbers in network byte

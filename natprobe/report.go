@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -41,6 +42,12 @@ type Report struct {
 	Known   time.Duration // until mapping, filtering and hairpin were known
 	Packets int           // datagrams sent
 
+	// TCP is how TCP is mapped; nil where that was not asked for.
+	TCP *TCPReport
+
+	// Lifetime is how long mappings live; nil where that was not asked for.
+	Lifetime *Lifetime
+
 	// IPv6 is the same for IPv6 where both families were looked at; IPv4 is then the outer one.
 	IPv6 *Report
 }
@@ -72,6 +79,17 @@ type Observation struct {
 // say adds a conclusion.
 func (r *Report) say(about, says string, confidence float64, because string) {
 	r.Conclusions = append(r.Conclusions, Conclusion{about, says, round(confidence), because})
+}
+
+// setLifetime adds what was measured of lifetimes.
+func (r *Report) setLifetime(l Lifetime) {
+	r.Lifetime = &l
+	r.Conclusions = slices.DeleteFunc(r.Conclusions, func(c Conclusion) bool { return c.About == "lifetime" })
+	sure := 0.9
+	if l.Answered == (Lifespan{}) {
+		sure = 0
+	}
+	r.say("lifetime", l.Answered.String(), sure, l.String())
 }
 
 // round keeps reports readable; no confidence is meant to more than a thousandth.
@@ -180,6 +198,9 @@ type reportJSON struct {
 	Packets      int            `json:"packets"`
 	Conclusions  []Conclusion   `json:"conclusions"`
 	Observations []Observation  `json:"observations"`
+	Grades       []Grade        `json:"grades,omitempty"`
+	TCP          *TCPReport     `json:"tcp,omitempty"`
+	Lifetime     *Lifetime      `json:"lifetime,omitempty"`
 	IPv6         *Report        `json:"ipv6,omitempty"`
 }
 
@@ -189,7 +210,7 @@ func (r Report) MarshalJSON() ([]byte, error) {
 	return json.Marshal(reportJSON{
 		r.Type, r.Mapping, r.MappingLeast, r.Filtering, r.Ports, r.NAT, r.Hairpin, r.Paired, r.ALG, r.Nested,
 		r.Mapped, r.Local, r.Server, r.Confidence, r.Elapsed.Milliseconds(), r.Known.Milliseconds(), r.Packets,
-		r.Conclusions, r.Observations, r.IPv6,
+		r.Conclusions, r.Observations, r.Grades(), r.TCP, r.Lifetime, r.IPv6,
 	})
 }
 
@@ -204,7 +225,7 @@ func (r *Report) UnmarshalJSON(text []byte) error {
 		Ports: j.Ports, NAT: j.NAT, Hairpin: j.Hairpin, Paired: j.Paired, ALG: j.ALG, Nested: j.Nested,
 		Mapped: j.Mapped, Local: j.Local, Server: j.Server, Conclusions: j.Conclusions, Observations: j.Observations,
 		Elapsed: time.Duration(j.ElapsedMS) * time.Millisecond, Known: time.Duration(j.KnownMS) * time.Millisecond,
-		Packets: j.Packets, IPv6: j.IPv6,
+		Packets: j.Packets, TCP: j.TCP, Lifetime: j.Lifetime, IPv6: j.IPv6,
 	}
 	return nil
 }

@@ -55,7 +55,7 @@ func (r *Report) write(b *strings.Builder) {
 	}
 	for _, about := range []struct{ about, name string }{
 		{"nat", "NAT"}, {"mapping", "Mapping"}, {"filtering", "Filtering"}, {"ports", "Ports"}, {"hairpin", "Hairpin"},
-		{"paired", "Pooling"}, {"alg", "ALG"}, {"nested", "Nested"}, {"servers", "Servers"},
+		{"paired", "Pooling"}, {"alg", "ALG"}, {"nested", "Nested"}, {"tcp", "TCP"}, {"lifetime", "Lifetime"}, {"servers", "Servers"},
 	} {
 		if c, ok := r.Conclusion(about.about); ok {
 			row(about.name, "%s%s: %s", strings.ReplaceAll(c.Says, "_", " "), percent(c.Confidence), c.Because)
@@ -71,6 +71,12 @@ func (r *Report) write(b *strings.Builder) {
 		b.WriteString("\nWhat would help\n")
 		for _, l := range lines {
 			fmt.Fprintf(b, "  - %s\n", l)
+		}
+	}
+	if grades := r.Grades(); len(grades) > 0 {
+		b.WriteString("\nWhat the RFCs demand\n")
+		for _, g := range grades {
+			fmt.Fprintf(b, "  RFC %d %-7s %-52s %v\n", g.RFC, g.Requirement, g.About, g.Kept)
 		}
 	}
 	fmt.Fprintf(b, "\n%d packets in %v\n", r.Packets, r.Elapsed.Round(time.Millisecond))

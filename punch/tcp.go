@@ -262,8 +262,10 @@ func (m *TCPMachine) HandleNotice(now time.Time, n machine.Notice) {
 		m.open(now, s, n)
 	case n.Kind == machine.Received:
 		m.received(now, s, n.Data)
+	case n.Kind == machine.Closed && n.Err == nil:
+		m.drop(now, s, errEnded) // or TIME-WAIT would keep the other side's port from another try
 	case n.Kind == machine.Closed:
-		if s.target != nil && n.Err != nil {
+		if s.target != nil {
 			s.target.err = n.Err
 		}
 		m.forget(now, s)

@@ -55,6 +55,7 @@ var (
 	errSlow    = errors.New("connected, but the peer did not prove itself in time")
 	errForeign = errors.New("connected, but to something else than a punching peer")
 	errSelf    = errors.New("connected to ourselves")
+	errEnded   = errors.New("connected, but the other side ended the connection")
 )
 
 // open greets the other side of a connection that has come up.

@@ -71,7 +71,7 @@ func newWorld(t *testing.T, seed uint64, natA, natB string, loss float64) *world
 	w.check(err)
 	_, err = simnet.Run(server, stun, simnet.RunOptions{Sockets: []netip.AddrPort{w.stun}}, nil)
 	w.check(err)
-	meet, err := rendezvous.NewServerMachine(rendezvous.ServerConfig{Rand: w.Secrets("rendezvous")})
+	meet, err := rendezvous.NewServerMachine(rendezvous.ServerConfig{Secrets: w.Secrets("rendezvous")})
 	w.check(err)
 	_, err = simnet.Run(server, meet, simnet.RunOptions{Listen: []netip.AddrPort{w.meet}, Messages: true},
 		func(now time.Time, e rendezvous.ServerEvent) {

@@ -1,11 +1,11 @@
 // Natcheck tells what lies between this host and the internet: what NAT there is, what it
 // does, and what that means for getting through to others directly.
 //
-//	natcheck [-stun HOST:PORT,HOST:PORT...] [-fast] [-json]
+//	natcheck [-stun HOST:PORT,HOST:PORT...] [-tcp] [-lifetime] [-fast] [-json]
 //
 // Name first a STUN server that supports RFC 5780 (two addresses); without one the
 // filtering stays unknown. With -json, standard output is one JSON object; see
-// natprobe.Report for its keys. Exit code 0 means that something was found out, also that
+// natprobe.Report for its keys. -lifetime takes some minutes. Exit code 0 means that something was found out, also that
 // UDP is blocked; 1 means anything else, and one line on standard error says what.
 package main
 
@@ -20,6 +20,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/bradawl/bradawl/natprobe"
 )
@@ -49,10 +50,12 @@ func parse(args []string, usage io.Writer) (options, error) {
 	flags.StringVar(&o.Network, "network", "ip", "address `family` to look at: ip4, ip6, or ip for both")
 	flags.BoolVar(&o.Fast, "fast", false, "do not limit the requests to ten a second; for servers of your own")
 	flags.DurationVar(&o.Timeout, "timeout", 0, "`time` after which what is not known stays unknown (default 10s)")
+	flags.BoolVar(&o.TCP, "tcp", false, "find out how TCP is mapped, too")
+	flags.Var((*lifetime)(&o.Lifetime), "lifetime", "measure how long mappings live, up to six minutes or, as -lifetime=`time`, up to that")
 	flags.BoolVar(&o.json, "json", false, "print the report as JSON")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintln(usage, "usage: natcheck [-stun HOST:PORT,HOST:PORT...] [-fast] [-json]")
+			fmt.Fprintln(usage, "usage: natcheck [-stun HOST:PORT,HOST:PORT...] [-tcp] [-lifetime] [-fast] [-json]")
 			flags.SetOutput(usage)
 			flags.PrintDefaults()
 		}
@@ -67,6 +70,26 @@ func parse(args []string, usage io.Writer) (options, error) {
 		}
 	}
 	return o, nil
+}
+
+// lifetime is a flag that may go without a value.
+type lifetime time.Duration
+
+func (l *lifetime) String() string   { return time.Duration(*l).String() }
+func (l *lifetime) IsBoolFlag() bool { return true }
+
+func (l *lifetime) Set(s string) error {
+	switch s {
+	case "true":
+		*l = lifetime(6 * time.Minute)
+		return nil
+	case "false":
+		*l = 0
+		return nil
+	}
+	d, err := time.ParseDuration(s)
+	*l = lifetime(d)
+	return err
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -105,8 +128,11 @@ type progressLine struct {
 
 func (l *progressLine) show(p natprobe.Progress) {
 	text := fmt.Sprintf("%s: %s", p.Family, p.Report.Type.Title())
-	if p.Stage == natprobe.StagePorts {
+	switch p.Stage {
+	case natprobe.StagePorts:
 		text += "; looking at the ports"
+	case natprobe.StageLifetime:
+		text += "; lifetime " + p.Report.Lifetime.String()
 	}
 	l.text(text)
 }

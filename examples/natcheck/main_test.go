@@ -72,6 +72,8 @@ func TestBadInputIsToldInOneLine(t *testing.T) {
 		{"-stun host:0", "host:0"},
 		{"-stun 127.0.0.1 -network ip5", "ip5"},
 		{"-stun 127.0.0.1 -timeout -1s", "-1s"},
+		{"-stun 127.0.0.1 -lifetime=1s", "1s"},
+		{"-stun 127.0.0.1 -lifetime=soon", "soon"},
 		{"-bad", "-bad"},
 		{"word", "word"},
 	} {

@@ -143,7 +143,7 @@ func serve(ctx context.Context, addr string, cfg rendezvous.ServerConfig, drain 
 
 // flagOf names the flag behind a field that the server refuses.
 var flagOf = map[string]string{
-	"ServerConfig.ICEServers":   "-ice-servers",
-	"ServerConfig.TURNSecret":   "-turn-secret or $" + envSecret,
-	"ServerConfig.TURNLifetime": "-turn-lifetime",
+	"ICEServers":   "-ice-servers",
+	"TURNSecret":   "-turn-secret or $" + envSecret,
+	"TURNLifetime": "-turn-lifetime",
 }

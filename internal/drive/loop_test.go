@@ -89,12 +89,16 @@ func TestPostRunsInOrderAndFromTheLoop(t *testing.T) {
 		m := &pinger{}
 		var got []int
 		l := run(t, m, nil, drive.Options{})
+		release := make(chan struct{})
+		l.Post(func(time.Time) { <-release })
+		synctest.Wait()
 		for i := range 10 {
 			l.Post(func(time.Time) {
 				got = append(got, i)
 				l.Post(func(time.Time) { got = append(got, 100+i) })
 			})
 		}
+		close(release)
 		synctest.Wait()
 		closeLoop(t, l)
 		if len(got) != 20 || got[0] != 0 || got[9] != 9 || got[19] != 109 {

@@ -37,7 +37,10 @@ func (r *runner[E]) stream(t machine.Transmit) {
 
 func (r *runner[E]) dial(t machine.Transmit) {
 	ss := r.streams
-	if _, taken := ss.byID[t.Stream]; taken {
+	if s := ss.byID[t.Stream]; s != nil && s.ended {
+		ss.remove(s)
+		ss.end(s)
+	} else if s != nil {
 		n := machine.Notice{Kind: machine.Closed, Stream: t.Stream, Local: t.Local, Remote: t.Remote, Err: errStreamInUse}
 		r.later(func() { r.notice(n) })
 		return
@@ -125,15 +128,20 @@ func (r *runner[E]) lose(s *stream, err error) {
 
 // forget tells the machine that s is closed, because of err.
 func (r *runner[E]) forget(s *stream, err error) {
-	r.streams.remove(s)
-	if err == nil {
-		r.streams.end(s)
-	} else {
-		r.streams.reset(s)
-	}
 	n := s.notice(machine.Closed)
 	n.Err = err
+	if err != nil {
+		r.streams.remove(s)
+		r.streams.reset(s)
+		r.notice(n)
+		return
+	}
+	s.ended = true
 	r.notice(n)
+	if r.streams.byID[s.id] == s {
+		r.streams.remove(s)
+		r.streams.end(s)
+	}
 }
 
 // detachStep does one step of Detach: it returns the connection, or what to wait for

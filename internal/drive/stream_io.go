@@ -155,7 +155,9 @@ func (ss *streams) end(s *stream) {
 
 // reset drops s at once.
 func (ss *streams) reset(s *stream) {
-	s.gone.Store(true)
+	if s.gone.Swap(true) {
+		return
+	}
 	if s.cancel != nil {
 		s.cancel()
 	}
@@ -192,6 +194,7 @@ type stream struct {
 	conn          net.Conn           // nil: it is being dialled
 	cancel        context.CancelFunc // of the dial
 	over          bool               // the machine is about to be told that it is closed
+	ended         bool               // the other side has ended it, and the machine is being told
 
 	gone      atomic.Bool   // shared: what arrives is nobody's
 	detaching atomic.Bool   // shared: the reader is to end

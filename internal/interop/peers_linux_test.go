@@ -94,11 +94,7 @@ func startServers(t *testing.T, lab *kernellab.Lab, bin string) {
 	t.Helper()
 	public := lab.Public("servers", stun1, stun2)
 	start(t, public.Command(filepath.Join(bin, "rendezvous"), "-addr", rendezvousAddr.String()))
-	stun := start(t, public.Command(filepath.Join(bin, "stunserver"),
-		"-ip1", stun1.String(), "-ip2", stun2.String(), "-port1", "3478", "-port2", "3479"))
-	if _, err := bufio.NewReader(stun).ReadString('\n'); err != nil {
-		t.Fatalf("stunserver says nothing: %v", err)
-	}
+	startSTUN(t, public, bin)
 	deadline := time.Now().Add(patience)
 	for {
 		err := public.Do(func() error {
@@ -115,6 +111,17 @@ func startServers(t *testing.T, lab *kernellab.Lab, bin string) {
 			t.Fatalf("the rendezvous does not listen on %v: %v", rendezvousAddr, err)
 		}
 		<-time.After(20 * time.Millisecond)
+	}
+}
+
+// startSTUN runs the STUN server, with its two addresses, until the test ends, and
+// returns when it serves.
+func startSTUN(t *testing.T, public *kernellab.Namespace, bin string) {
+	t.Helper()
+	out := start(t, public.Command(filepath.Join(bin, "stunserver"),
+		"-ip1", stun1.String(), "-ip2", stun2.String(), "-port1", "3478", "-port2", "3479"))
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatalf("stunserver says nothing: %v", err)
 	}
 }
 

@@ -66,9 +66,10 @@
 // besides, wait to be sent: with more the stream is reset, and Closed tells of
 // an *[OverflowError].
 //
-// Closed is the last notice of a stream: it may have been the other side's
-// orderly end (Err is nil; what was written is still sent) or a failure (Err is
-// not nil). The number is free then.
+// Closed is the last notice of a stream. With an Err that is not nil the stream
+// has failed, and the number is free. With a nil Err the other side has ended it
+// in order: the machine can still write, and Close or Reset it, while it is
+// drained after the notice; then the runner does as for Close.
 //
 // After Close and Reset nothing more is told of the stream, and the number is
 // free. Close sends what was written first, as long as the other side takes it

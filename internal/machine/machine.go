@@ -93,7 +93,7 @@ const (
 	Accepted                       // a stream came in
 	Connected                      // Dial worked
 	Received                       // Data arrived on Stream
-	Closed                         // Stream is gone; Err is nil after an orderly end by the other side
+	Closed                         // Stream is gone; Err is nil when the other side ended it in order
 )
 
 // String returns the name of the kind.

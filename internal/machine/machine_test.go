@@ -88,9 +88,44 @@ func TestDrainLeavesNothing(t *testing.T) {
 	}
 }
 
+// An event may enter the machine; what that brings about comes after what waits.
+func TestServeHandsEventsOnOneByOne(t *testing.T) {
+	e := &echo{}
+	for i := range 3 {
+		e.events.Push(i)
+	}
+	var q Queue[int]
+	var got []int
+	var said int
+	Serve(e, func(Transmit) { said++ }, q.Push, &q, func(v int) {
+		got = append(got, v)
+		if e.out.Len() != 0 || e.events.Len() != 0 {
+			t.Error("the machine is not drained")
+		}
+		if v == 0 {
+			e.out.Push(Transmit{})
+			e.events.Push(3)
+		}
+	})
+	if len(got) != 4 || got[3] != 3 || said != 1 || q.Len() != 0 {
+		t.Errorf("events %v, %d effects, %d left", got, said, q.Len())
+	}
+}
+
+func TestHardReasons(t *testing.T) {
+	for r := range Reason(20) {
+		if want := r == PortUnreachable || r == ProtocolUnreachable; r.Hard() != want {
+			t.Errorf("%v: hard is %v", r, r.Hard())
+		}
+	}
+}
+
 func TestNames(t *testing.T) {
 	if Send.String() != "send" || Reset.String() != "reset" || Op(99).String() != "unknown" {
 		t.Error("names of effects")
+	}
+	if OtherReason.String() != "destination unreachable" || TimeExceeded.String() != "hop limit exceeded" || Reason(99).String() != "unknown" {
+		t.Error("names of reasons")
 	}
 	if SocketOpened.String() != "socket-opened" || Closed.String() != "closed" || NoticeKind(99).String() != "unknown" {
 		t.Error("names of notices")

@@ -79,7 +79,8 @@ func (k ErrorKind) reason() machine.Reason {
 // sendFrom is send from one of several addresses, where the socket has them.
 func (s *socket) sendFrom(source netip.Addr, to netip.AddrPort, data []byte, ttl int, df bool) error {
 	source = source.Unmap()
-	if s.local.Addr().IsUnspecified() && source.IsValid() && !source.IsUnspecified() && source.Is4() == to.Addr().Unmap().Is4() {
+	usable := source.IsValid() && !source.IsUnspecified() && !source.IsMulticast() && source.Is4() == to.Addr().Unmap().Is4()
+	if s.local.Addr().IsUnspecified() && usable {
 		s = &socket{host: s.host, local: netip.AddrPortFrom(source, s.local.Port())}
 	}
 	return s.send(to, data, ttl, df)

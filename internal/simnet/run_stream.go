@@ -22,6 +22,7 @@ type stream struct {
 	conn    *tcpConn       // nil: not even dialled
 	notice  machine.Notice // names the stream and its ends
 	over    bool           // the machine is about to be told that it is closed
+	ended   bool           // the other side has ended it, and the machine is being told
 	partial []byte         // of a message
 }
 
@@ -99,7 +100,10 @@ func (r *Runner) write(id machine.StreamID, s *stream, data []byte) {
 
 func (r *Runner) dial(t machine.Transmit) {
 	n := machine.Notice{Kind: machine.Closed, Stream: t.Stream, Local: t.Local, Remote: t.Remote}
-	if r.streams.conns[t.Stream] != nil {
+	if s := r.streams.conns[t.Stream]; s != nil && s.ended {
+		delete(r.streams.conns, t.Stream)
+		s.conn.close()
+	} else if s != nil {
 		n.Err = fmt.Errorf("simnet: stream number %d of a machine on %s is in use", t.Stream, r.h.name)
 		r.h.w.at(r.h.w.now, func() { r.notify(n) })
 		return
@@ -118,11 +122,21 @@ func (r *Runner) lose(id machine.StreamID, s *stream, err error) {
 	}
 	s.over = true
 	r.h.w.at(r.h.w.now, func() {
+		if r.streams.conns[id] != s {
+			return
+		}
+		n := s.notice
+		n.Kind, n.Err = machine.Closed, err
+		if err != nil {
+			delete(r.streams.conns, id)
+			r.notify(n)
+			return
+		}
+		s.over, s.ended = false, true
+		r.notify(n)
 		if r.streams.conns[id] == s {
 			delete(r.streams.conns, id)
-			n := s.notice
-			n.Kind, n.Err = machine.Closed, err
-			r.notify(n)
+			s.conn.close()
 		}
 	})
 }
@@ -145,12 +159,12 @@ func (r *Runner) adopt(id machine.StreamID, c *tcpConn, about machine.Notice) *s
 		},
 		received: func(b []byte) { c.consumed(len(b)); r.received(id, s, b) },
 		ended: func() {
-			var err error
 			if len(s.partial) > 0 {
-				err = io.ErrUnexpectedEOF
+				r.lose(id, s, io.ErrUnexpectedEOF)
+				c.close()
+				return
 			}
-			r.lose(id, s, err)
-			c.close()
+			r.lose(id, s, nil)
 		},
 		space:  func() {},
 		closed: func(err error) { r.lose(id, s, err) },

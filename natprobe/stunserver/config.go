@@ -21,7 +21,7 @@ type Config struct {
 	// none.
 	IP2 netip.Addr
 
-	// Port1 and Port2 are the UDP ports, on each address. Default 3478 and 3479;
+	// Port1 and Port2 are the ports, on each address. Default 3478 and 3479;
 	// negative: any that is free.
 	Port1, Port2 int
 
@@ -37,7 +37,14 @@ type Config struct {
 	// spread the load; ListenPacket must be nil then.
 	Readers int
 
-	// ListenPacket opens the sockets; network is "udp4" or "udp6". Default
+	// NoTCP leaves TCP out, which is served at the same addresses otherwise.
+	NoTCP bool
+
+	// Listen opens the TCP sockets; network is "tcp4" or "tcp6". Default the system's, or
+	// no TCP where ListenPacket is set.
+	Listen func(ctx context.Context, network, address string) (net.Listener, error)
+
+	// ListenPacket opens the UDP sockets; network is "udp4" or "udp6". Default
 	// the system's.
 	ListenPacket func(ctx context.Context, network, address string) (net.PacketConn, error)
 
@@ -96,6 +103,12 @@ func (c Config) withDefaults() (Config, error) {
 		return c, &ConfigError{"Readers", fmt.Sprintf("%d with a ListenPacket, which opens one socket on an address; leave out one of the two", c.Readers)}
 	case c.Readers == 0:
 		c.Readers = 1
+	}
+	switch {
+	case c.NoTCP || c.Listen == nil && c.ListenPacket != nil:
+		c.NoTCP = true
+	case c.Listen == nil:
+		c.Listen = new(net.ListenConfig).Listen
 	}
 	return c, nil
 }

@@ -3,6 +3,7 @@ package stunserver
 import (
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -19,27 +20,29 @@ type Server struct {
 	addrs []netip.AddrPort
 }
 
-// Listen opens the server's sockets, two on each address, and starts to answer.
-// ctx governs the opening alone. The error is a *ConfigError, or says which
+// Listen opens the server's sockets, for UDP and for TCP two on each address, and
+// starts to answer. ctx governs the opening alone. The error is a *ConfigError, or says which
 // address could not be listened on.
 func Listen(ctx context.Context, cfg Config) (*Server, error) {
 	c, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	conns, addrs, err := c.open(ctx)
+	conns, listeners, addrs, err := c.open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	m, err := NewMachine(addrs, c.AnswersPerSecond, rand.Uint64())
 	if err != nil {
 		closeAll(conns)
+		closeAll(listeners)
 		return nil, err
 	}
 	log := plog.OrDiscard(c.LoggerFactory).NewLogger("stunserver")
-	loop, err := drive.Run(m, nil, drive.Options{Sockets: conns, Log: log})
+	loop, err := drive.Run(m, nil, drive.Options{Sockets: conns, Listeners: listeners, Log: log})
 	if err != nil {
 		closeAll(conns)
+		closeAll(listeners)
 		return nil, fmt.Errorf("stunserver: %w", err)
 	}
 	return &Server{loop: loop, addrs: addrs}, nil
@@ -57,15 +60,42 @@ func (s *Server) Close() error { return s.loop.Close() }
 // open opens the sockets in the order of their SocketIDs. A port that the system
 // may choose for the first address can be taken on the second, so that several
 // are tried then.
-func (c Config) open(ctx context.Context) (conns []net.PacketConn, addrs []netip.AddrPort, err error) {
+func (c Config) open(ctx context.Context) (conns []net.PacketConn, listeners []net.Listener, addrs []netip.AddrPort, err error) {
 	const tries = 16
 	for range tries {
 		conns, addrs, err = c.openOnce(ctx)
-		if err == nil || ctx.Err() != nil || c.Port1 > 0 && c.Port2 > 0 {
+		if err == nil {
+			listeners, err = c.openTCP(ctx, addrs)
+			if err == nil {
+				break
+			}
+			closeAll(conns)
+		}
+		if ctx.Err() != nil || c.Port1 > 0 && c.Port2 > 0 {
 			break
 		}
 	}
-	return conns, addrs, err
+	return conns, listeners, addrs, err
+}
+
+// openTCP listens at the addresses that UDP has.
+func (c Config) openTCP(ctx context.Context, addrs []netip.AddrPort) (listeners []net.Listener, err error) {
+	if c.NoTCP {
+		return nil, nil
+	}
+	for _, a := range addrs {
+		network := "tcp6"
+		if a.Addr().Is4() {
+			network = "tcp4"
+		}
+		l, err := c.Listen(ctx, network, a.String())
+		if err != nil {
+			closeAll(listeners)
+			return nil, fmt.Errorf("stunserver: cannot listen on TCP %v: %w", a, err)
+		}
+		listeners = append(listeners, l)
+	}
+	return listeners, nil
 }
 
 func (c Config) openOnce(ctx context.Context) (conns []net.PacketConn, addrs []netip.AddrPort, err error) {
@@ -106,8 +136,8 @@ func (c Config) listen(ctx context.Context, at netip.AddrPort) ([]net.PacketConn
 	return []net.PacketConn{pc}, err
 }
 
-func closeAll(conns []net.PacketConn) {
-	for _, pc := range conns {
-		_ = pc.Close() // the error that led here is the one to tell
+func closeAll[C io.Closer](all []C) {
+	for _, c := range all {
+		_ = c.Close() // the error that led here is the one to tell
 	}
 }

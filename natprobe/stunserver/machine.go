@@ -28,6 +28,7 @@ type Machine struct {
 	unknown []wire.AttrType
 	out     machine.Transmit
 	waiting bool // out is to be sent
+	streams streams
 	faults  *faulty
 }
 
@@ -72,8 +73,8 @@ func NewMachine(addrs []netip.AddrPort, perSecond int, seed uint64) (*Machine, e
 }
 
 // understood are the comprehension-required attributes of requests that are
-// answered: those of RFC 8489 and RFC 5780, of these CHANGE-REQUEST last, for where
-// there are other addresses.
+// answered: those of RFC 8489 and then those of RFC 5780 (overUDP), of which
+// CHANGE-REQUEST is last, for where there are other addresses.
 var understood = []wire.AttrType{
 	wire.AttrMappedAddress, wire.AttrUsername, wire.AttrErrorCode, wire.AttrUnknownAttributes, wire.AttrRealm,
 	wire.AttrNonce, wire.AttrPasswordAlgorithm, wire.AttrUserhash, wire.AttrXORMappedAddress,
@@ -187,23 +188,29 @@ func answerable(remote netip.AddrPort) bool {
 		ip != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
-// HandleTimeout does nothing, but for a faulty server, which delays its answers.
+// HandleTimeout ends silent streams.
 func (m *Machine) HandleTimeout(now time.Time) {
+	m.streams.expire(now)
 	if m.faults != nil {
 		m.faults.due(now)
 	}
 }
 
-// NextTimeout is never, but for a faulty server.
+// NextTimeout is when the first stream has been silent for too long; over UDP nothing is
+// waited for.
 func (m *Machine) NextTimeout() time.Time {
+	next := m.streams.next()
 	if m.faults != nil {
-		return m.faults.next()
+		next = machine.Earliest(next, m.faults.next())
 	}
-	return time.Time{}
+	return next
 }
 
-// PollTransmit returns the answer to the datagram handled last, if there is one.
+// PollTransmit returns the next answer.
 func (m *Machine) PollTransmit() (machine.Transmit, bool) {
+	if t, ok := m.streams.out.Pop(); ok {
+		return t, true
+	}
 	if m.faults != nil {
 		if t, ok := m.faults.out.Pop(); ok {
 			return t, true

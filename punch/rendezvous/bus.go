@@ -1,28 +1,76 @@
 package rendezvous
 
-import "github.com/bradawl/bradawl/internal/ident"
+import (
+	"github.com/bradawl/bradawl/internal/ident"
+	"github.com/bradawl/bradawl/internal/machine"
+)
 
 // Bus carries what one client of a rendezvous has for another, and thereby
 // joins several server nodes into one service. A server has two halves that
 // know each other by the bus alone: the front, which holds the connections
-// and subscribes the topics of the peers signed on there, and the rooms, of
-// which each lives on one node, its home, which subscribes the room's topic.
+// and subscribes the peers signed on there, and the rooms, of which each lives
+// on one node, its home.
 //
-// No method may block; all are called by the goroutine that owns the server's
-// machine.
+// No method may block, and none reports what became of a call: a bus between
+// processes cannot know yet. What there is to tell comes by Poll. All methods
+// are called by the goroutine that owns the server's machine.
+//
+// # The home of a room
+//
+// The bus chooses it. When a message is published to a room that has no home,
+// the bus makes one node the home, best the publisher's, and the message
+// arrives there. A node is the home from the Poll that returns it a message for
+// the room until it calls Release, which a machine does in the step in which the
+// room is left without members. No two nodes are the home of a room at the same
+// time. What is published to a room that is being released is not lost: it makes
+// a home anew, which may be the same node.
+//
+// # Sign-ons
+//
+// A BusSignOn arrives at every node that subscribes the peer by then, the
+// publisher's included, and those to one peer arrive in the same order
+// everywhere. By this order the nodes agree on which sign-on is the newest.
+//
+// # What arrives
+//
+// What a node publishes to a room arrives in the order in which it was
+// published. So does what it publishes to a peer, but for BusSignOn. Nothing
+// holds between two publishers: what a peer sends may come before the pairing
+// with it. No message arrives twice at a node, and none is lost while no node
+// dies or is cut off. With a node the rooms die that it is the home of. Their
+// members elsewhere are not told, and become members of the new home by joining
+// again, which is harmless at any time.
+//
+// # A bus between processes
+//
+// NATS, for one, can do it so. A node subscribes a subject of its own, for the
+// rooms that it is the home of, and one for each peer signed on there. A
+// JetStream key-value bucket says which node is a room's home: Create of the key
+// chooses it, Delete at its revision follows a Release, which does nothing while
+// messages for the room wait for Poll. What is published to a room goes to its
+// home as a request, the next one when the last was answered, and waits in the
+// bus till then; a home that has released the room refuses, and one without
+// responders has died: then the home is looked for again. The sign-ons go
+// through a JetStream stream, whose consumers get all of them in one order. To a
+// peer too a request is made, if it is a BusSend, for without responders it is
+// undelivered. All that happens on goroutines of the bus, which call wake.
 type Bus interface {
-	// Subscribe asks for what is published to t from now on, by any node. It
-	// is called at most once before Unsubscribe.
-	Subscribe(t Topic)
+	// Subscribe asks for what is published to peer, by any node; whatever this
+	// node publishes from now on counts. It is called at most once before
+	// Unsubscribe.
+	Subscribe(peer ident.PeerID)
 	// Unsubscribe ends that. What was published before may still arrive.
-	Unsubscribe(t Topic)
-	// Publish sends m to the subscribers of t. It reports false when it knows
-	// that there are none. m.Data must not be changed afterwards by anyone.
-	Publish(t Topic, m BusMessage) bool
-	// Poll returns the next message that has arrived for this node, in the
-	// order in which each publisher published; false when there is none now.
-	// A machine polls at the end of every step, so a message that comes back
-	// to its own node at once takes effect in the same step.
+	Unsubscribe(peer ident.PeerID)
+	// Publish sends m to t: to every node that subscribes the peer, or to the
+	// home of the room. A message to a peer that nobody subscribes is lost, except
+	// that a bus which learns of it returns a BusSend to its publisher by Poll,
+	// with Undelivered set. m.Data must not be changed afterwards by anyone.
+	Publish(t Topic, m BusMessage)
+	// Release says that this node is the room's home no longer.
+	Release(room string)
+	// Poll returns the next message that has arrived for this node; false when
+	// there is none now. A machine polls at the end of every step, so a message
+	// that comes back to its own node at once takes effect in the same step.
 	Poll() (Topic, BusMessage, bool)
 	// Wake is called once, before the others. A bus over which messages
 	// arrive at any time calls wake, from any goroutine, when Poll may have
@@ -55,7 +103,8 @@ const (
 	BusLeft                        // From has left Room
 	BusSend                        // From sends you Data
 	BusError                       // what you asked about Room or From is refused: Code, Reason
-	BusSignOn                      // the peer of the topic has signed on as From; older sign-ons end if that is proven
+	BusSignOn                      // the peer of the topic has signed on as From
+	BusTaken                       // your sign-on gave no proof, and From has signed on before
 )
 
 // BusMember is one sign-on of a peer.
@@ -75,14 +124,18 @@ type BusMessage struct {
 	Data   []byte
 	Code   Code
 	Reason string
+
+	// Undelivered is set by the bus alone: this node published the message, and
+	// nobody subscribes its topic.
+	Undelivered bool
 }
 
 // MemoryBus is the Bus of a server that is alone: a queue from the machine to
-// itself. It is not safe for concurrent use and serves one machine.
+// itself, which is the home of every room. It is not safe for concurrent use and
+// serves one machine.
 type MemoryBus struct {
-	topics map[Topic]struct{}
-	queue  []published
-	head   int
+	peers map[ident.PeerID]struct{}
+	queue machine.Queue[published]
 }
 
 type published struct {
@@ -92,36 +145,33 @@ type published struct {
 
 // NewMemoryBus returns an empty bus.
 func NewMemoryBus() *MemoryBus {
-	return &MemoryBus{topics: make(map[Topic]struct{})}
+	return &MemoryBus{peers: make(map[ident.PeerID]struct{})}
 }
 
 // Subscribe implements [Bus].
-func (b *MemoryBus) Subscribe(t Topic) { b.topics[t] = struct{}{} }
+func (b *MemoryBus) Subscribe(peer ident.PeerID) { b.peers[peer] = struct{}{} }
 
 // Unsubscribe implements [Bus].
-func (b *MemoryBus) Unsubscribe(t Topic) { delete(b.topics, t) }
+func (b *MemoryBus) Unsubscribe(peer ident.PeerID) { delete(b.peers, peer) }
 
-// Publish implements [Bus]. Its report is exact.
-func (b *MemoryBus) Publish(t Topic, m BusMessage) bool {
-	if _, ok := b.topics[t]; !ok {
-		return false
+// Publish implements [Bus].
+func (b *MemoryBus) Publish(t Topic, m BusMessage) {
+	if t.Room == "" {
+		_, known := b.peers[t.Peer]
+		m.Undelivered = !known
 	}
-	b.queue = append(b.queue, published{t, m})
-	return true
+	if !m.Undelivered || m.Kind == BusSend {
+		b.queue.Push(published{t, m})
+	}
 }
+
+// Release implements [Bus]: there is no other node that could be the home.
+func (b *MemoryBus) Release(string) {}
 
 // Poll implements [Bus].
 func (b *MemoryBus) Poll() (Topic, BusMessage, bool) {
-	if b.head == len(b.queue) {
-		return Topic{}, BusMessage{}, false
-	}
-	p := b.queue[b.head]
-	b.queue[b.head] = published{}
-	b.head++
-	if b.head == len(b.queue) {
-		b.queue, b.head = b.queue[:0], 0
-	}
-	return p.topic, p.message, true
+	p, ok := b.queue.Pop()
+	return p.topic, p.message, ok
 }
 
 // Wake implements [Bus]: nothing ever arrives from elsewhere.

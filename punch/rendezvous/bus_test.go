@@ -1,151 +1,293 @@
 package rendezvous
 
 import (
+	"fmt"
 	"reflect"
 	"testing"
 
+	"github.com/bradawl/bradawl/internal/ident"
 	"github.com/bradawl/bradawl/internal/machine"
 )
 
-// hub joins several nodes: what a bus between processes does, without the
-// processes. A message arrives at once, but the other node takes it in later.
-type hub struct {
-	ports []*port
+// hubSeeds is how many orders of events each test over a hub goes through.
+func hubSeeds() int {
+	if raceEnabled {
+		return 30
+	}
+	return 200
 }
 
-type port struct {
-	hub    *hub
-	topics map[Topic]bool
-	queue  []published
-}
-
-func (h *hub) port() *port {
-	p := &port{hub: h, topics: map[Topic]bool{}}
-	h.ports = append(h.ports, p)
-	return p
-}
-
-func (p *port) Subscribe(t Topic)   { p.topics[t] = true }
-func (p *port) Unsubscribe(t Topic) { delete(p.topics, t) }
-func (p *port) Wake(func())         {}
-
-func (p *port) Publish(t Topic, m BusMessage) bool {
-	heard := false
-	for _, other := range p.hub.ports {
-		if other.topics[t] {
-			other.queue = append(other.queue, published{t, m})
-			heard = true
+// eachSeed runs a test over many hubs.
+func eachSeed(t *testing.T, nodes int, cfg ServerConfig, test func(h *hub)) {
+	for seed := range hubSeeds() {
+		h := newHub(t, uint64(seed), nodes, cfg)
+		test(h)
+		h.settle()
+		h.check()
+		if t.Failed() {
+			t.Fatalf("with seed %d", seed)
 		}
 	}
-	return heard
-}
-
-func (p *port) Poll() (Topic, BusMessage, bool) {
-	if len(p.queue) == 0 {
-		return Topic{}, BusMessage{}, false
-	}
-	first := p.queue[0]
-	p.queue = p.queue[1:]
-	return first.topic, first.message, true
 }
 
 // Two nodes on one bus are one service: that is what the seam is for.
 func TestTwoNodes(t *testing.T) {
-	h := new(hub)
-	one, two := newWorld(t, ServerConfig{Bus: h.port()}), newWorld(t, ServerConfig{Bus: h.port()})
-	settle := func() {
-		for range 5 {
-			for _, w := range []*world{one, two} {
-				w.server.HandleTimeout(w.now) // as Wake makes the shell do
-				w.run()
+	eachSeed(t, 2, ServerConfig{}, func(h *hub) {
+		one, two := h.nodes[0], h.nodes[1]
+		a, b := one.signOn(addrA, identity(t, 1)), two.signOn(addrB, identity(t, 2))
+		idA, idB := a.client.cfg.Identity.ID(), b.client.cfg.Identity.ID()
+
+		// Both at once, and no node knows of the other: yet there is one home.
+		a.join("r", "a")
+		b.join("r", "b")
+		h.settle()
+		if got, want := a.take(), []Event{Joined{"r"}, Paired{"r", idB, true, []byte("b")}}; !sameEvents(got, want) {
+			t.Errorf("a got %+v, want %+v", got, want)
+		}
+		if got, want := b.take(), []Event{Joined{"r"}, Paired{"r", idA, true, []byte("a")}}; !sameEvents(got, want) {
+			t.Errorf("b got %+v, want %+v", got, want)
+		}
+		c := two.signOn(addrC, identity(t, 3))
+		c.join("r", "c")
+		h.settle()
+		if c.refusal() != CodeRoomFull {
+			t.Errorf("the third got %+v", c.events)
+		}
+		b.send(a, "hi")
+		h.settle()
+		if got, want := a.take(), []Event{Message{idB, true, []byte("hi")}}; !sameEvents(got, want) {
+			t.Errorf("a got %+v, want %+v", got, want)
+		}
+		// The home's own member leaves; the room goes on.
+		a.client.Close()
+		one.run()
+		h.settle()
+		if got, want := b.take(), []Event{PeerLeft{"r", idA}}; !sameEvents(got, want) {
+			t.Errorf("b got %+v, want %+v", got, want)
+		}
+		// The last one leaves and another comes: the room finds a home again.
+		b.do(func(m *ClientMachine) error { return m.Leave("r") })
+		c.take()
+		c.join("r", "c")
+		h.settle()
+		d := one.signOn(addrA, identity(t, 4))
+		d.join("r", "d")
+		h.settle()
+		if got := append(c.take(), d.take()...); len(got) != 4 { // two Joined, two Paired
+			t.Errorf("in the room's second life: %+v", got)
+		}
+		if homes := one.server.Rooms() + two.server.Rooms(); homes != 1 {
+			t.Errorf("the room has %d homes", homes)
+		}
+	})
+}
+
+func sameEvents(got, want []Event) bool { return reflect.DeepEqual(got, want) }
+
+// Of the sign-ons of one peer at several nodes one stays: the newest that is
+// proven; without any proof the first.
+func TestSignOnsAtTwoNodes(t *testing.T) {
+	id := identity(t, 1)
+	for _, test := range []struct {
+		name                  string
+		first, second         *ident.Identity
+		wantFirst, wantSecond Code
+	}{
+		{"both proven: the newer wins", id, id, CodeReplaced, 0},
+		{"a proof beats a squatter", nil, id, CodeReplaced, 0},
+		{"a squatter displaces nobody", id, nil, 0, CodeDuplicate},
+		{"two without proof: the first stays", nil, nil, 0, CodeDuplicate},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			eachSeed(t, 2, ServerConfig{AllowUnproven: true}, func(h *hub) {
+				first, second := h.nodes[0].connect(addrA), h.nodes[1].connect(addrB)
+				first.hello(id.ID(), test.first)
+				h.settle()
+				second.hello(id.ID(), test.second)
+				h.settle()
+				if first.code() != test.wantFirst || second.code() != test.wantSecond {
+					t.Errorf("closed with %v and %v, want %v and %v", first.code(), second.code(), test.wantFirst, test.wantSecond)
+				}
+			})
+		})
+		t.Run(test.name+", at once", func(t *testing.T) {
+			stayed := map[*ident.Identity]int{}
+			eachSeed(t, 2, ServerConfig{AllowUnproven: true}, func(h *hub) {
+				first, second := h.nodes[0].connect(addrA), h.nodes[1].connect(addrB)
+				first.hello(id.ID(), test.first)
+				second.hello(id.ID(), test.second)
+				h.settle()
+				switch {
+				case (first.code() == 0) == (second.code() == 0):
+					t.Errorf("closed with %v and %v", first.code(), second.code())
+				case first.code() == 0:
+					stayed[test.first]++
+				default:
+					stayed[test.second]++
+				}
+			})
+			if (test.first != nil || test.second != nil) && stayed[id] != hubSeeds() {
+				t.Errorf("who stayed had a proof in %d of %d cases", stayed[id], hubSeeds())
+			}
+		})
+	}
+}
+
+// A peer that comes back at another node, before its old one has said anywhere
+// that it was displaced, takes its own place in its room.
+func TestReturnAtAnotherNode(t *testing.T) {
+	eachSeed(t, 3, ServerConfig{}, func(h *hub) {
+		a, b := h.nodes[0].signOn(addrA, identity(t, 1)), h.nodes[1].signOn(addrB, identity(t, 2))
+		a.join("r", "a")
+		b.join("r", "b")
+		h.settle()
+		a.take()
+		b2 := h.nodes[2].signOn(addrB, identity(t, 2))
+		b2.join("r", "b2")
+		h.settle()
+		if b.code() != CodeReplaced || b2.code() != 0 {
+			t.Errorf("closed with %v and %v", b.code(), b2.code())
+		}
+		idA, idB := a.client.cfg.Identity.ID(), b.client.cfg.Identity.ID()
+		if got, want := a.take(), []Event{PeerLeft{"r", idB}, Paired{"r", idB, true, []byte("b2")}}; !sameEvents(got, want) {
+			t.Errorf("a got %+v, want %+v", got, want)
+		}
+		if got, want := b2.take(), []Event{Joined{"r"}, Paired{"r", idA, true, []byte("a")}}; !sameEvents(got, want) {
+			t.Errorf("b got %+v, want %+v", got, want)
+		}
+	})
+}
+
+// Whatever clients of three nodes do, and in whatever order it takes effect, all
+// nodes agree in the end, and every join has been answered.
+func TestNodesAgree(t *testing.T) {
+	rooms := []string{"r", "s"}
+	eachSeed(t, 3, ServerConfig{AllowUnproven: true, RoomSize: 3, MessageRate: -1}, func(h *hub) {
+		var clients []*peer
+		joins := map[*peer]map[string]int{} // not answered yet
+		tookIn := map[*peer]int{}           // events looked at
+		look := func() {
+			for _, p := range clients {
+				for ; tookIn[p] < len(p.events); tookIn[p]++ {
+					switch e := p.events[tookIn[p]].(type) {
+					case Joined:
+						delete(joins[p], e.Room)
+					case *Error:
+						delete(joins[p], e.Room)
+					}
+				}
 			}
 		}
-	}
-	a, b := one.signOn(addrA, identity(t, 1)), two.signOn(addrB, identity(t, 2))
-	idA, idB := a.client.cfg.Identity.ID(), b.client.cfg.Identity.ID()
-
-	a.join("r", "a")
-	b.join("r", "b")
-	settle()
-	if got, want := a.take(), []Event{Joined{"r"}, Paired{"r", idB, true, []byte("b")}}; !reflect.DeepEqual(got, want) {
-		t.Errorf("a got %+v, want %+v", got, want)
-	}
-	if got, want := b.take(), []Event{Joined{"r"}, Paired{"r", idA, true, []byte("a")}}; !reflect.DeepEqual(got, want) {
-		t.Errorf("b got %+v, want %+v", got, want)
-	}
-	c := two.signOn(addrC, identity(t, 3))
-	c.join("r", "c")
-	settle()
-	if c.refusal() != CodeRoomFull {
-		t.Errorf("the third got %+v", c.events)
-	}
-	b.send(a, "hi")
-	settle()
-	if got, want := a.take(), []Event{Message{idB, true, []byte("hi")}}; !reflect.DeepEqual(got, want) {
-		t.Errorf("a got %+v, want %+v", got, want)
-	}
-	// The home's own member leaves; the room goes on.
-	a.client.Close()
-	one.run()
-	settle()
-	if got, want := b.take(), []Event{PeerLeft{"r", idA}}; !reflect.DeepEqual(got, want) {
-		t.Errorf("b got %+v, want %+v", got, want)
-	}
-	// A newer sign-on wins, at whichever node.
-	b2 := one.signOn(addrB, identity(t, 2))
-	settle()
-	if b.code() != CodeReplaced || b2.code() != 0 {
-		t.Errorf("closed with %v and %v", b.code(), b2.code())
-	}
-	b2.join("r", "b2")
-	settle()
-	one.check()
-	two.check()
-	if one.server.Rooms()+two.server.Rooms() != 1 {
-		t.Errorf("the room has %d homes", one.server.Rooms()+two.server.Rooms())
-	}
+		for range 60 {
+			for range h.rand.IntN(8) {
+				h.step()
+			}
+			look()
+			i, room := h.rand.IntN(len(clients)+1), rooms[h.rand.IntN(len(rooms))]
+			if i == len(clients) || clients[i].code() != 0 || clients[i].client.phase != phaseReady {
+				n := h.nodes[h.rand.IntN(len(h.nodes))]
+				p := n.signOn(fmt.Sprintf("192.0.2.%d:1", len(clients)), identity(t, byte(h.rand.IntN(4))))
+				clients, joins[p] = append(clients, p), map[string]int{}
+				continue
+			}
+			p := clients[i]
+			switch h.rand.IntN(8) {
+			case 0, 1, 2:
+				if joins[p][room] == 0 {
+					joins[p][room]++
+					p.join(room, "x")
+				}
+			case 3:
+				p.do(func(m *ClientMachine) error { return m.Update(room, []byte("y")) })
+			case 4:
+				if joins[p][room] == 0 {
+					p.do(func(m *ClientMachine) error { return m.Leave(room) })
+				}
+			case 5:
+				p.send(clients[h.rand.IntN(len(clients))], "hi")
+			case 6: // as if it could not wait
+				for _, enter := range []func(room string, message []byte) error{p.client.Join, p.client.Join, p.client.Update} {
+					if p.client.phase == phaseReady { // it may be displaced on the way
+						p.do(func(*ClientMachine) error { return enter(room, []byte("x")) })
+					}
+				}
+			case 7:
+				p.client.Close()
+				p.w.run()
+			}
+		}
+		h.settle()
+		look()
+		for _, p := range clients {
+			if p.client.phase == phaseReady && len(joins[p]) > 0 {
+				t.Errorf("joins without an answer: %v", joins[p])
+			}
+		}
+		h.check()
+		for _, p := range clients {
+			p.client.Close()
+			p.w.run()
+		}
+		h.settle()
+		for _, n := range h.nodes {
+			n.empty()
+		}
+		if len(h.homes) != 0 {
+			t.Errorf("%d rooms have a home", len(h.homes))
+		}
+	})
 }
 
 // What was meant for an earlier sign-on of a peer does not reach the present one.
 func TestStaleSession(t *testing.T) {
-	w := newWorld(t, ServerConfig{})
-	a := w.signOn(addrA, identity(t, 1))
-	a.join("r", "a")
-	a.take()
-	id := a.client.cfg.Identity.ID()
+	w := newWorld(t, ServerConfig{AllowUnproven: true})
+	id := identity(t, 1).ID()
+	a := w.connect(addrA)
+	a.hello(id, nil)
+	a.put(frame{Type: typeJoin, Room: "r", Data: []byte("a")})
+	a.frames = nil
 	session := w.server.peers[id].member().Session
-	for _, kind := range []BusKind{BusJoined, BusRefused, BusPaired, BusLeft, BusSend, BusError} {
-		w.server.bus.Publish(Topic{Peer: id}, BusMessage{Kind: kind, To: session + 1, From: BusMember{Peer: id, Session: session, Proven: true}, Room: "r", Data: []byte("x")})
+	for _, kind := range []BusKind{BusJoined, BusRefused, BusPaired, BusLeft, BusSend, BusError, BusSignOn, BusTaken} {
+		w.server.bus.Publish(Topic{Peer: id}, BusMessage{Kind: kind, To: session + 1, From: BusMember{Peer: id, Session: session}, Room: "r", Data: []byte("x")})
 	}
 	w.server.HandleTimeout(w.now)
 	w.run()
 	// Only the message is answered: its sender learns that it was not delivered.
-	if got := a.take(); len(got) != 1 || got[0].(*Error).Code != CodeNoPeer {
-		t.Errorf("it got %+v", got)
+	if len(a.frames) != 1 || a.frames[0].Code != CodeNoPeer || a.code() != 0 {
+		t.Errorf("it got %+v, closed with %v", a.frames, a.code())
 	}
 	w.check()
 }
 
 func TestMemoryBus(t *testing.T) {
 	b := NewMemoryBus()
-	x := Topic{Room: "x"}
-	if b.Publish(x, BusMessage{}) {
-		t.Error("a topic without subscriber was heard")
+	here, there := Topic{Peer: identity(t, 1).ID()}, Topic{Peer: identity(t, 2).ID()}
+	room := Topic{Room: "x"}
+	b.Subscribe(here.Peer)
+	for i, p := range []published{
+		{here, BusMessage{Kind: BusJoined}},
+		{there, BusMessage{Kind: BusJoined}}, // nobody will miss it
+		{there, BusMessage{Kind: BusSend}},
+		{room, BusMessage{Kind: BusJoin}},
+		{here, BusMessage{Kind: BusSend}},
+	} {
+		p.message.To = uint64(i)
+		b.Publish(p.topic, p.message)
 	}
-	b.Subscribe(x)
-	for i := range 3 {
-		if !b.Publish(x, BusMessage{To: uint64(i)}) {
-			t.Error("a topic with subscriber was not heard")
+	b.Unsubscribe(here.Peer)
+	b.Publish(here, BusMessage{Kind: BusSend, To: 5})
+	b.Release("x")
+	for _, want := range []struct {
+		topic       Topic
+		to          uint64
+		undelivered bool
+	}{{here, 0, false}, {there, 2, true}, {room, 3, false}, {here, 4, false}, {here, 5, true}} {
+		if topic, m, ok := b.Poll(); !ok || topic != want.topic || m.To != want.to || m.Undelivered != want.undelivered {
+			t.Errorf("message %d: %v %+v %v", want.to, topic, m, ok)
 		}
 	}
-	b.Unsubscribe(x)
-	for i := range 3 {
-		if topic, m, ok := b.Poll(); !ok || topic != x || m.To != uint64(i) {
-			t.Errorf("message %d: %v %+v %v", i, topic, m, ok)
-		}
-	}
-	if _, _, ok := b.Poll(); ok || b.Publish(x, BusMessage{}) {
-		t.Error("something is left")
+	if _, m, ok := b.Poll(); ok {
+		t.Errorf("%+v is left", m)
 	}
 }
 

@@ -52,8 +52,8 @@ type ClientMachine struct {
 	expires  time.Time // the first of the ICE servers' credentials; zero: none does
 	nextAsk  time.Time // for fresh ones
 
-	out    queue[machine.Transmit]
-	events queue[Event]
+	out    machine.Queue[machine.Transmit]
+	events machine.Queue[Event]
 }
 
 // NewClientMachine returns a client that waits for its stream to be connected.
@@ -128,11 +128,27 @@ func (c *ClientMachine) NextTimeout() time.Time {
 	return machine.Earliest(c.deadline, c.nextPing, c.nextAsk)
 }
 
+// Suspend says that the runner reads nothing from the stream for the time being,
+// because nobody takes the events: that the server is silent means nothing until
+// Resume.
+func (c *ClientMachine) Suspend() {
+	if c.phase == phaseReady {
+		c.deadline = time.Time{}
+	}
+}
+
+// Resume ends that: the server has its time again from now on.
+func (c *ClientMachine) Resume(now time.Time) {
+	if c.phase == phaseReady {
+		c.heard(now)
+	}
+}
+
 // PollTransmit implements machine.Machine.
-func (c *ClientMachine) PollTransmit() (machine.Transmit, bool) { return c.out.pop() }
+func (c *ClientMachine) PollTransmit() (machine.Transmit, bool) { return c.out.Pop() }
 
 // PollEvent implements machine.Machine.
-func (c *ClientMachine) PollEvent() (Event, bool) { return c.events.pop() }
+func (c *ClientMachine) PollEvent() (Event, bool) { return c.events.Pop() }
 
 // Join asks for membership of room, with message unless that is nil. A Joined
 // event answers, or an *Error that names the room. The machine keeps nothing
@@ -157,7 +173,7 @@ func (c *ClientMachine) Leave(room string) error { return c.room(typeLeave, room
 // *Error that names the peer.
 func (c *ClientMachine) Send(peer ident.PeerID, message []byte) error {
 	if peer.IsZero() {
-		return &ConfigError{Field: "peer", Value: "", Remedy: "name the peer to send to"}
+		return &ConfigError{Field: "peer", Reason: "names nobody; give the PeerID of the one to send to"}
 	}
 	if message == nil {
 		message = []byte{}
@@ -170,7 +186,7 @@ func (c *ClientMachine) Close() { c.fail(CodeNormal, ErrClosed) }
 
 func (c *ClientMachine) room(typ, room string, message []byte) error {
 	if !ValidRoom(room) {
-		return &ConfigError{Field: "room", Value: room, Remedy: roomRemedy}
+		return &ConfigError{Field: "room", Value: room, Reason: roomRule}
 	}
 	return c.request(frame{Type: typ, Room: room, Data: message})
 }
@@ -178,7 +194,7 @@ func (c *ClientMachine) room(typ, room string, message []byte) error {
 func (c *ClientMachine) request(f frame) error {
 	switch {
 	case len(f.Data) > MaxMessage:
-		return &ConfigError{Field: "message", Value: fmt.Sprintf("%d bytes", len(f.Data)), Remedy: fmt.Sprintf("send at most %d bytes", MaxMessage)}
+		return &ConfigError{Field: "message", Value: fmt.Sprintf("%d bytes", len(f.Data)), Reason: fmt.Sprintf("is too long; give at most %d bytes", MaxMessage)}
 	case c.phase == phaseClosed:
 		return c.err
 	case c.phase != phaseReady:
@@ -240,7 +256,7 @@ func (c *ClientMachine) welcomed(now time.Time, f frame) {
 	c.setPhase(phaseReady)
 	c.heard(now)
 	c.planPing(now)
-	c.events.push(Welcome{Address: f.Address, Proven: f.Proven, ICEServers: c.servers(now, f)})
+	c.events.Push(Welcome{Address: f.Address, Proven: f.Proven, ICEServers: c.servers(now, f)})
 }
 
 // report turns a frame into its event. Types that this version does not know
@@ -248,17 +264,17 @@ func (c *ClientMachine) welcomed(now time.Time, f frame) {
 func (c *ClientMachine) report(now time.Time, f frame) {
 	switch f.Type {
 	case typeServers:
-		c.events.push(Servers{ICEServers: c.servers(now, f)})
+		c.events.Push(Servers{ICEServers: c.servers(now, f)})
 	case typeJoined:
-		c.events.push(Joined{Room: f.Room})
+		c.events.Push(Joined{Room: f.Room})
 	case typePaired:
-		c.events.push(Paired{Room: f.Room, Peer: f.Peer, Proven: f.Proven, Message: f.Data})
+		c.events.Push(Paired{Room: f.Room, Peer: f.Peer, Proven: f.Proven, Message: f.Data})
 	case typeMessage:
-		c.events.push(Message{From: f.Peer, Proven: f.Proven, Message: f.Data})
+		c.events.Push(Message{From: f.Peer, Proven: f.Proven, Message: f.Data})
 	case typeLeft:
-		c.events.push(PeerLeft{Room: f.Room, Peer: f.Peer})
+		c.events.Push(PeerLeft{Room: f.Room, Peer: f.Peer})
 	case typeError:
-		c.events.push(&Error{Code: f.Code, Reason: f.Reason, Room: f.Room, Peer: f.Peer})
+		c.events.Push(&Error{Code: f.Code, Reason: f.Reason, Room: f.Room, Peer: f.Peer})
 	}
 }
 
@@ -306,7 +322,7 @@ func (c *ClientMachine) planPing(now time.Time) {
 }
 
 func (c *ClientMachine) write(f frame) {
-	c.out.push(machine.Transmit{Op: machine.Write, Stream: ClientStream, Data: f.encode()})
+	c.out.Push(machine.Transmit{Op: machine.Write, Stream: ClientStream, Data: f.encode()})
 }
 
 // fail closes the stream because of err.
@@ -315,7 +331,7 @@ func (c *ClientMachine) fail(code Code, err error) {
 		return
 	}
 	if c.phase != phaseIdle {
-		c.out.push(machine.Transmit{Op: machine.Close, Stream: ClientStream, Data: AppendClose(nil, code, err.Error())})
+		c.out.Push(machine.Transmit{Op: machine.Close, Stream: ClientStream, Data: AppendClose(nil, code, err.Error())})
 	}
 	c.end(err)
 }
@@ -325,7 +341,7 @@ func (c *ClientMachine) end(err error) {
 	c.setPhase(phaseClosed)
 	c.err = err
 	c.deadline, c.nextPing, c.nextAsk = time.Time{}, time.Time{}, time.Time{}
-	c.events.push(Closed{Err: err})
+	c.events.Push(Closed{Err: err})
 }
 
 func (c *ClientMachine) setPhase(to clientPhase) {

@@ -192,7 +192,7 @@ func TestClientCalls(t *testing.T) {
 		"long message": l.m.Update("r", make([]byte, MaxMessage+1)),
 		"no peer":      l.m.Send(ident.PeerID{}, nil),
 	} {
-		if !errors.As(err, &ce) || ce.Remedy == "" {
+		if !errors.As(err, &ce) || ce.Reason == "" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

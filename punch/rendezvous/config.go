@@ -37,13 +37,16 @@ type ServerConfig struct {
 	// them are paired. Default 2.
 	RoomSize int
 
+	// As many connections again may be about to close, for 2 s at most; beyond
+	// that, who is turned away is not told why.
 	MaxClients           int // connections in total; default 65,536
 	MaxClientsPerAddress int // connections from one IPv4 address or IPv6 /64; default 256
-	MaxHalfOpen          int // connections that have not signed on; beyond it the oldest one goes; default 4,096
-	MaxRooms             int // rooms in total; default 65,536
-	MaxRoomsPerAddress   int // memberships of the clients of one IPv4 address or IPv6 /64; default 512
-	MaxRoomsPerClient    int // memberships of one client; default 16
-	MaxWaiting           int // bytes of the messages that all members of all rooms left there; default 64 MiB
+
+	MaxHalfOpen        int // connections that have not signed on; beyond it the oldest one goes; default 4,096
+	MaxRooms           int // rooms in total; default 65,536
+	MaxRoomsPerAddress int // memberships of the clients of one IPv4 address or IPv6 /64; default 512
+	MaxRoomsPerClient  int // memberships of one client; default 16
+	MaxWaiting         int // bytes of the messages that all members of all rooms left there; default 64 MiB
 
 	HelloTimeout time.Duration // from the connection to the sign-on; default 5 s
 	IdleTimeout  time.Duration // without any frame from a client; default 90 s
@@ -81,9 +84,9 @@ type ServerConfig struct {
 	// bus belongs to one server.
 	Bus Bus
 
-	// Rand is where the server's key and its challenges come from; nil means
+	// Secrets is where the server's key and its challenges come from; nil means
 	// crypto/rand, and anything else is for simulations only.
-	Rand io.Reader
+	Secrets io.Reader
 
 	// LoggerFactory gets one line for each sign-on, end of a connection and
 	// pairing, at debug level. Nil: no log. Only Server uses it.
@@ -95,9 +98,9 @@ type ServerConfig struct {
 func (c ServerConfig) withDefaults() (ServerConfig, error) {
 	switch {
 	case c.RoomSize == 1:
-		return c, &ConfigError{Field: "ServerConfig.RoomSize", Value: c.RoomSize, Remedy: "a room needs at least 2 members; 0 is the default of 2"}
+		return c, &ConfigError{Field: "RoomSize", Value: c.RoomSize, Reason: "is too small; give at least 2, or 0 for the default of 2"}
 	case math.IsNaN(c.MessageRate):
-		return c, &ConfigError{Field: "ServerConfig.MessageRate", Value: c.MessageRate, Remedy: "give frames a second; 0 is the default of 20"}
+		return c, &ConfigError{Field: "MessageRate", Value: c.MessageRate, Reason: "is no number; give frames a second, or 0 for the default of 20"}
 	}
 	if err := c.checkICEServers(); err != nil {
 		return c, err
@@ -137,8 +140,8 @@ func (c ServerConfig) withDefaults() (ServerConfig, error) {
 	if c.Bus == nil {
 		c.Bus = NewMemoryBus()
 	}
-	if c.Rand == nil {
-		c.Rand = crand.Reader
+	if c.Secrets == nil {
+		c.Secrets = crand.Reader
 	}
 	return c, nil
 }
@@ -147,21 +150,21 @@ func (c ServerConfig) withDefaults() (ServerConfig, error) {
 func (c *ServerConfig) checkICEServers() error {
 	turn := false
 	for _, uri := range c.ICEServers {
-		if remedy := checkURI(uri); remedy != "" {
-			return &ConfigError{Field: "ServerConfig.ICEServers", Value: uri, Remedy: remedy}
+		if reason := checkURI(uri); reason != "" {
+			return &ConfigError{Field: "ICEServers", Value: uri, Reason: reason}
 		}
 		turn = turn || isTURN(uri)
 	}
 	// The secret must not become the Value of an error.
 	switch {
 	case len(c.ICEServers) > MaxICEServers:
-		return &ConfigError{Field: "ServerConfig.ICEServers", Value: fmt.Sprintf("%d servers", len(c.ICEServers)), Remedy: fmt.Sprintf("give at most %d", MaxICEServers)}
+		return &ConfigError{Field: "ICEServers", Value: fmt.Sprintf("%d servers", len(c.ICEServers)), Reason: fmt.Sprintf("are too many; give at most %d", MaxICEServers)}
 	case turn && c.TURNSecret == "":
-		return &ConfigError{Field: "ServerConfig.TURNSecret", Value: "", Remedy: "a TURN server needs credentials; give the secret that it knows too"}
+		return &ConfigError{Field: "TURNSecret", Reason: "is missing, and a TURN server needs credentials; give the secret that it knows too"}
 	case !turn && c.TURNSecret != "":
-		return &ConfigError{Field: "ServerConfig.TURNSecret", Value: "(not shown)", Remedy: "there is no TURN server to use it with; give its URI (turn:HOST) in ICEServers"}
+		return &ConfigError{Field: "TURNSecret", Reason: "has no TURN server to be used with; give its URI (turn:HOST) in ICEServers"}
 	case c.TURNLifetime != 0 && c.TURNLifetime < minTURNLifetime:
-		return &ConfigError{Field: "ServerConfig.TURNLifetime", Value: c.TURNLifetime, Remedy: "give at least 1 min; 0 is the default of 1 h"}
+		return &ConfigError{Field: "TURNLifetime", Value: c.TURNLifetime, Reason: "is too short; give at least 1 min, or 0 for the default of 1 h"}
 	}
 	return nil
 }
@@ -194,8 +197,9 @@ type ClientConfig struct {
 	PingInterval time.Duration
 
 	// QueueEvents is how many events wait for Recv before the client stops
-	// reading from the server, which will then drop it as a slow reader;
-	// default 256. Only Dial uses it.
+	// reading from the server, which will drop it as a slow reader when more
+	// comes than it queues. No answer to a Join is read meanwhile. Default 256.
+	// Only Dial uses it.
 	QueueEvents int
 
 	// Rand spreads the pings. Nil: seeded at random.
@@ -204,7 +208,7 @@ type ClientConfig struct {
 
 func (c ClientConfig) withDefaults() (ClientConfig, error) {
 	if c.QueueEvents < 0 {
-		return c, &ConfigError{Field: "ClientConfig.QueueEvents", Value: c.QueueEvents, Remedy: "the queue must have a bound; 0 is the default of 256"}
+		return c, &ConfigError{Field: "QueueEvents", Value: c.QueueEvents, Reason: "is no bound; give a number of events, or 0 for the default of 256"}
 	}
 	if c.QueueEvents == 0 {
 		c.QueueEvents = 256

@@ -20,14 +20,17 @@ var (
 // ConfigError says which value given by the caller cannot be used, and what to
 // give instead.
 type ConfigError struct {
-	Field  string // the config's field or the method's parameter
-	Value  any    // what was given
-	Remedy string // what would be right
+	Field  string // of the config, or the method's parameter
+	Value  any    // what was given; nil for secrets and for nothing
+	Reason string // what is wrong and what would be right
 }
 
-// Error names the field, the value and the remedy.
+// Error names the field, the value and the reason.
 func (e *ConfigError) Error() string {
-	return fmt.Sprintf("rendezvous: %s %v: %s", e.Field, quoted(e.Value), e.Remedy)
+	if e.Value == nil {
+		return fmt.Sprintf("rendezvous: %s: %s", e.Field, e.Reason)
+	}
+	return fmt.Sprintf("rendezvous: %s %v: %s", e.Field, quoted(e.Value), e.Reason)
 }
 
 // quoted keeps hostile or endless text from filling a log.

@@ -136,7 +136,7 @@ func ValidRoom(name string) bool {
 	return true
 }
 
-const roomRemedy = "a room's name has 1 to 64 characters of A-Z a-z 0-9 . _ -"
+const roomRule = "is no room's name; give 1 to 64 characters of A-Z a-z 0-9 . _ -"
 
 // maxReason is what a WebSocket close frame has room for (RFC 6455 section 5.5).
 const maxReason = 123

@@ -34,6 +34,7 @@ type client struct {
 	nonce  [nonceSize]byte
 	peer   ident.PeerID
 	proven bool
+	newest bool // its sign-on has come back from the bus: whatever comes from now on is newer
 
 	rooms  []string  // asked for or joined
 	paired []pairing // in those
@@ -68,19 +69,19 @@ func (s *ServerMachine) setState(c *client, to clientState, e ServerEvent) {
 		s.halfOpen.Remove(c.place)
 		c.place = s.signedOn.PushBack(c)
 		s.peers[c.peer] = c
-		s.bus.Subscribe(Topic{Peer: c.peer})
+		s.bus.Subscribe(c.peer)
 	case c.state == stateChallenged && to == stateGone:
 		s.halfOpen.Remove(c.place)
 	case c.state == stateSignedOn && to == stateGone:
 		s.signedOn.Remove(c.place)
 		delete(s.peers, c.peer)
-		s.bus.Unsubscribe(Topic{Peer: c.peer})
+		s.bus.Unsubscribe(c.peer)
 	default:
 		panic(fmt.Sprintf("rendezvous: client state %d cannot become %d", c.state, to))
 	}
 	c.state = to
 	e.Remote, e.Peer, e.Proven = c.remote, c.peer, c.proven
-	s.events.push(e)
+	s.events.Push(e)
 }
 
 // receive takes in one message of c.
@@ -157,20 +158,16 @@ func (s *ServerMachine) hello(now time.Time, c *client, f frame) {
 		return
 	}
 	proven := f.Proof != nil
-	me := BusMember{Peer: f.Peer, Session: binary.BigEndian.Uint64(c.nonce[:]), Proven: proven}
-	old := s.peers[f.Peer]
-	if old != nil && proven {
-		s.drop(old, CodeReplaced, "you signed on again elsewhere")
-		old = nil
-	}
-	// With old gone, only another node can hold the peer.
-	taken := old != nil || s.bus.Publish(Topic{Peer: f.Peer}, BusMessage{Kind: BusSignOn, From: me})
-	if taken && !proven {
-		s.drop(c, CodeDuplicate, "this peer ID is in use, and you give no proof that it is yours")
-		return
+	if old := s.peers[f.Peer]; old != nil {
+		if !proven {
+			s.drop(c, CodeDuplicate, takenReason)
+			return
+		}
+		s.drop(old, CodeReplaced, replacedReason)
 	}
 	c.peer, c.proven = f.Peer, proven
 	s.setState(c, stateSignedOn, ServerEvent{Kind: ServerSignedOn})
+	s.bus.Publish(Topic{Peer: c.peer}, BusMessage{Kind: BusSignOn, From: c.member()})
 	s.touch(now, c)
 	c.busy = now
 	s.write(c, frame{
@@ -179,13 +176,32 @@ func (s *ServerMachine) hello(now time.Time, c *client, f frame) {
 	})
 }
 
-// join asks the room's home to admit c; if the room has none, this node
-// becomes it.
+const (
+	takenReason    = "this peer ID is in use, and you give no proof that it is yours"
+	replacedReason = "you signed on again elsewhere"
+)
+
+// contend takes in a sign-on of c's peer: c's own, or one at another node. Every
+// node gets them in the same order, so that exactly one sign-on outlasts all. If
+// c is older than what comes, it makes way for a proof and stands up to the rest.
+func (s *ServerMachine) contend(c *client, from BusMember) {
+	switch {
+	case from.Session == c.member().Session:
+		c.newest = true
+	case !c.newest: // it is older than c, and will learn of c
+	case from.Proven:
+		s.drop(c, CodeReplaced, replacedReason)
+	default:
+		s.bus.Publish(Topic{Peer: c.peer}, BusMessage{Kind: BusTaken, To: from.Session, From: c.member()})
+	}
+}
+
+// join asks the room's home to admit c.
 func (s *ServerMachine) join(c *client, f frame) {
 	known := slices.Contains(c.rooms, f.Room)
 	switch {
 	case !ValidRoom(f.Room):
-		s.refuse(c, CodeBadRoom, roomRemedy, f.Room, ident.PeerID{})
+		s.refuse(c, CodeBadRoom, "that "+roomRule, f.Room, ident.PeerID{})
 		return
 	case known: // said again: harmless, and answered again
 	case len(c.rooms) >= s.cfg.MaxRoomsPerClient:
@@ -199,34 +215,32 @@ func (s *ServerMachine) join(c *client, f frame) {
 		c.rooms = append(c.rooms, f.Room)
 		s.sources[c.source].rooms++
 	}
-	t := Topic{Room: f.Room}
-	m := BusMessage{Kind: BusJoin, From: c.member(), Room: f.Room, Data: f.Data}
-	if !s.bus.Publish(t, m) {
-		s.rooms.handle(f.Room, m)
-	}
+	s.bus.Publish(Topic{Room: f.Room}, BusMessage{Kind: BusJoin, From: c.member(), Room: f.Room, Data: f.Data})
 }
 
 // change passes an update or a leave on to the room's home.
 func (s *ServerMachine) change(c *client, f frame) {
 	i := slices.Index(c.rooms, f.Room)
 	if i < 0 {
-		s.refuse(c, CodeNotInRoom, "you are not in this room; join it first", f.Room, ident.PeerID{})
+		s.refuse(c, CodeNotInRoom, notMemberReason, f.Room, ident.PeerID{})
 		return
 	}
-	kind := BusUpdate
-	if f.Type == typeLeave {
-		kind = BusLeave
-		c.leave(s, i)
-	} else if f.Data == nil {
+	switch {
+	case f.Type == typeLeave:
+		s.leave(c, i)
+	case f.Data == nil:
 		s.drop(c, CodeBadFrame, "the update has no message")
-		return
+	default:
+		s.bus.Publish(Topic{Room: f.Room}, BusMessage{Kind: BusUpdate, From: c.member(), Room: f.Room, Data: f.Data})
 	}
-	s.bus.Publish(Topic{Room: f.Room}, BusMessage{Kind: kind, From: c.member(), Room: f.Room, Data: f.Data})
 }
 
-// leave takes the i-th room off c's list.
-func (c *client) leave(s *ServerMachine, i int) {
+// leave takes the i-th room off c's list and tells its home. Every way off the
+// list is this one, a refusal included: c may have asked again meanwhile, and
+// nobody would ever take away what came of that.
+func (s *ServerMachine) leave(c *client, i int) {
 	name := c.rooms[i]
+	s.bus.Publish(Topic{Room: name}, BusMessage{Kind: BusLeave, From: c.member(), Room: name})
 	c.paired = slices.DeleteFunc(c.paired, func(p pairing) bool { return p.room == name })
 	c.rooms = slices.Delete(c.rooms, i, i+1)
 	s.sources[c.source].rooms--
@@ -242,10 +256,7 @@ func (s *ServerMachine) send(c *client, f frame) {
 		s.refuse(c, CodeProofRequired, "without a proof of your key you can write to paired peers only", "", f.Peer)
 		return
 	}
-	m := BusMessage{Kind: BusSend, From: c.member(), Data: f.Data}
-	if !s.bus.Publish(Topic{Peer: f.Peer}, m) {
-		s.refuse(c, CodeNoPeer, noPeerReason, "", f.Peer)
-	}
+	s.bus.Publish(Topic{Peer: f.Peer}, BusMessage{Kind: BusSend, From: c.member(), Data: f.Data})
 }
 
 const noPeerReason = "no such peer is signed on"
@@ -256,6 +267,14 @@ func (s *ServerMachine) refuse(c *client, code Code, reason, room string, peer i
 		room = "" // not a room's name; the answer must stay a frame
 	}
 	s.write(c, frame{Type: typeError, Code: code, Reason: reason, Room: room, Peer: peer})
+}
+
+// returned takes in what one of this node's clients sent to a peer that is
+// signed on nowhere.
+func (s *ServerMachine) returned(peer ident.PeerID, m BusMessage) {
+	if c := s.peers[m.From.Peer]; c != nil && c.member() == m.From && m.Kind == BusSend {
+		s.refuse(c, CodeNoPeer, noPeerReason, "", peer)
+	}
 }
 
 // deliver takes in what the bus has for peer.
@@ -269,10 +288,13 @@ func (s *ServerMachine) deliver(now time.Time, peer ident.PeerID, m BusMessage) 
 	}
 	switch m.Kind {
 	case BusJoined:
+		if !slices.Contains(c.rooms, m.Room) {
+			return // it has just left
+		}
 		s.write(c, frame{Type: typeJoined, Room: m.Room})
 	case BusRefused:
 		if i := slices.Index(c.rooms, m.Room); i >= 0 {
-			c.leave(s, i)
+			s.leave(c, i)
 		}
 		s.refuse(c, m.Code, m.Reason, m.Room, ident.PeerID{})
 	case BusPaired:
@@ -282,7 +304,7 @@ func (s *ServerMachine) deliver(now time.Time, peer ident.PeerID, m BusMessage) 
 		c.busy = now
 		c.paired = append(c.paired, pairing{m.Room, m.From.Peer, m.From.Session})
 		s.write(c, frame{Type: typePaired, Room: m.Room, Peer: m.From.Peer, Proven: m.From.Proven, Data: m.Data})
-		s.events.push(ServerEvent{Kind: ServerPaired, Remote: c.remote, Peer: c.peer, Proven: c.proven, Room: m.Room})
+		s.events.Push(ServerEvent{Kind: ServerPaired, Remote: c.remote, Peer: c.peer, Proven: c.proven, Room: m.Room})
 	case BusLeft:
 		gone := pairing{m.Room, m.From.Peer, m.From.Session}
 		c.paired = slices.DeleteFunc(c.paired, func(p pairing) bool { return p == gone })
@@ -301,8 +323,10 @@ func (s *ServerMachine) deliver(now time.Time, peer ident.PeerID, m BusMessage) 
 	case BusError:
 		s.refuse(c, m.Code, m.Reason, m.Room, m.From.Peer)
 	case BusSignOn:
-		if m.From.Proven && m.From.Session != c.member().Session {
-			s.drop(c, CodeReplaced, "you signed on again elsewhere")
+		s.contend(c, m.From)
+	case BusTaken:
+		if !c.proven {
+			s.drop(c, CodeDuplicate, takenReason)
 		}
 	}
 }

@@ -160,7 +160,7 @@ func checkURI(uri string) string {
 	scheme = strings.ToLower(scheme)
 	switch {
 	case len(uri) > maxURI:
-		return "is too long"
+		return "is too long; " + form
 	case !ok, scheme != "stun" && scheme != "stuns" && !isTURN(uri):
 		return "has no scheme of a STUN or TURN server; " + form
 	case strings.HasPrefix(rest, "//"):

@@ -220,7 +220,7 @@ func TestServersConfig(t *testing.T) {
 	} {
 		_, err := NewServerMachine(test.cfg)
 		var wrong *ConfigError
-		if !errors.As(err, &wrong) || wrong.Field != "ServerConfig."+test.field || wrong.Remedy == "" {
+		if !errors.As(err, &wrong) || wrong.Field != test.field || wrong.Reason == "" {
 			t.Errorf("%s: %v", test.name, err)
 		}
 		if err != nil && strings.Contains(err.Error(), secret) {

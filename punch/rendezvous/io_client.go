@@ -71,7 +71,12 @@ func (c *Client) read() {
 		_ = c.loop.Do(func(now time.Time) {
 			c.m.HandleNotice(now, machine.Notice{Kind: machine.Received, Stream: ClientStream, Data: data})
 		})
-		c.events.waitSpace(c.conn.gone)
+		if c.events.full() {
+			// Pongs wait unread too, so the server must not be blamed for silence.
+			_ = c.loop.Do(func(time.Time) { c.m.Suspend() })
+			c.events.waitSpace(c.conn.gone)
+			_ = c.loop.Do(func(now time.Time) { c.m.Resume(now) })
+		}
 	})
 	_ = c.loop.Do(func(now time.Time) {
 		c.m.HandleNotice(now, machine.Notice{Kind: machine.Closed, Stream: ClientStream, Err: err})
@@ -143,12 +148,12 @@ func (c *Client) ICEServers() []ICEServer { return cloneICEServers(*c.servers.Lo
 //
 // The error is a *ConfigError for a room or a message of the wrong form, else
 // an *OpError around an *Error (a full room has CodeRoomFull), the context's
-// error, or why the connection has ended.
+// cause, or why the connection has ended.
 func (c *Client) Join(ctx context.Context, room string, message []byte) error {
 	answer := make(chan error, 1)
 	join := func() error {
 		if c.joining[room] != nil {
-			return &ConfigError{Field: "room", Value: room, Remedy: "another Join waits for this room; wait for that one"}
+			return &ConfigError{Field: "room", Value: room, Reason: "is being joined by another call; wait for that one"}
 		}
 		if err := c.m.Join(room, message); err != nil {
 			return err
@@ -177,7 +182,7 @@ func (c *Client) Join(ctx context.Context, room string, message []byte) error {
 	case err := <-answer: // it came after all
 		return c.opError("join", err)
 	default:
-		return c.opError("join", ctx.Err())
+		return c.opError("join", context.Cause(ctx))
 	}
 }
 
@@ -196,16 +201,17 @@ func (c *Client) Leave(ctx context.Context, room string) error {
 }
 
 // Send sends an opaque message of at most MaxMessage bytes to peer, which must
-// be signed on. It returns when the message is on its way; if it cannot be
-// delivered, an [*Error] that names the peer comes from Recv. The client does
-// not keep message.
+// be signed on. It returns when the message is on its way; if the server learns
+// that it cannot be delivered, an [*Error] that names the peer comes from Recv.
+// The client does not keep message.
 func (c *Client) Send(ctx context.Context, peer ident.PeerID, message []byte) error {
 	return c.call(ctx, func() error { return c.m.Send(peer, message) })
 }
 
 // Recv returns the next event: [Paired], [Message], [PeerLeft] or [*Error]. When
 // all have been returned and the connection has ended, it returns why:
-// ErrClosed after Close, a *CloseError if the server closed it.
+// ErrClosed after Close, a *CloseError if the server closed it. When ctx ends first
+// it returns the context's cause.
 func (c *Client) Recv(ctx context.Context) (Event, error) { return c.events.pop(ctx) }
 
 // Close ends the connection and returns when every goroutine has ended, within
@@ -228,7 +234,7 @@ func (c *Client) call(ctx context.Context, enter func() error) error {
 	case <-c.events.ended:
 		return c.events.cause()
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 	for !c.conn.roomy() {
 		select {
@@ -236,7 +242,7 @@ func (c *Client) call(ctx context.Context, enter func() error) error {
 		case <-c.events.ended:
 			return c.events.cause()
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 	}
 	var err error

@@ -322,6 +322,80 @@ func TestApplicationThatDoesNotReceive(t *testing.T) {
 	})
 }
 
+// An application that is slow to call Recv keeps its connection: the silence of a
+// server that nobody listens to is not the server's.
+func TestApplicationThatReceivesLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		sv := newService(t, ServerConfig{})
+		a, b := sv.dial(ClientConfig{QueueEvents: 3}), sv.dial(ClientConfig{})
+		send := func(n int) {
+			for range n {
+				if err := b.Send(ctx, a.ID(), []byte("x")); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		send(5)
+		time.Sleep(10 * time.Minute)
+		for range 5 {
+			recv[Message](t, a)
+		}
+		send(1)
+		recv[Message](t, a)
+		// From then on the server must show that it lives.
+		stalled := make(chan struct{})
+		go sv.server.loop.Do(func(time.Time) { <-stalled })
+		began := time.Now()
+		var timeout *TimeoutError
+		if _, err := a.Recv(ctx); !errors.As(err, &timeout) || time.Since(began) > 2*time.Minute {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		close(stalled)
+		a.Close()
+		b.Close()
+		sv.close()
+	})
+}
+
+// What ends a context is what its calls return.
+func TestCausesOfContexts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sv := newService(t, ServerConfig{})
+		c := sv.dial(ClientConfig{})
+		cause := errors.New("the user has gone")
+		ctx, cancel := context.WithCancelCause(context.Background())
+		stalled := make(chan struct{})
+		go sv.server.loop.Do(func(time.Time) { <-stalled })
+		synctest.Wait()
+		time.AfterFunc(time.Second, func() { cancel(cause) })
+		if err := c.Join(ctx, "r", nil); !errors.Is(err, cause) {
+			t.Errorf("Join: %v", err)
+		}
+		if _, err := c.Recv(ctx); !errors.Is(err, cause) {
+			t.Errorf("Recv: %v", err)
+		}
+		if _, err := Dial(ctx, testURL, sv.config()); !errors.Is(err, cause) {
+			t.Errorf("Dial: %v", err)
+		}
+		var err error
+		for range 100 { // until no more fits into the queue
+			if err = c.Send(ctx, c.ID(), make([]byte, MaxMessage)); err != nil {
+				break
+			}
+		}
+		if !errors.Is(err, cause) {
+			t.Errorf("Send: %v", err)
+		}
+		close(stalled)
+		if err := sv.server.Shutdown(ctx); !errors.Is(err, cause) {
+			t.Errorf("Shutdown: %v", err)
+		}
+		c.Close()
+		sv.close()
+	})
+}
+
 // Calls wait while the server takes nothing in, and end with their context.
 func TestSendWaitsForRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -365,7 +439,7 @@ func TestHostOfProof(t *testing.T) {
 
 func TestErrorTexts(t *testing.T) {
 	for _, err := range []error{
-		&ConfigError{Field: "URL", Value: strings.Repeat("x", 5000), Remedy: "shorter"},
+		&ConfigError{Field: "URL", Value: strings.Repeat("x", 5000), Reason: "shorter"},
 		&OpError{Op: "dial", URL: testURL, Err: &NotRendezvousError{Status: http.StatusNotFound}},
 		&NotRendezvousError{Err: machineErr}, &NotRendezvousError{Status: 101, Err: machineErr},
 		&CloseError{Code: CodeIdle, Reason: "r"}, &Error{Code: CodeRoomFull, Reason: "r"},

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/bradawl/bradawl/internal/machine"
 )
 
 // closeGrace is how long what is queued and the closing handshake may take.
@@ -26,7 +28,7 @@ type wsConn struct {
 	maxFrames, maxBytes int
 
 	mu      sync.Mutex
-	queue   [][]byte
+	queue   machine.Queue[[]byte]
 	bytes   int
 	writing bool // a goroutine runs write, or has ended the connection
 	closing bool // nothing is queued any more; then close with code
@@ -50,10 +52,10 @@ func (c *wsConn) push(data []byte) bool {
 	if c.closing {
 		return true // nobody will miss it
 	}
-	if len(c.queue) >= c.maxFrames || len(data) > c.maxBytes-c.bytes {
+	if c.queue.Len() >= c.maxFrames || len(data) > c.maxBytes-c.bytes {
 		return false
 	}
-	c.queue = append(c.queue, bytes.Clone(data))
+	c.queue.Push(bytes.Clone(data))
 	c.bytes += len(data)
 	c.startWriting()
 	return true
@@ -81,14 +83,20 @@ func (c *wsConn) shut(close *CloseError, drop bool) {
 		c.code, c.reason = websocket.StatusCode(close.Code), close.Reason
 	}
 	if drop {
-		clear(c.queue)
-		c.queue, c.bytes = nil, 0
+		c.queue, c.bytes = machine.Queue[[]byte]{}, 0
 	}
 	_ = c.raw.SetDeadline(time.Now().Add(closeGrace))
 	if c.in != nil {
 		c.in.open()
 	}
 	c.startWriting()
+}
+
+// cut closes the connection at once and tells nobody why. Unlike kill it does not
+// wait: closing TLS writes something.
+func (c *wsConn) cut() {
+	c.shut(nil, true)
+	_ = c.raw.SetDeadline(time.Unix(1, 0))
 }
 
 // kill ends the connection at once.
@@ -101,7 +109,7 @@ func (c *wsConn) kill() {
 func (c *wsConn) roomy() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.closing || len(c.queue) < c.maxFrames && c.maxBytes-c.bytes >= MaxFrame
+	return c.closing || c.queue.Len() < c.maxFrames && c.maxBytes-c.bytes >= MaxFrame
 }
 
 // write sends what is queued, and then the close if there is to be one.
@@ -131,14 +139,12 @@ func (c *wsConn) write() {
 func (c *wsConn) next() (data []byte, closing bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.queue) == 0 {
-		c.queue = nil // whoever is quiet holds no memory
+	data, ok := c.queue.Pop()
+	if !ok {
+		c.queue = machine.Queue[[]byte]{} // whoever is quiet holds no memory
 		c.writing = c.closing
 		return nil, c.closing
 	}
-	data = c.queue[0]
-	c.queue[0] = nil
-	c.queue = c.queue[1:]
 	c.bytes -= len(data)
 	signal(c.space)
 	return data, false

@@ -20,7 +20,7 @@ import (
 // The error is a *ConfigError for a URL or a config of the wrong form, else an
 // *OpError around the network's error, a *NotRendezvousError, ErrUnavailable, a
 // *CloseError (what the server closed the connection with), a *ProtocolError, a
-// *TimeoutError or the context's error.
+// *TimeoutError or the context's cause.
 func Dial(ctx context.Context, rawURL string, cfg ClientConfig) (*Client, error) {
 	target, host, err := parseURL(rawURL)
 	if err != nil {
@@ -59,17 +59,17 @@ func Dial(ctx context.Context, rawURL string, cfg ClientConfig) (*Client, error)
 	return nil, &OpError{Op: "sign on", URL: rawURL, Err: err}
 }
 
-const urlRemedy = "give ws://HOST[:PORT]/PATH, or wss:// for TLS"
+const urlForm = "give ws://HOST[:PORT]/PATH, or wss:// for TLS"
 
 // parseURL returns the URL as the WebSocket library takes it, and the host that
 // the proof names: in lower case, without the scheme's default port.
 func parseURL(rawURL string) (target *url.URL, host string, err error) {
-	wrong := func(remedy string) (*url.URL, string, error) {
-		return nil, "", &ConfigError{Field: "URL", Value: rawURL, Remedy: remedy}
+	wrong := func(reason string) (*url.URL, string, error) {
+		return nil, "", &ConfigError{Field: "URL", Value: rawURL, Reason: reason}
 	}
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return wrong("is no URL; " + urlRemedy)
+		return wrong("is no URL; " + urlForm)
 	}
 	port := ""
 	switch u.Scheme {
@@ -78,10 +78,10 @@ func parseURL(rawURL string) (target *url.URL, host string, err error) {
 	case "wss", "https":
 		u.Scheme, port = "wss", "443"
 	default:
-		return wrong("unknown scheme; " + urlRemedy)
+		return wrong("has an unknown scheme; " + urlForm)
 	}
 	if u.Hostname() == "" {
-		return wrong("names no host; " + urlRemedy)
+		return wrong("names no host; " + urlForm)
 	}
 	host = strings.TrimSuffix(strings.ToLower(u.Host), ":")
 	if u.Port() == port {
@@ -180,7 +180,7 @@ func (d *dialedConns) add(ctx context.Context, conn net.Conn) (net.Conn, error) 
 	defer d.mu.Unlock()
 	if ctx.Err() != nil {
 		_ = conn.Close()
-		return nil, ctx.Err()
+		return nil, context.Cause(ctx)
 	}
 	d.conns = append(d.conns, conn)
 	return conn, nil

@@ -3,6 +3,8 @@ package rendezvous
 import (
 	"context"
 	"sync"
+
+	"github.com/bradawl/bradawl/internal/machine"
 )
 
 // eventQueue hands events from the loop to Recv. It takes in whatever the loop
@@ -12,8 +14,7 @@ type eventQueue struct {
 	bound int
 
 	mu     sync.Mutex
-	events queue[Event]
-	n      int
+	events machine.Queue[Event]
 	err    error // set once, by end
 
 	ready chan struct{} // capacity 1: there is an event
@@ -33,8 +34,7 @@ func newEventQueue(bound int) *eventQueue {
 func (q *eventQueue) push(e Event) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.events.push(e)
-	q.n++
+	q.events.Push(e)
 	signal(q.ready)
 }
 
@@ -55,16 +55,15 @@ func (q *eventQueue) cause() error {
 	return q.err
 }
 
-// pop returns the next event, in preference to the context's error.
+// pop returns the next event, in preference to the context's cause.
 func (q *eventQueue) pop(ctx context.Context) (Event, error) {
 	for {
 		q.mu.Lock()
-		e, ok := q.events.pop()
+		e, ok := q.events.Pop()
 		err := q.err
 		if ok {
-			q.n--
 			signal(q.space)
-			if q.n > 0 {
+			if q.events.Len() > 0 {
 				signal(q.ready) // another Recv may wait
 			}
 		}
@@ -81,24 +80,25 @@ func (q *eventQueue) pop(ctx context.Context) (Event, error) {
 		case <-ctx.Done():
 			// A ready result beats a cancelled context.
 			q.mu.Lock()
-			waits := q.n > 0 || q.err != nil
+			waits := q.events.Len() > 0 || q.err != nil
 			q.mu.Unlock()
 			if !waits {
-				return nil, ctx.Err()
+				return nil, context.Cause(ctx)
 			}
 		}
 	}
 }
 
+// full reports whether the queue has reached its bound.
+func (q *eventQueue) full() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.events.Len() >= q.bound
+}
+
 // waitSpace returns when the queue is shorter than its bound, or gone closed.
 func (q *eventQueue) waitSpace(gone <-chan struct{}) {
-	for {
-		q.mu.Lock()
-		full := q.n >= q.bound
-		q.mu.Unlock()
-		if !full {
-			return
-		}
+	for q.full() {
 		select {
 		case <-q.space:
 		case <-gone:

@@ -28,8 +28,9 @@ type Server struct {
 	cfg  ServerConfig
 	loop *drive.Loop
 
-	conns map[machine.StreamID]*wsConn // owned by the loop
-	last  machine.StreamID             // owned by the loop
+	conns   map[machine.StreamID]*served // owned by the loop
+	closing closing                      // owned by the loop
+	last    machine.StreamID             // owned by the loop
 
 	mu      sync.Mutex
 	closed  bool // nobody gets in any more
@@ -38,13 +39,13 @@ type Server struct {
 }
 
 // NewServer starts a server without clients. The caller must Close it, or shut
-// it down. The error is a *ConfigError, or cfg.Rand's.
+// it down. The error is a *ConfigError, or cfg.Secrets's.
 func NewServer(cfg ServerConfig) (*Server, error) {
 	m, err := NewServerMachine(cfg)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{m: m, cfg: m.cfg, conns: make(map[machine.StreamID]*wsConn), drained: make(chan struct{})}
+	s := &Server{m: m, cfg: m.cfg, conns: make(map[machine.StreamID]*served), closing: newClosing(m.cfg), drained: make(chan struct{})}
 	log := plog.OrDiscard(cfg.LoggerFactory).NewLogger("rendezvous")
 	report := func(e ServerEvent) { log.Debug(e.String()) }
 	if cfg.LoggerFactory == nil {
@@ -78,17 +79,20 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	remote, _ := netip.ParseAddrPort(r.RemoteAddr)
 	// On a goroutine of its own, for that of the http.Server holds buffers and
 	// the request for as long as the handler runs.
-	go s.serve(newConn(ws, hijack.conn, s.cfg.QueueFrames, s.cfg.QueueBytes), remote)
+	go s.serve(&served{
+		wsConn: newConn(ws, hijack.conn, s.cfg.QueueFrames, s.cfg.QueueBytes),
+		remote: remote, source: sourceOf(remote.Addr().Unmap()),
+	})
 }
 
 // serve serves one client until its connection has ended.
-func (s *Server) serve(c *wsConn, remote netip.AddrPort) {
+func (s *Server) serve(c *served) {
 	defer s.leave()
 	var id machine.StreamID
 	attach := func(now time.Time) {
 		id = s.nextStream()
 		s.conns[id] = c
-		s.m.HandleNotice(now, machine.Notice{Kind: machine.Accepted, Stream: id, Remote: remote})
+		s.m.HandleNotice(now, machine.Notice{Kind: machine.Accepted, Stream: id, Remote: c.remote})
 	}
 	if s.loop.Do(attach) == nil {
 		err := c.read(maxHello, func(data []byte) {
@@ -107,6 +111,7 @@ func (s *Server) serve(c *wsConn, remote netip.AddrPort) {
 	}
 	c.kill()
 	<-c.gone
+	s.loop.Post(func(time.Time) { s.closing.ended(c) })
 }
 
 // Stats are figures of a running server.
@@ -154,7 +159,7 @@ func (s *Server) ServeHealth(w http.ResponseWriter, _ *http.Request) {
 //
 // When ctx ends, or when its deadline is so near that only the closing itself
 // fits in, everybody is told who is still there; a ctx without a deadline is
-// given 30 seconds. The error is the context's if it ended before the last
+// given 30 seconds. The error is the context's cause if it ended before the last
 // client had gone. An http.Server does not know of these connections: call its
 // Shutdown afterwards.
 func (s *Server) Shutdown(ctx context.Context) error {
@@ -173,7 +178,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	select {
 	case <-s.drained:
 	default:
-		err = ctx.Err()
+		err = context.Cause(ctx)
 	}
 	_ = s.Close()
 	return err
@@ -244,10 +249,10 @@ func (s *Server) effect(t machine.Transmit) {
 		if !c.push(t.Data) {
 			// The close is the machine's to decide. Until it has, nothing more
 			// goes to a client that has missed something.
-			c.shut(&CloseError{Code: CodeSlowReader, Reason: slowReason}, true)
+			s.closing.shut(c, &CloseError{Code: CodeSlowReader, Reason: slowReason}, true)
 			s.loop.Post(func(now time.Time) { s.m.SlowReader(now, t.Stream) })
 		}
 	case machine.Close:
-		c.shut(ParseClose(t.Data), false)
+		s.closing.shut(c, ParseClose(t.Data), false)
 	}
 }

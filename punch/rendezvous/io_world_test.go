@@ -54,7 +54,7 @@ func (m *memory) DialContext(ctx context.Context, _, _ string) (net.Conn, error)
 	case <-m.done:
 		return nil, fmt.Errorf("connection refused")
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, context.Cause(ctx)
 	}
 }
 

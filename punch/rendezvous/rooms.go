@@ -1,8 +1,6 @@
 package rendezvous
 
-import (
-	"slices"
-)
+import "slices"
 
 // rooms are the rooms whose home is this node. They see members only as the
 // bus names them: their connections may be at any node.
@@ -33,22 +31,36 @@ func (r *rooms) handle(name string, m BusMessage) {
 	case BusJoin:
 		r.join(name, m)
 	case BusUpdate:
-		rm := r.byName[name]
-		if i := rm.index(m.From); i >= 0 {
-			if !r.keep(rm.members[i], m.Data) {
-				r.tell(m.From, BusMessage{Kind: BusError, Room: name, Code: CodeServerFull, Reason: fullReason})
-				return
-			}
-			r.pair(name, rm, rm.members[i])
-		}
+		r.update(name, m)
 	case BusLeave:
 		r.leave(name, m.From)
 	}
+	if r.byName[name] == nil {
+		r.bus.Release(name)
+	}
 }
 
-const fullReason = "the server holds all the waiting messages that it can; try again later"
+const (
+	fullReason      = "the server holds all the waiting messages that it can; try again later"
+	notMemberReason = "you are not in this room; join it first"
+	elsewhereReason = "you joined this room again from elsewhere"
+)
+
+func (r *rooms) update(name string, m BusMessage) {
+	rm := r.byName[name]
+	i := rm.index(m.From)
+	switch {
+	case i < 0: // a home that died took the membership with it
+		r.tell(m.From, BusMessage{Kind: BusError, Room: name, Code: CodeNotInRoom, Reason: notMemberReason})
+	case !r.keep(rm.members[i], m.Data):
+		r.tell(m.From, BusMessage{Kind: BusError, Room: name, Code: CodeServerFull, Reason: fullReason})
+	default:
+		r.pair(name, rm, rm.members[i])
+	}
+}
 
 func (r *rooms) join(name string, m BusMessage) {
+	r.replace(name, m.From)
 	rm := r.byName[name]
 	fresh := rm == nil
 	if fresh {
@@ -80,7 +92,6 @@ func (r *rooms) join(name string, m BusMessage) {
 		return
 	}
 	if fresh {
-		r.bus.Subscribe(Topic{Room: name})
 		r.byName[name] = rm
 	}
 	if i < 0 {
@@ -88,6 +99,23 @@ func (r *rooms) join(name string, m BusMessage) {
 	}
 	r.tell(m.From, BusMessage{Kind: BusJoined, Room: name})
 	r.pair(name, rm, me)
+}
+
+// replace makes a proven peer that joins from a new connection leave by its old
+// one: the node that had it says so too, but that may come later.
+func (r *rooms) replace(name string, who BusMember) {
+	rm := r.byName[name]
+	if rm == nil || !who.Proven {
+		return
+	}
+	i := slices.IndexFunc(rm.members, func(m *roomMember) bool {
+		return m.Peer == who.Peer && m.Session != who.Session
+	})
+	if i >= 0 {
+		old := rm.members[i].BusMember
+		r.leave(name, old)
+		r.tell(old, BusMessage{Kind: BusRefused, Room: name, Code: CodeNotInRoom, Reason: elsewhereReason})
+	}
 }
 
 // keep makes data the message of m; false when that is more than r may hold.
@@ -129,7 +157,6 @@ func (r *rooms) leave(name string, who BusMember) {
 	rm.members = slices.Delete(rm.members, i, i+1)
 	if len(rm.members) == 0 {
 		delete(r.byName, name)
-		r.bus.Unsubscribe(Topic{Room: name})
 		return
 	}
 	for _, other := range rm.members {

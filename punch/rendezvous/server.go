@@ -38,8 +38,8 @@ type ServerMachine struct {
 	drainEnd  time.Time
 	farewells farewells // of Drain
 
-	out    queue[machine.Transmit]
-	events queue[ServerEvent]
+	out    machine.Queue[machine.Transmit]
+	events machine.Queue[ServerEvent]
 }
 
 // source counts what the clients of one address take up.
@@ -49,14 +49,14 @@ type source struct {
 }
 
 // NewServerMachine returns a server without clients. The error is a
-// *ConfigError, or cfg.Rand's.
+// *ConfigError, or cfg.Secrets's.
 func NewServerMachine(cfg ServerConfig) (*ServerMachine, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
 	ice := newICEServers(&cfg)
-	key, err := ident.NewIdentity(cfg.Rand)
+	key, err := ident.NewIdentity(cfg.Secrets)
 	if err != nil {
 		return nil, err
 	}
@@ -137,10 +137,10 @@ func (s *ServerMachine) NextTimeout() time.Time {
 }
 
 // PollTransmit implements machine.Machine.
-func (s *ServerMachine) PollTransmit() (machine.Transmit, bool) { return s.out.pop() }
+func (s *ServerMachine) PollTransmit() (machine.Transmit, bool) { return s.out.Pop() }
 
 // PollEvent implements machine.Machine.
-func (s *ServerMachine) PollEvent() (ServerEvent, bool) { return s.events.pop() }
+func (s *ServerMachine) PollEvent() (ServerEvent, bool) { return s.events.Pop() }
 
 // SlowReader drops the client of stream, which does not read what is sent to
 // it: the runner has all of it waiting that it is ready to keep.
@@ -181,7 +181,7 @@ func (s *ServerMachine) accept(now time.Time, stream machine.StreamID, remote ne
 	}
 	if code != 0 {
 		s.closeStream(stream, code, reason)
-		s.events.push(ServerEvent{Kind: ServerDropped, Remote: remote, Code: code, Reason: reason})
+		s.events.Push(ServerEvent{Kind: ServerDropped, Remote: remote, Code: code, Reason: reason})
 		return
 	}
 	// An honest client signs on within a round trip. So what makes room for it
@@ -190,9 +190,9 @@ func (s *ServerMachine) accept(now time.Time, stream machine.StreamID, remote ne
 		s.drop(oldest(&s.halfOpen), CodeTooManyClients, "too many connections that do not sign on")
 	}
 	c := &client{stream: stream, remote: remote, source: prefix}
-	if _, err := io.ReadFull(s.cfg.Rand, c.nonce[:]); err != nil {
+	if _, err := io.ReadFull(s.cfg.Secrets, c.nonce[:]); err != nil {
 		s.closeStream(stream, CodeInternal, "no randomness")
-		s.events.push(ServerEvent{Kind: ServerDropped, Remote: remote, Code: CodeInternal, Reason: err.Error()})
+		s.events.Push(ServerEvent{Kind: ServerDropped, Remote: remote, Code: CodeInternal, Reason: err.Error()})
 		return
 	}
 	if s.sources[prefix] == nil { // looked up anew: drop may have removed it
@@ -215,15 +215,13 @@ func (s *ServerMachine) drop(c *client, code Code, reason string) {
 
 // forget removes every trace of c.
 func (s *ServerMachine) forget(c *client, code Code, reason string) {
-	for _, name := range c.rooms {
-		s.bus.Publish(Topic{Room: name}, BusMessage{Kind: BusLeave, From: c.member(), Room: name})
+	for len(c.rooms) > 0 {
+		s.leave(c, len(c.rooms)-1)
 	}
 	from := s.sources[c.source]
-	from.rooms -= len(c.rooms)
 	if from.clients--; from.clients == 0 {
 		delete(s.sources, c.source)
 	}
-	c.rooms = nil
 	delete(s.clients, c.stream)
 	kind := ServerLeft
 	if code != CodeNormal {
@@ -233,19 +231,22 @@ func (s *ServerMachine) forget(c *client, code Code, reason string) {
 }
 
 func (s *ServerMachine) write(c *client, f frame) {
-	s.out.push(machine.Transmit{Op: machine.Write, Stream: c.stream, Data: f.encode()})
+	s.out.Push(machine.Transmit{Op: machine.Write, Stream: c.stream, Data: f.encode()})
 }
 
 func (s *ServerMachine) closeStream(stream machine.StreamID, code Code, reason string) {
-	s.out.push(machine.Transmit{Op: machine.Close, Stream: stream, Data: AppendClose(nil, code, reason)})
+	s.out.Push(machine.Transmit{Op: machine.Close, Stream: stream, Data: AppendClose(nil, code, reason)})
 }
 
 // deliverAll takes in what the bus has for this node, what it causes included.
 func (s *ServerMachine) deliverAll(now time.Time) {
 	for t, m, ok := s.bus.Poll(); ok; t, m, ok = s.bus.Poll() {
-		if t.Room != "" {
+		switch {
+		case t.Room != "":
 			s.rooms.handle(t.Room, m)
-		} else {
+		case m.Undelivered:
+			s.returned(t.Peer, m)
+		default:
 			s.deliver(now, t.Peer, m)
 		}
 	}
@@ -270,28 +271,3 @@ func oldest(l *list.List) *client {
 }
 
 func due(deadline, now time.Time) bool { return !deadline.IsZero() && !now.Before(deadline) }
-
-// queue is a FIFO that a runner polls until it is empty.
-type queue[T any] struct {
-	items []T
-	head  int
-}
-
-func (q *queue[T]) push(v T) { q.items = append(q.items, v) }
-
-func (q *queue[T]) pop() (T, bool) {
-	var zero T
-	if q.head == len(q.items) {
-		return zero, false
-	}
-	v := q.items[q.head]
-	q.items[q.head] = zero
-	q.head++
-	if q.head == len(q.items) {
-		q.items, q.head = q.items[:0], 0
-		if cap(q.items) > 1024 { // a shutdown's worth need not be kept
-			q.items = nil
-		}
-	}
-	return v, true
-}

@@ -344,7 +344,7 @@ func TestServerEvents(t *testing.T) {
 
 func TestServerConfig(t *testing.T) {
 	_, err := NewServerMachine(ServerConfig{RoomSize: 1})
-	if ce := (*ConfigError)(nil); !errors.As(err, &ce) || ce.Field != "ServerConfig.RoomSize" {
+	if ce := (*ConfigError)(nil); !errors.As(err, &ce) || ce.Field != "RoomSize" {
 		t.Errorf("a room of one: %v", err)
 	}
 }

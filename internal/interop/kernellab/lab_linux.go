@@ -37,7 +37,10 @@ func New(t testing.TB) *Lab {
 	l := &Lab{Core: core, t: t}
 	// What else a lab needs is tried out here, so that a kernel without it
 	// skips the test and does not fail it halfway.
-	if _, err := l.newNAT(NATConfig{Name: "trial", Public: netip.MustParseAddr("192.0.2.255"), FullyRandom: true}); err != nil {
+	if _, err := l.newNAT(NATConfig{
+		Name: "trial", Public: netip.MustParseAddr("192.0.2.255"), FullyRandom: true, Ports: [2]uint16{1024, 65535},
+		ForwardTo: netip.MustParseAddr("192.168.1.2"), KnownOnly: true,
+	}); err != nil {
 		unavailable(t, err)
 	}
 	return l
@@ -69,6 +72,16 @@ func (l *Lab) Public(name string, addrs ...netip.Addr) *Namespace {
 	return n
 }
 
+// Firewalled puts a host on the internet that lets in only what it asked for.
+func (l *Lab) Firewalled(name string, addrs ...netip.Addr) *Namespace {
+	l.t.Helper()
+	n := l.Public(name, addrs...)
+	if err := firewall(n); err != nil {
+		l.t.Fatalf("%s: nftables: %v", name, err)
+	}
+	return n
+}
+
 // NATConfig says what a home router is like. Mapping by the kernel's masquerade
 // is by address and port of both ends, but keeps the source port while it is
 // free: seen from outside it looks endpoint-independent until two inner
@@ -80,8 +93,19 @@ type NATConfig struct {
 	// FullyRandom picks a random port for every connection: a symmetric NAT
 	// with random ports.
 	FullyRandom bool
+	// Ports, if set, are the least and the greatest public port, as of a host
+	// that shares its address with others.
+	Ports [2]uint16
 	// BlockUDP drops all UDP between the inside and the internet.
 	BlockUDP bool
+
+	// ForwardTo is an inner host that gets the UDP that nobody asked for (often
+	// called DMZ), on the port that it was sent to: for it this is a full cone.
+	// Default: nobody.
+	ForwardTo netip.Addr
+	// KnownOnly passes on to it only what comes from addresses that something
+	// inside has sent to: a restricted cone.
+	KnownOnly bool
 }
 
 // NAT is a home router.
@@ -113,7 +137,7 @@ func (l *Lab) newNAT(c NATConfig) (*NAT, error) {
 	if err := attach(l.Core, coreAddr, n, c.Public); err != nil {
 		return nil, err
 	}
-	if err := masquerade(n, c.FullyRandom, c.BlockUDP); err != nil {
+	if err := masquerade(n, c); err != nil {
 		return nil, fmt.Errorf("%s: nftables masquerade: %w", n.Name, err)
 	}
 	return &NAT{Namespace: n, t: l.t, gateway: gatewayAddr}, nil

@@ -116,6 +116,68 @@ func TestFullyRandomDiffersPerDestination(t *testing.T) {
 	}
 }
 
+// A host that gets what nobody asked for hears strangers on the port that it
+// sends from, and goes on to be seen at that port.
+func TestForwardTo(t *testing.T) {
+	for _, c := range []struct {
+		knownOnly bool
+		want      []string
+	}{
+		{false, []string{"from elsewhere", "from another port", "answer"}},
+		{true, []string{"from another port", "answer"}},
+	} {
+		_, host, nsA, nsB := home(t, kernellab.NATConfig{ForwardTo: private, KnownOnly: c.knownOnly})
+		h, a, b := listen(t, host, private, 5000), listen(t, nsA, serverA, 3478), listen(t, nsB, serverB, 3478)
+		other := listen(t, nsA, serverA, 3479)
+		mapped := netip.AddrPortFrom(public, 5000)
+
+		listen(t, host, private, 5001).send(b.addr(), "another socket, which opens nothing for the first")
+		b.expect("another socket, which opens nothing for the first")
+		h.send(a.addr(), "hello")
+		a.expect("hello")
+		b.send(mapped, "from elsewhere")
+		other.send(mapped, "from another port")
+		a.send(mapped, "answer")
+		for _, text := range c.want {
+			h.expect(text)
+		}
+		h.send(b.addr(), "hello")
+		if got := b.expect("hello"); got != mapped {
+			t.Errorf("known only %v: seen as %v, want %v", c.knownOnly, got, mapped)
+		}
+	}
+}
+
+func TestPorts(t *testing.T) {
+	for _, random := range []bool{false, true} {
+		_, host, nsA, nsB := home(t, kernellab.NATConfig{Ports: [2]uint16{40000, 40511}, FullyRandom: random})
+		h, a, b := listen(t, host, private, 5000), listen(t, nsA, serverA, 3478), listen(t, nsB, serverB, 3478)
+		for _, s := range []socket{a, b} {
+			h.send(s.addr(), "hello")
+			got := s.expect("hello")
+			if got.Addr() != public || got.Port() < 40000 || got.Port() > 40511 {
+				t.Errorf("random %v: seen as %v, want %v with a port from 40000 to 40511", random, got, public)
+			}
+			s.send(got, "answer")
+			h.expect("answer")
+		}
+	}
+}
+
+func TestFirewalled(t *testing.T) {
+	lab := kernellab.New(t)
+	h := listen(t, lab.Firewalled("host", public), public, 5000)
+	nsA := lab.Public("a", serverA)
+	a, stranger := listen(t, nsA, serverA, 3478), listen(t, nsA, serverA, 3479)
+	h.send(a.addr(), "hello")
+	if got := a.expect("hello"); got != h.addr() {
+		t.Errorf("seen as %v, want %v", got, h.addr())
+	}
+	stranger.send(h.addr(), "let me in")
+	a.send(h.addr(), "answer")
+	h.expect("answer")
+}
+
 // The routers tell of datagrams that ran out of hops, and netio passes it on.
 func TestHopLimitExceeded(t *testing.T) {
 	_, host, _, _ := home(t, kernellab.NATConfig{})

@@ -1,0 +1,30 @@
+package fingerprint
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"testing"
+)
+
+// Real ping sockets, on loopback, where the system grants them.
+func TestCollectLoopback(t *testing.T) {
+	for _, a := range []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()} {
+		conn, err := DialEcho(t.Context(), a)
+		if err != nil {
+			t.Logf("%v: left out: %v", a, err)
+			if !errors.Is(err, os.ErrPermission) && a.Is4() {
+				t.Logf("this system has no ping sockets")
+			}
+			continue
+		}
+		conn.Close()
+		results, err := Collect(t.Context(), []netip.Addr{a}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := results[0]; r.Vector != vec(t, 0, masked, masked, masked, 1) || r.Sent != 5 || r.Answered != 5 {
+			t.Errorf("%+v; want 0 hops and all answered", r)
+		}
+	}
+}

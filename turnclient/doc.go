@@ -1,0 +1,30 @@
+// Package turnclient is a TURN client (RFC 8656): it gets an address on a relay
+// server and moves datagrams through it, and tells what becomes of that.
+//
+// [Dial] makes a [Client] for one or several servers, [Client.Allocate] an
+// [Allocation], which is a net.PacketConn:
+//
+//	client, err := turnclient.Dial(ctx, turnclient.Config{
+//		Servers:     []string{"turn:turn.example.org"},
+//		Credentials: turnclient.Credentials{Username: "user", Password: "secret"},
+//	})
+//	relay, err := client.Allocate(ctx)
+//	relay.WriteToUDPAddrPort([]byte("hello"), peer)
+//
+// Permissions and channels are kept for each peer without the caller's help. The first
+// datagrams to a new peer wait for its permission, which holds up nobody else; those
+// of a peer that is not used lapse. Once a peer is permitted, a write goes straight to
+// the socket and a read comes straight from it, without an allocation.
+//
+// An allocation is refreshed long before it ends, again and again while the server does
+// not answer. When writes go out and nothing comes back, the server is asked whether
+// the allocation still stands. One that is lost is made anew, on the same Allocation:
+// an [Event] says so, with the new address and what was lost. What cannot be sent is
+// an error of the write, never silence.
+//
+// # Machine and shell
+//
+// [Machine] is the whole protocol as a sans-IO machine (see internal/machine): it can
+// be run in a simulator, and decides everything. Client and Allocation are the shell
+// around it.
+package turnclient

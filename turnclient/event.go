@@ -1,0 +1,74 @@
+package turnclient
+
+import (
+	"net/netip"
+	"time"
+)
+
+// AllocationID names one allocation of a [Machine].
+type AllocationID uint32
+
+// EventKind is the sort of an Event.
+type EventKind uint8
+
+// The kinds of events. Those of a [Machine] all come by PollEvent; an [Allocation]
+// hands its own to its caller, except EventData and EventCredentials.
+const (
+	EventState       EventKind = iota // From became State; Err says why, where that is a failure
+	EventAllocated                    // there is an address: Relayed, Mapped, Lifetime, Server; Lost, where there was one before
+	EventServer                       // Server was of no use: Err is a *ServerError
+	EventPermission                   // Peer's IP is permitted (Err nil), or is not any more: *PeerError
+	EventChannel                      // Channel stands for Peer, or does not any more (Channel 0)
+	EventUnreachable                  // the server got an ICMP error for a datagram to Peer: Err is an *ICMPError
+	EventDropped                      // Lost.Datagrams that waited for Peer were dropped: Err says why
+	EventReleased                     // the allocation was closed and, as far as Err is nil, deleted at the server; its last event
+	EventData                         // Data came from Peer
+	EventCredentials                  // the server wants credentials for Realm: answer by Machine.SetCredentials
+)
+
+var eventNames = [...]string{
+	"state", "allocated", "server", "permission", "channel", "unreachable", "dropped", "released", "data", "credentials",
+}
+
+// String returns the kind's name.
+func (k EventKind) String() string {
+	if int(k) < len(eventNames) {
+		return eventNames[k]
+	}
+	return "unknown"
+}
+
+// Event is something that happened to an allocation. Which fields are set depends on
+// Kind.
+type Event struct {
+	Kind       EventKind
+	At         time.Time
+	Allocation AllocationID
+	From       State
+	State      State
+	Server     Endpoint
+	Relayed    []netip.AddrPort // EventAllocated: one for each family
+	Mapped     netip.AddrPort   // EventAllocated: where the server sees us
+	Lifetime   time.Duration    // EventAllocated: granted
+	Peer       netip.AddrPort   // EventPermission: the port is 0
+	Channel    uint16
+	Data       []byte // EventData: the receiver's
+	Realm      string
+	Again      bool // EventCredentials: those in use were rejected
+	Lost       Loss
+	Err        error
+	Missed     int // events that were dropped before this one, because nobody took them (Allocation.Events)
+
+	link *link // EventAllocated: what it stands on
+	df   bool  // EventAllocated: Send indications carry DONT-FRAGMENT
+}
+
+// Loss says what was lost with an allocation that had to be made anew, or with a peer.
+type Loss struct {
+	Relayed     []netip.AddrPort // the addresses that stood before; peers must be told the new ones
+	Silence     time.Duration    // since something was last heard from the server
+	Permissions int              // that stood; they are asked for again
+	Channels    int              // that stood; they are bound again when they are used
+	Datagrams   int              // that waited to be sent and were dropped
+	Err         error            // how it was lost
+}

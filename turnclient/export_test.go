@@ -1,0 +1,27 @@
+package turnclient
+
+import "time"
+
+// Illegal returns how many transitions were asked for that the table does not have.
+func (m *Machine) Illegal() int { return m.illegal }
+
+// Dropped returns how many messages were dropped.
+func (m *Machine) Dropped() int { return m.stats.dropped }
+
+// Queued returns how many bytes wait for permissions, and how many peers are kept.
+func (m *Machine) Queued(id AllocationID) (bytes, peers, permits int) {
+	a := m.allocs[id]
+	return a.queued, len(a.peers), len(a.permits)
+}
+
+// NextChannel makes n the next channel number.
+func (m *Machine) NextChannel(id AllocationID, n uint16) { m.allocs[id].nextNumber = n }
+
+// Level returns the level of congestion.
+func (m *Machine) Level(id AllocationID) int { return m.allocs[id].link.congestion.level }
+
+// Expires returns when the allocation ends.
+func (m *Machine) Expires(id AllocationID) time.Time { return m.allocs[id].expires }
+
+// Tries is how often servers are asked while there is none.
+const MaxStale = maxStale

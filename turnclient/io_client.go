@@ -1,0 +1,310 @@
+package turnclient
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"fmt"
+	mathrand "math/rand/v2"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/pion/logging"
+
+	"github.com/bradawl/bradawl/internal/drive"
+	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/internal/netio"
+	"github.com/bradawl/bradawl/internal/plog"
+)
+
+// Client gets allocations from TURN servers. Its methods may be called from any
+// goroutine.
+type Client struct {
+	cfg    Config
+	log    logging.LeveledLogger
+	m      *clientMachine
+	loop   *drive.Loop
+	ctx    context.Context // ends what runs beside the loop; never handed on
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	allocs map[AllocationID]*Allocation // the loop's
+
+	mu     sync.Mutex
+	closed bool                      // guarded by mu
+	taps   map[netip.AddrPort]tapped // guarded by mu: by local address
+	dials  map[string][]Endpoint     // guarded by mu: asked for by the machine, by address
+	open   map[*Allocation]bool      // guarded by mu
+}
+
+// tapped is a tap of either kind.
+type tapped interface {
+	sender
+	attach(p *path, server netip.AddrPort)
+}
+
+// Dial resolves the servers' names and returns a Client, which the caller must Close.
+// Nothing is sent to a server before Allocate. ctx bounds Dial alone.
+//
+// The error is a *ConfigError, or that of the lookup if no name could be resolved.
+func Dial(ctx context.Context, cfg Config) (*Client, error) {
+	switch {
+	case cfg.ReadBuffer < 0 || cfg.ReadBuffer > 1<<16:
+		return nil, &ConfigError{"ReadBuffer", fmt.Sprintf("%d is out of range; use 0 (256) to 65536", cfg.ReadBuffer)}
+	case cfg.FetchCredentials != nil && !cfg.Credentials.empty():
+		return nil, &ConfigError{"FetchCredentials", "is set beside Credentials; set one of them"}
+	}
+	setDefault(&cfg.ReadBuffer, 256)
+	if cfg.ListenPacket == nil {
+		cfg.ListenPacket = netio.ListenUDP
+	}
+	if cfg.DialContext == nil {
+		cfg.DialContext = (&net.Dialer{}).DialContext
+	}
+	servers, err := cfg.resolve(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{
+		cfg: cfg, log: plog.OrDiscard(cfg.LoggerFactory).NewLogger("turnclient"),
+		allocs: make(map[AllocationID]*Allocation), taps: make(map[netip.AddrPort]tapped),
+		dials: make(map[string][]Endpoint), open: make(map[*Allocation]bool),
+	}
+	m, err := NewMachine(cfg.machine(servers, usage{c}), mathrand.New(mathrand.NewPCG(mathrand.Uint64(), mathrand.Uint64())), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	c.cfg.Credentials = Credentials{} // the machine has them
+	c.m = &clientMachine{m, c}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.loop, err = drive.Run[Event](c.m, c.handle, drive.Options{ListenPacket: c.listen, Dial: c.dial, Log: c.log})
+	if err != nil {
+		c.cancel()
+		return nil, fmt.Errorf("turnclient: %w", err)
+	}
+	return c, nil
+}
+
+// Format implements fmt.Formatter: a client holds secrets, so nothing of it is shown.
+func (c *Client) Format(f fmt.State, _ rune) { fmt.Fprint(f, "turnclient.Client") }
+
+// Allocate gets a relayed address and returns it once it stands. It may be called
+// several times; each allocation has a socket of its own.
+//
+// The error is ErrClosed or an *AllocateError, which holds a *ServerError for each
+// server that was asked and ctx's error, if that ended the wait.
+func (c *Client) Allocate(ctx context.Context) (*Allocation, error) {
+	if ctx.Err() != nil {
+		return nil, &AllocateError{Cause: context.Cause(ctx)}
+	}
+	a := newAllocationShell(c)
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil, ErrClosed
+	}
+	c.open[a] = true
+	c.mu.Unlock()
+	if err := c.loop.Do(func(now time.Time) {
+		if a.isClosed() {
+			close(a.released) // by Client.Close, which waits for it
+			return
+		}
+		a.id = c.m.Allocate(now)
+		c.allocs[a.id] = a
+	}); err != nil {
+		return nil, ErrClosed
+	}
+	var err error
+	select {
+	case err = <-a.ready:
+	default:
+		select {
+		case err = <-a.ready:
+		case <-ctx.Done():
+			select {
+			case err = <-a.ready: // it came just now
+			default:
+				err = &AllocateError{Attempts: a.attempts(), Cause: context.Cause(ctx)}
+			}
+		case <-a.closing:
+			err = ErrClosed
+		}
+	}
+	if err != nil {
+		a.abandon()
+		return nil, err
+	}
+	return a, nil
+}
+
+// NetworkChanged tells the client that the host's addresses or routes have changed, so
+// that it need not find out by silence. Allocations keep running on their old path
+// while new ones are tried.
+func (c *Client) NetworkChanged() { c.loop.Post(func(now time.Time) { c.m.NetworkChanged(now) }) }
+
+// Close deletes all allocations at their servers, waiting at most two seconds for the
+// answers, and returns once every goroutine has ended. The error is of the first
+// allocation that may still stand at its server.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	var all []*Allocation
+	for a := range c.open {
+		all = append(all, a)
+	}
+	c.mu.Unlock()
+	c.cancel()
+	var first error
+	var wg sync.WaitGroup
+	errs := make([]error, len(all))
+	for i, a := range all {
+		wg.Go(func() { errs[i] = a.Close() })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if first == nil {
+			first = err
+		}
+	}
+	if err := c.loop.Close(); first == nil {
+		first = err
+	}
+	c.wg.Wait()
+	return first
+}
+
+// clientMachine notes which endpoint a dial is for: TLS needs its name.
+type clientMachine struct {
+	*Machine
+	c *Client
+}
+
+func (m *clientMachine) PollTransmit() (machine.Transmit, bool) {
+	t, ok := m.Machine.PollTransmit()
+	if ok && t.Op == machine.Dial {
+		if l := m.streams[t.Stream]; l != nil {
+			m.c.mu.Lock()
+			key := t.Remote.String()
+			m.c.dials[key] = append(m.c.dials[key], l.srv.Endpoint)
+			m.c.mu.Unlock()
+		}
+	}
+	return t, ok
+}
+
+func (c *Client) listen(ctx context.Context, network, address string) (net.PacketConn, error) {
+	pc, err := c.cfg.ListenPacket(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	t, err := newSocketTap(pc)
+	if err != nil {
+		_ = pc.Close()
+		return nil, err
+	}
+	local := t.conn.LocalAddrPort()
+	t.closed = func() { c.untap(local, t) }
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.taps[local] = t
+	return t, nil
+}
+
+func (c *Client) dial(ctx context.Context, network string, _ netip.AddrPort, remote string) (net.Conn, error) {
+	c.mu.Lock()
+	var e Endpoint
+	if waiting := c.dials[remote]; len(waiting) > 0 {
+		e = waiting[0]
+		if c.dials[remote] = waiting[1:]; len(waiting) == 1 {
+			delete(c.dials, remote)
+		}
+	}
+	c.mu.Unlock()
+	conn, err := c.cfg.DialContext(ctx, network, remote)
+	if err != nil {
+		return nil, err
+	}
+	local := netio.AddrPortOf(conn.LocalAddr())
+	if e.Transport == TLS {
+		if conn, err = c.secure(ctx, conn, e.Name); err != nil {
+			return nil, err
+		}
+	}
+	t := newStreamTap(conn)
+	t.closed = func() { c.untap(local, t) }
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.taps[local] = t
+	return t, nil
+}
+
+// secure lays TLS over conn. Nothing of ours is sent before the certificate is known to
+// be the server's.
+func (c *Client) secure(ctx context.Context, conn net.Conn, name string) (net.Conn, error) {
+	cfg := c.cfg.TLS.Clone()
+	if cfg == nil {
+		cfg = &tls.Config{}
+	}
+	if cfg.MinVersion == 0 {
+		cfg.MinVersion = tls.VersionTLS12
+	}
+	if cfg.ServerName == "" {
+		cfg.ServerName = name
+	}
+	secured := tls.Client(conn, cfg)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("TLS with %q: %w", cfg.ServerName, err)
+	}
+	return secured, nil
+}
+
+func (c *Client) untap(local netip.AddrPort, t tapped) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.taps[local] == t {
+		delete(c.taps, local)
+	}
+}
+
+// handle takes in the machine's events, on the loop.
+func (c *Client) handle(e Event) {
+	if e.Kind == EventCredentials {
+		c.fetch(e)
+		return
+	}
+	if e.Kind != EventData {
+		c.log.Debugf("allocation %d: %v %v %v %v", e.Allocation, e.Kind, e.State, e.Peer, e.Err)
+	}
+	a := c.allocs[e.Allocation]
+	if a == nil {
+		return
+	}
+	if e.Kind == EventAllocated {
+		c.mu.Lock()
+		t := c.taps[e.link.local]
+		c.mu.Unlock()
+		if t != nil {
+			t.attach(&a.path, e.Server.Addr)
+			a.stand(t, e.df)
+		}
+	}
+	a.handle(e)
+	if e.Kind == EventReleased {
+		delete(c.allocs, e.Allocation)
+		c.mu.Lock()
+		delete(c.open, a)
+		c.mu.Unlock()
+	}
+}
+
+// fetch asks the user for credentials, off the loop.
+func (c *Client) fetch(e Event) {
+	c.wg.Go(func() {
+		got, err := c.cfg.FetchCredentials(c.ctx, CredentialsRequest{Server: e.Server, Realm: e.Realm, Again: e.Again})
+		c.loop.Post(func(now time.Time) { c.m.SetCredentials(now, e.Server, got, err) })
+	})
+}

@@ -1,0 +1,222 @@
+package turnclient
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/netio"
+	"github.com/bradawl/bradawl/internal/wire"
+)
+
+// maxMessage is the longest message there can be on either transport.
+const maxMessage = wire.HeaderSize + 0xFFFF + 1
+
+// tap is a socket or connection to a server as the loop sees it: data that the path of
+// an allocation takes never gets to the loop.
+type tap struct {
+	path   atomic.Pointer[path]
+	server netip.AddrPort // set before path
+	buf    []byte         // of the reader
+	closed func()         // told once
+	once   sync.Once
+}
+
+// attach gives the data of the tap to p.
+func (t *tap) attach(p *path, server netip.AddrPort) {
+	if t.path.Load() != p { // an allocation may be made anew on the same tap
+		t.server = server
+		t.path.Store(p)
+	}
+}
+
+// takes reports whether the path took a message that came from remote.
+func (t *tap) takes(remote netip.AddrPort, b []byte) bool {
+	p := t.path.Load()
+	return p != nil && remote == t.server && p.take(b)
+}
+
+func (t *tap) gone() {
+	t.path.Store(nil)
+	t.once.Do(t.closed)
+}
+
+// socketTap is a UDP socket.
+type socketTap struct {
+	net.PacketConn
+	tap
+	conn netio.Conn
+}
+
+func newSocketTap(pc net.PacketConn) (*socketTap, error) {
+	conn, err := netio.Wrap(pc)
+	if err != nil {
+		return nil, err
+	}
+	return &socketTap{PacketConn: pc, conn: conn, tap: tap{buf: make([]byte, maxMessage)}}, nil
+}
+
+// ReadMeta implements netio.MetaReader.
+func (s *socketTap) ReadMeta(b []byte) (int, netio.Meta, error) {
+	for {
+		n, m, err := s.conn.ReadMeta(s.buf)
+		if err == nil && s.takes(m.Remote, s.buf[:n]) {
+			continue
+		}
+		if err != nil {
+			return 0, m, err
+		}
+		return copy(b, s.buf[:n]), m, nil
+	}
+}
+
+// WriteOpts implements netio.OptionWriter.
+func (s *socketTap) WriteOpts(b []byte, to netip.AddrPort, o netio.SendOptions) (int, error) {
+	return s.conn.WriteOpts(b, to, o)
+}
+
+func (s *socketTap) Close() error {
+	s.gone()
+	return s.conn.Close()
+}
+
+func (s *socketTap) send(b []byte) error {
+	_, err := s.conn.WriteOpts(b, s.server, netio.SendOptions{})
+	if err != nil && netio.IsTransient(err) {
+		return nil // of an earlier datagram, or lost as datagrams are
+	}
+	return err
+}
+
+func (s *socketTap) isStream() bool { return false }
+
+// streamTap is a TCP or TLS connection. Its writes are whole messages, from the loop and
+// from the path; those of the path do not wait: what finds the queue full is dropped.
+type streamTap struct {
+	net.Conn
+	tap
+	from, to int // of buf: what has been read and not handed on
+	control  int // of that, how much of a message for the loop is still to be handed on
+
+	writing sync.Mutex // a whole message at a time
+
+	mu    sync.Mutex
+	queue []byte
+	busy  bool // there is a writer
+	ended bool
+	wg    sync.WaitGroup
+}
+
+// maxStreamQueue bounds what waits to be written on a stream.
+const maxStreamQueue = 256 << 10
+
+var errStreamFull = errors.New("the connection to the server takes no more for now")
+
+func newStreamTap(c net.Conn) *streamTap {
+	return &streamTap{Conn: c, tap: tap{buf: make([]byte, maxMessage)}}
+}
+
+// Read returns what is for the loop: everything but data that the path takes.
+func (s *streamTap) Read(b []byte) (int, error) {
+	for {
+		if s.control > 0 {
+			n := copy(b, s.buf[s.from:s.from+s.control])
+			s.from += n
+			s.control -= n
+			return n, nil
+		}
+		have := s.buf[s.from:s.to]
+		size, err := wire.StreamFrame(have)
+		switch {
+		case err != nil:
+			s.control = len(have) // the machine sees that it is out of step
+			continue
+		case size > 0 && size <= len(have):
+			if p := s.path.Load(); p != nil && p.take(have[:size]) {
+				s.from += size
+			} else {
+				s.control = size
+			}
+			continue
+		}
+		s.to = copy(s.buf, have)
+		s.from = 0
+		n, err := s.Conn.Read(s.buf[s.to:])
+		s.to += n
+		if n == 0 && err != nil {
+			if err == io.EOF && s.to > 0 {
+				err = io.ErrUnexpectedEOF
+			}
+			return 0, err
+		}
+	}
+}
+
+// Write is the loop's.
+func (s *streamTap) Write(b []byte) (int, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	return s.Conn.Write(b)
+}
+
+func (s *streamTap) isStream() bool { return true }
+
+func (s *streamTap) send(b []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.ended:
+		return net.ErrClosed
+	case len(s.queue)+len(b) > maxStreamQueue:
+		return errStreamFull
+	}
+	s.queue = append(s.queue, b...)
+	if !s.busy {
+		s.busy = true
+		s.wg.Go(s.flush)
+	}
+	return nil
+}
+
+// flush writes the queue until it is empty.
+func (s *streamTap) flush() {
+	var batch []byte
+	for {
+		s.mu.Lock()
+		if len(s.queue) == 0 || s.ended {
+			s.busy = false
+			s.mu.Unlock()
+			return
+		}
+		batch, s.queue = s.queue, batch[:0]
+		s.mu.Unlock()
+		s.writing.Lock()
+		_, err := s.Conn.Write(batch)
+		s.writing.Unlock()
+		if err != nil {
+			_ = s.Conn.SetReadDeadline(time.Unix(1, 0)) // the loop finds out by reading
+		}
+	}
+}
+
+// SetLinger is what a runner resets a TCP connection by.
+func (s *streamTap) SetLinger(seconds int) error {
+	if l, ok := s.Conn.(interface{ SetLinger(int) error }); ok {
+		return l.SetLinger(seconds)
+	}
+	return nil
+}
+
+func (s *streamTap) Close() error {
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+	err := s.Conn.Close()
+	s.wg.Wait()
+	s.gone()
+	return err
+}

@@ -1,0 +1,203 @@
+package turnclient
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/internal/wire"
+)
+
+// link is one path to a server: a socket or a stream of our own, and with that a
+// 5-tuple, which carries at most one allocation.
+type link struct {
+	m      *Machine
+	a      *allocation
+	srv    *server
+	stream bool
+	socket machine.SocketID
+	id     machine.StreamID
+	up     bool
+	gone   bool
+	local  netip.AddrPort
+
+	// onUp is told once that the link can be used, onDown that it cannot any more.
+	onUp   func(now time.Time)
+	onDown func(now time.Time, err error)
+
+	requests   []*request
+	rtt        rtt
+	congestion congestion
+	nonce      []byte
+	buf        []byte // of a stream: the start of a message
+	keepalive  timer
+	sent       bool // something, since the keepalive timer was last looked at
+}
+
+// newLink opens a path to srv.
+func (m *Machine) newLink(a *allocation, srv *server) *link {
+	l := &link{m: m, a: a, srv: srv, stream: srv.Transport.stream()}
+	l.congestion.link = l
+	l.keepalive.fire = l.keepAlive
+	if l.stream {
+		l.id = m.nextStream
+		m.nextStream++
+		m.streams[l.id] = l
+		m.out.Push(machine.Transmit{Op: machine.Dial, Stream: l.id, Remote: srv.Addr})
+		return l
+	}
+	l.socket = m.nextSocket
+	m.nextSocket++
+	m.sockets[l.socket] = l
+	local := netip.IPv4Unspecified()
+	if srv.Addr.Addr().Is6() {
+		local = netip.IPv6Unspecified()
+	}
+	m.out.Push(machine.Transmit{Op: machine.OpenSocket, Socket: l.socket, Local: netip.AddrPortFrom(local, 0)})
+	return l
+}
+
+// opened takes in that the link can be used.
+func (l *link) opened(now time.Time, local netip.AddrPort) {
+	l.up, l.local = true, local
+	l.m.timers.set(&l.keepalive, now.Add(l.m.cfg.Keepalive/2))
+	if l.onUp != nil {
+		l.onUp(now)
+	}
+}
+
+// down takes in that the link broke, and fails what waits for answers on it.
+func (l *link) down(now time.Time, err error) {
+	if l.gone {
+		return
+	}
+	l.close(false)
+	if l.onDown != nil {
+		l.onDown(now, err)
+	}
+	for _, r := range slices.Clone(l.requests) { // those that onDown did not end
+		r.fail(now, 0, "", err)
+	}
+}
+
+// close gives the link up. orderly lets a stream send what was written.
+func (l *link) close(orderly bool) {
+	if l.gone {
+		return
+	}
+	l.gone = true
+	l.m.timers.stop(&l.keepalive)
+	for _, r := range l.requests {
+		l.m.timers.stop(&r.timer)
+	}
+	switch {
+	case !l.stream:
+		delete(l.m.sockets, l.socket)
+		l.m.out.Push(machine.Transmit{Op: machine.CloseSocket, Socket: l.socket})
+	default:
+		delete(l.m.streams, l.id)
+		op := machine.Reset
+		if orderly {
+			op = machine.Close
+		}
+		l.m.out.Push(machine.Transmit{Op: op, Stream: l.id})
+	}
+}
+
+// drop closes the link and forgets what was asked on it.
+func (l *link) drop() {
+	for _, r := range slices.Clone(l.requests) {
+		r.end()
+	}
+	l.close(true)
+}
+
+// control sends a message of ours to the server.
+func (l *link) control(b []byte) {
+	if l.gone || !l.up {
+		return
+	}
+	l.sent = true
+	b = l.m.keep(b)
+	if l.stream {
+		l.m.out.Push(machine.Transmit{Op: machine.Write, Stream: l.id, Data: b})
+		return
+	}
+	l.m.out.Push(machine.Transmit{Op: machine.Send, Socket: l.socket, Remote: l.srv.Addr, Data: b})
+}
+
+// keepAlive sends a Binding indication when nothing else was sent for a while. It is
+// never answered: it keeps the NAT's mapping and proves nothing. Looking twice in each
+// interval makes sure that no gap is longer.
+func (l *link) keepAlive(now time.Time) {
+	l.m.timers.set(&l.keepalive, now.Add(l.m.cfg.Keepalive/2))
+	if u := l.m.cfg.Usage; u != nil && l.a.link == l && u.Sent(l.a.id) {
+		l.sent = true
+	}
+	if !l.sent {
+		if id, err := wire.NewTransactionID(l.m.secrets); err == nil {
+			l.m.b.Reset(wire.BindingIndication, id)
+			l.control(l.m.b.Bytes())
+		}
+	}
+	l.sent = false
+}
+
+var errOutOfStep = errors.New("what the server sends is neither STUN nor ChannelData; is it a TURN server?")
+
+// received takes in bytes of a stream, cut anywhere.
+func (l *link) received(now time.Time, b []byte) {
+	if len(l.buf) > 0 {
+		l.buf = append(l.buf, b...)
+		b = l.buf
+	}
+	for !l.gone {
+		size, err := wire.StreamFrame(b)
+		if err != nil {
+			l.down(now, errOutOfStep)
+			return
+		}
+		if size == 0 || size > len(b) {
+			break
+		}
+		l.message(now, b[:size])
+		b = b[size:]
+	}
+	l.buf = append(l.buf[:0], b...) // at most one message: 64 KiB
+}
+
+// message takes in one message from the server.
+func (l *link) message(now time.Time, b []byte) {
+	if len(b) > 0 && b[0] >= 4 {
+		l.a.channelData(now, l, b)
+		return
+	}
+	msg := &l.m.msg
+	if msg.Decode(b) != nil || msg.Has(wire.AttrFingerprint) && msg.CheckFingerprint() != nil {
+		l.m.stats.dropped++
+		return
+	}
+	switch {
+	case msg.IsResponse():
+		id := msg.TransactionID()
+		i := slices.IndexFunc(l.requests, func(r *request) bool { return r.id == id && r.method == msg.Method() && r.sends > 0 })
+		if i < 0 {
+			l.m.stats.dropped++
+			return
+		}
+		l.requests[i].answer(now, msg)
+	case msg.Class() == wire.Indication && msg.Method() == wire.Data:
+		l.a.dataIndication(now, l, msg)
+	default:
+		l.m.stats.dropped++
+	}
+}
+
+// heard notes that the server lives.
+func (l *link) heard(now time.Time) {
+	if l.a.link == l {
+		l.a.heard, l.a.heardAt = true, now
+	}
+}

@@ -1,0 +1,379 @@
+package turnclient
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/wire"
+)
+
+const (
+	// attemptDelay is how long one server is ahead of the next (RFC 8305 section 5).
+	attemptDelay = 250 * time.Millisecond
+	// connectTimeout is how long a stream, or a socket, may take to open.
+	connectTimeout = 10 * time.Second
+	maxPorts       = 3 // local ports for one server (RFC 8656 section 7.4, 437)
+	maxRedirects   = 5
+)
+
+// contest is a race between servers for one allocation (RFC 8656 section 3.9).
+type contest struct {
+	attempts []*attempt // under way, those that lost among them
+	queue    []*server  // not asked yet
+	failures []error
+	stagger  timer
+}
+
+// racing reports whether an attempt is under way that may still win.
+func (c *contest) racing() bool {
+	return len(c.queue) > 0 || slices.ContainsFunc(c.attempts, func(t *attempt) bool { return !t.lost })
+}
+
+// attempt is one server being asked for an allocation.
+type attempt struct {
+	a       *allocation
+	link    *link
+	request *request
+	connect timer
+	ports   int
+	hops    int
+	plain   bool // without DONT-FRAGMENT, which the server does not know
+	doubts  int  // ICMP errors
+	lost    bool
+	ended   bool
+}
+
+// race asks the servers, the last one used first. on is a link to that which still
+// works, or nil.
+func (a *allocation) race(now time.Time, on *link) {
+	a.failures = nil
+	a.queue = a.queue[:0]
+	if a.last != nil && (on == nil || on.srv != a.last) {
+		a.queue = append(a.queue, a.last)
+	}
+	for _, s := range a.m.servers {
+		if !s.alternate && s != a.last && (on == nil || s != on.srv) {
+			a.queue = append(a.queue, s)
+		}
+	}
+	if on == nil {
+		a.nextServer(now)
+		return
+	}
+	if err := on.srv.held(now); err != nil {
+		on.drop()
+		a.failures = append(a.failures, err)
+		a.nextServer(now)
+		return
+	}
+	a.try(now, on.srv, on)
+	a.awaitNext(now)
+}
+
+// nextServer starts the next attempt.
+func (a *allocation) nextServer(now time.Time) {
+	for len(a.queue) > 0 {
+		s := a.queue[0]
+		a.queue = a.queue[1:]
+		err := s.held(now)
+		if err == nil {
+			a.try(now, s, nil)
+			a.awaitNext(now)
+			return
+		}
+		a.failures = append(a.failures, err)
+		a.tell(now, Event{Kind: EventServer, State: a.state, Server: s.Endpoint, Err: err})
+	}
+	if !a.racing() {
+		a.raceLost(now)
+	}
+}
+
+func (a *allocation) awaitNext(now time.Time) {
+	if len(a.queue) > 0 && a.racing() {
+		a.m.timers.set(&a.stagger, now.Add(attemptDelay))
+	}
+}
+
+// try starts an attempt at s, on a link that stands or on a new one.
+func (a *allocation) try(now time.Time, s *server, on *link) *attempt {
+	t := &attempt{a: a}
+	t.connect.fire = func(now time.Time) {
+		t.failed(now, &ServerError{Server: s.Endpoint, Op: "allocate", Err: fmt.Errorf("%w: no connection within %v", ErrNoAnswer, connectTimeout)})
+	}
+	a.attempts = append(a.attempts, t)
+	s.tried = now
+	if on != nil {
+		t.link = on
+		on.onDown = t.broke
+		t.allocate(now)
+		return t
+	}
+	t.open(now, s)
+	return t
+}
+
+func (t *attempt) open(now time.Time, s *server) {
+	t.link = t.a.m.newLink(t.a, s)
+	t.link.onUp = t.allocate
+	t.link.onDown = t.broke
+	t.a.m.timers.set(&t.connect, now.Add(connectTimeout))
+}
+
+func (t *attempt) broke(now time.Time, err error) {
+	t.failed(now, &ServerError{Server: t.link.srv.Endpoint, Op: "allocate", Err: err})
+}
+
+// unreachable takes in an ICMP error. Anybody can forge one, and one may be of a
+// server that is just coming up: the first only starts the next attempt.
+func (t *attempt) unreachable(now time.Time, err error) {
+	if t.doubts++; t.doubts > 1 {
+		t.failed(now, &ServerError{Server: t.link.srv.Endpoint, Op: "allocate", Err: fmt.Errorf("it cannot be reached: %w", err)})
+	} else if len(t.a.queue) > 0 {
+		t.a.nextServer(now)
+	}
+}
+
+// allocate sends the Allocate request (RFC 8656 section 7.1).
+func (t *attempt) allocate(now time.Time) {
+	a := t.a
+	a.m.timers.stop(&t.connect)
+	t.request = &request{link: t.link, op: "allocate", method: wire.Allocate, done: t.answered}
+	t.request.add = func(b *wire.Builder) {
+		b.AddByte(wire.AttrRequestedTransport, wire.ProtocolUDP)
+		switch a.m.cfg.Family {
+		case IPv4:
+			b.AddByte(wire.AttrRequestedAddressFamily, wire.FamilyIPv4)
+		case IPv6:
+			b.AddByte(wire.AttrRequestedAddressFamily, wire.FamilyIPv6)
+		case DualStack:
+			b.AddByte(wire.AttrAdditionalAddressFamily, wire.FamilyIPv6)
+		}
+		if a.m.cfg.DontFragment && !t.plain {
+			b.AddRaw(wire.AttrDontFragment, nil)
+		}
+		a.addLifetime(b)
+	}
+	t.request.start(now)
+}
+
+// answered takes in the answer to an Allocate request (RFC 8656 sections 7.3 and 7.4).
+func (t *attempt) answered(now time.Time, msg *wire.Message, err error) {
+	r := t.request
+	t.request = nil
+	err = t.check(now, msg, r, err)
+	if err != nil && !t.ended {
+		t.failed(now, err)
+	}
+}
+
+// check sees to an answer. It returns an error that fails the attempt, or nil.
+func (t *attempt) check(now time.Time, msg *wire.Message, r *request, err error) error {
+	a, s := t.a, t.link.srv
+	if err == nil {
+		return t.won(now, msg, r)
+	}
+	if t.lost || t.ended {
+		return err
+	}
+	var refusal *ServerError
+	errors.As(err, &refusal)
+	hold := func(d time.Duration) {
+		refusal.RetryAfter = now.Add(d)
+		s.hold(refusal.RetryAfter, err)
+	}
+	switch refusal.Code {
+	case wire.CodeTryAlternate:
+		to, why := a.m.redirect(now, s, msg)
+		if why == nil && t.hops < maxRedirects {
+			a.tell(now, Event{Kind: EventServer, State: a.state, Server: s.Endpoint, Err: err})
+			hops := t.hops
+			t.end()
+			t.link.drop()
+			a.try(now, to, nil).hops = hops + 1
+			return nil
+		}
+		if why == nil {
+			why = errors.New("too many servers in a row name another one")
+		}
+		refusal.Err = why
+	case wire.CodeAllocationMismatch:
+		// The port is in use at the server, perhaps by who had it before us.
+		if t.ports++; t.ports < maxPorts {
+			t.link.onDown = nil
+			t.link.drop()
+			t.open(now, s)
+			return nil
+		}
+		hold(holdMismatch)
+	case wire.CodeUnknownAttribute:
+		if a.m.cfg.DontFragment && !t.plain && slices.Contains(msg.AppendUnknownAttributes(nil), wire.AttrDontFragment) {
+			t.plain = true
+			t.allocate(now)
+			return nil
+		}
+		hold(redirectSpan)
+	case wire.CodeAllocationQuota, wire.CodeInsufficientCapacity:
+		hold(holdFull)
+	case wire.CodeFamilyNotSupported:
+		s.bar(err)
+	case wire.CodeUnauthenticated:
+		if a.m.cfg.Ask {
+			hold(holdFull) // there may be others by then
+		} else {
+			s.bar(err)
+		}
+	case wire.CodeBadRequest, wire.CodeForbidden, wire.CodeWrongCredentials, wire.CodeUnsupportedTransport:
+		hold(redirectSpan)
+	}
+	if errors.Is(err, ErrBidDown) {
+		s.bar(err)
+	}
+	return err
+}
+
+// won takes in a success response: the race is over, unless another has won it before.
+func (t *attempt) won(now time.Time, msg *wire.Message, r *request) error {
+	a, l := t.a, t.link
+	relayed, ok := msg.AppendXORAddresses(nil, wire.AttrXORRelayedAddress, 2)
+	mapped, okMapped := msg.XORMappedAddress()
+	lifetime := lifetimeOf(msg)
+	t.end()
+	if t.lost {
+		a.leave(now, l, nil)
+		return nil
+	}
+	var why error
+	switch {
+	case !ok || len(relayed) == 0 || !okMapped || lifetime <= 0:
+		why = errors.New("the answer lacks a relayed or mapped address, or a lifetime")
+	default:
+		why = a.m.cfg.Family.accepts(relayed)
+	}
+	if why != nil {
+		err := &ServerError{Server: l.srv.Endpoint, Op: "allocate", Err: why}
+		l.srv.bar(err) // RFC 8656 section 7.3
+		a.leave(now, l, nil)
+		a.failure(now, err)
+		return nil
+	}
+	a.concede(now)
+	a.df = a.m.cfg.DontFragment && !t.plain
+	a.adopt(now, l, relayed, mapped, lifetime, r.sent)
+	return nil
+}
+
+// accepts checks that the addresses are what was asked for. Of a dual allocation one
+// may be missing (RFC 8656 section 7.3, ADDRESS-ERROR-CODE).
+func (f Family) accepts(relayed []netip.AddrPort) error {
+	for i, r := range relayed {
+		v4 := r.Addr().Is4()
+		if r.Port() == 0 || r.Addr().IsUnspecified() || f == IPv4 && !v4 || f == IPv6 && v4 ||
+			i > 0 && (f != DualStack || v4 == relayed[0].Addr().Is4()) {
+			return fmt.Errorf("the relayed addresses %v are not what was asked for", relayed)
+		}
+	}
+	return nil
+}
+
+// failed ends an attempt.
+func (t *attempt) failed(now time.Time, err error) {
+	if t.ended {
+		return
+	}
+	t.end()
+	t.link.drop()
+	if t.lost {
+		t.a.checkReleased(now)
+		return
+	}
+	t.a.failure(now, err)
+}
+
+// failure notes why a server was of no use, and goes on to the next.
+func (a *allocation) failure(now time.Time, err error) {
+	a.failures = append(a.failures, err)
+	e := Event{Kind: EventServer, State: a.state, Err: err}
+	var s *ServerError
+	if errors.As(err, &s) {
+		e.Server = s.Server
+	}
+	a.tell(now, e)
+	a.m.timers.stop(&a.stagger)
+	a.nextServer(now)
+}
+
+// end takes the attempt out of the race.
+func (t *attempt) end() {
+	t.ended = true
+	t.a.m.timers.stop(&t.connect)
+	t.a.attempts = slices.DeleteFunc(t.a.attempts, func(u *attempt) bool { return u == t })
+}
+
+// concede ends the race: what may have made an allocation that nobody knows of is
+// waited for, to be deleted; the rest is dropped.
+func (a *allocation) concede(now time.Time) {
+	a.queue = a.queue[:0]
+	a.m.timers.stop(&a.stagger)
+	for _, t := range slices.Clone(a.attempts) {
+		if t.lost {
+			continue
+		}
+		t.lost = true
+		if r := t.request; r == nil || r.seal.key == nil || r.sends == 0 {
+			if r != nil {
+				r.end()
+			}
+			t.end()
+			t.link.onDown = nil
+			t.link.drop()
+		}
+	}
+}
+
+// hurry bounds how long those that lost are waited for.
+func (a *allocation) hurry(now time.Time) {
+	for _, t := range a.attempts {
+		if r := t.request; r != nil && r.timer.isSet() {
+			r.until = now.Add(deleteWait)
+			if r.until.Before(r.timer.at) {
+				a.m.timers.set(&r.timer, r.until)
+			}
+		}
+	}
+}
+
+// raceLost says that no server gave an allocation.
+func (a *allocation) raceLost(now time.Time) {
+	if a.state != Allocating {
+		return // the old one may come back
+	}
+	a.setState(now, Failed, &AllocateError{Attempts: slices.Clone(a.failures)})
+	a.dropQueues(now, ErrLost)
+	if !a.once {
+		return // whoever asked for it may ask again
+	}
+	// The earliest time at which a server may be asked.
+	var at time.Time
+	for _, s := range a.m.servers {
+		switch {
+		case s.barred || s.alternate:
+		case s.holdUntil.After(now):
+			if at.IsZero() || s.holdUntil.Before(at) {
+				at = s.holdUntil
+			}
+		default:
+			at = now
+		}
+		if at.Equal(now) {
+			break
+		}
+	}
+	if at.IsZero() {
+		return
+	}
+	a.m.timers.set(&a.retry, at.Add(a.backoff.next(a.m.random)))
+}

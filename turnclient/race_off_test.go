@@ -1,0 +1,5 @@
+//go:build !race
+
+package turnclient_test
+
+const raceEnabled = false

@@ -1,0 +1,133 @@
+package turnclient
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/wire"
+)
+
+// Transport is how a server is reached.
+type Transport uint8
+
+// The transports between client and server. What lies between server and peers is
+// always UDP, except for connections by RFC 6062.
+const (
+	UDP  Transport = iota
+	TCP            // turn:...?transport=tcp
+	TLS            // turns:
+	DTLS           // turns:...?transport=udp
+)
+
+var transportNames = [...]string{"udp", "tcp", "tls", "dtls"}
+
+// String returns the transport's name.
+func (t Transport) String() string {
+	if int(t) < len(transportNames) {
+		return transportNames[t]
+	}
+	return "unknown"
+}
+
+// stream reports whether the transport keeps bytes in order and repeats them itself.
+func (t Transport) stream() bool { return t == TCP || t == TLS }
+
+// Endpoint is one way to reach a server.
+type Endpoint struct {
+	Addr      netip.AddrPort
+	Transport Transport
+	Name      string // the host that the certificate must be for (TLS, DTLS); for messages otherwise
+}
+
+// String names address, transport and host.
+func (e Endpoint) String() string {
+	s := fmt.Sprintf("%v over %v", e.Addr, e.Transport)
+	if e.Name != "" && e.Name != e.Addr.Addr().String() {
+		s = e.Name + " (" + s + ")"
+	}
+	return s
+}
+
+// How long a server is left alone (RFC 8656 section 7.4).
+const (
+	holdFull     = time.Minute     // 486, 508
+	holdMismatch = 2 * time.Minute // 437, three times over
+	redirectSpan = 5 * time.Minute // RFC 8489 section 10: not to be sent to the same server again
+	maxAlternate = 8               // servers that others named, kept at a time
+)
+
+// server is an endpoint with what is known of it.
+type server struct {
+	Endpoint
+	auth
+	holdUntil time.Time // not to be asked for an allocation before; zero: at once
+	barred    bool      // not to be asked again at all
+	why       error     // of the two
+	tried     time.Time // when it was last asked for an allocation
+	alternate bool      // another server named it
+}
+
+func (s *server) hold(until time.Time, why error) { s.holdUntil, s.why = until, why }
+func (s *server) bar(why error)                   { s.barred, s.why = true, why }
+
+// held says why the server is not to be asked for an allocation; nil: it may be.
+func (s *server) held(now time.Time) error {
+	switch {
+	case s.barred:
+		return &ServerError{Server: s.Endpoint, Op: "allocate", Err: fmt.Errorf("%w: it would fail again: %w", ErrHeld, s.why)}
+	case now.Before(s.holdUntil):
+		return &ServerError{Server: s.Endpoint, Op: "allocate", RetryAfter: s.holdUntil, Err: fmt.Errorf("%w, but in %v: %w",
+			ErrHeld, s.holdUntil.Sub(now).Round(time.Second), s.why)}
+	}
+	return nil
+}
+
+// redirect returns the server that a signed 300 names, or why it is not to be
+// followed (RFC 8489 section 10).
+func (m *Machine) redirect(now time.Time, from *server, msg *wire.Message) (*server, error) {
+	addrs, _ := msg.AppendAddresses(nil, wire.AttrAlternateServer, 4)
+	var to netip.AddrPort
+	for _, a := range addrs {
+		if a.Addr().Is4() == from.Addr.Addr().Is4() {
+			to = a
+			break
+		}
+	}
+	switch {
+	case !to.IsValid() || to.Port() == 0:
+		return nil, fmt.Errorf("it names no other server of this address family")
+	case !public(to.Addr()) && public(from.Addr.Addr()):
+		return nil, fmt.Errorf("it names %v, which is not on the public internet", to)
+	}
+	e := Endpoint{Addr: to, Transport: from.Transport, Name: from.Name}
+	if domain, ok := msg.Get(wire.AttrAlternateDomain); ok && len(domain) > 0 && len(domain) <= 255 {
+		e.Name = string(domain)
+	}
+	alternates := 0
+	for _, s := range m.servers {
+		if s.Addr == e.Addr && s.Transport == e.Transport {
+			if !s.tried.IsZero() && now.Sub(s.tried) < redirectSpan {
+				return nil, fmt.Errorf("it names %v, which was asked less than %v ago", to, redirectSpan)
+			}
+			return s, nil
+		}
+		if s.alternate {
+			alternates++
+		}
+	}
+	if alternates >= maxAlternate {
+		return nil, fmt.Errorf("it names %v, but %d servers were named by others already", to, alternates)
+	}
+	s := &server{Endpoint: e, alternate: true}
+	s.auth = from.auth.forAlternate() // the same credentials MUST be used
+	m.servers = append(m.servers, s)
+	return s, nil
+}
+
+// public reports whether a server on the internet may send us to a.
+func public(a netip.Addr) bool {
+	return a.IsGlobalUnicast() && !a.IsPrivate() && !carrierGrade.Contains(a)
+}
+
+var carrierGrade = netip.MustParsePrefix("100.64.0.0/10")
