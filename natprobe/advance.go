@@ -95,6 +95,11 @@ func (m *Discovery) gate(now time.Time, s step) (dest netip.AddrPort, open bool,
 	case whenFiltered:
 		p := m.find(askFilterAll, filterAll)
 		open = m.stage == StagePorts && !m.cfg.NoPorts && p != nil && p.silent() && m.preserves()
+	case whenFragments:
+		open = m.stage == StagePorts && m.answeredBy(m.primary())
+	case whenSmall:
+		p := m.find(askSmall, mapper)
+		open = p != nil && p.answered
 	case whenSpare:
 		return m.spareGate(now, s)
 	case whenPorts:

@@ -57,6 +57,7 @@ func classify(e *evidence) Report {
 	e.ports(&r)
 	e.pooling(&r)
 	e.rewriting(&r)
+	e.fragments(&r)
 	r.nesting(e.hops, netip.Addr{})
 	r.conclude()
 	r.Observations = e.observations()
@@ -407,6 +408,23 @@ func (e *evidence) rewriting(r *Report) {
 	if n > 0 && r.NAT == Yes {
 		r.ALG = No
 		r.say("alg", "no", 0.95, "the address in the packets was left alone")
+	}
+}
+
+// fragments tells whether packets get through that do not go in one piece (RFC 5780
+// section 3.5). Some servers drop long requests; then no is said of them, not of the NAT.
+func (e *evidence) fragments(r *Report) {
+	small, large := e.find(askSmall, mapper), e.find(askLarge, mapper)
+	switch {
+	case small == nil:
+	case large != nil && large.answered:
+		r.Fragments = Yes
+		r.say("fragments", "yes", 0.95, fmt.Sprintf("a request of %d bytes was answered", len(large.request)))
+	case large != nil && large.silent() && large.certain:
+		r.Fragments = No
+		r.say("fragments", "no", 0.8*e.certainty(large), fmt.Sprintf("requests of %d bytes were not answered, those of %d were; the server may drop them, too", len(large.request), len(small.request)))
+	case small.done && !small.answered:
+		r.say("fragments", "unknown", 0, "the server does not understand PADDING (RFC 5780)")
 	}
 }
 

@@ -136,6 +136,10 @@ type Config struct {
 	// system's.
 	DialContext func(ctx context.Context, network string, local netip.AddrPort, remote string) (net.Conn, error)
 
+	// Fragments finds out whether packets get through that are too long for one piece.
+	// Default no.
+	Fragments bool
+
 	// Random is where transaction IDs come from. Default crypto/rand.Reader.
 	Random io.Reader
 
@@ -172,7 +176,7 @@ func (c Config) withDefaults() (Config, error) {
 func (c Config) discovery(local netip.Addr) *DiscoveryConfig {
 	return &DiscoveryConfig{
 		Local: local, Timeout: c.Timeout, Fast: c.Fast, Random: c.Random,
-		NoHairpin: c.NoHairpin, NoPorts: c.NoPorts, NoTCP: c.NoTCP,
+		NoHairpin: c.NoHairpin, NoPorts: c.NoPorts, NoTCP: c.NoTCP, Fragments: c.Fragments,
 	}
 }
 
@@ -196,6 +200,9 @@ type DiscoveryConfig struct {
 	// NoPorts leaves out the further mappings that are made to find the port model, where the
 	// first do not tell.
 	NoPorts bool
+
+	// Fragments asks whether packets get through that are too long for one piece.
+	Fragments bool
 
 	// NoTCP leaves out the attempt over TCP that is made where all is silent over UDP.
 	NoTCP bool

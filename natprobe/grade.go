@@ -71,6 +71,9 @@ func (r *Report) Grades() []Grade {
 		deterministic = No
 	}
 	udp(11, "deterministic", deterministic, "whether the mapping changes when somebody collides: "+r.Ports.Overloaded.String())
+	if r.Fragments != VerdictUnknown {
+		udp(14, "fragments let through", r.Fragments, "fragments: "+r.Fragments.String())
+	}
 	if t := r.TCP; t != nil {
 		kept := VerdictUnknown
 		if t.Mapping != MappingUnknown {

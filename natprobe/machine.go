@@ -138,7 +138,7 @@ func (m *Discovery) setPlan() {
 	if m.cfg.NoPorts {
 		samples = 0
 	}
-	m.plan = schedule(spare, !m.cfg.NoHairpin, samples)
+	m.plan = schedule(spare, !m.cfg.NoHairpin, m.cfg.Fragments, samples)
 	m.taken = make([]*probe, len(m.plan))
 }
 

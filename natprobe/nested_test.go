@@ -109,3 +109,29 @@ func TestRewriting(t *testing.T) {
 }
 
 var rewriting = stunserver.Faults{Rewrite: func(netip.AddrPort) netip.AddrPort { return netip.MustParseAddrPort("192.168.0.2:5000") }}
+
+// TestFragments: a path that takes long packets, one that does not, and servers that do not
+// know PADDING or drop everything long.
+func TestFragments(t *testing.T) {
+	for name, tt := range map[string]struct {
+		mtu    int
+		faults *stunserver.Faults
+		want   natprobe.Verdict
+	}{
+		"through":         {mtu: 9000, want: natprobe.Yes},
+		"lost":            {mtu: 1500, want: natprobe.No},
+		"PADDING refused": {mtu: 9000, faults: &stunserver.Faults{RefusePadding: 420}, want: natprobe.VerdictUnknown},
+	} {
+		w := newWorld(t, 1, preset(t, "open"), simnet.Link{Delay: oneWay, MTU: tt.mtu})
+		if tt.faults != nil {
+			w.server.SetFaults(*tt.faults)
+		}
+		r := w.discover(all, natprobe.DiscoveryConfig{Fragments: true})
+		if r.Fragments != tt.want || r.Type != natprobe.TypeOpen || why(r.Report, "fragments") == "" {
+			t.Errorf("%s: %v\n%s", name, r.Conclusions, trail(r.Report))
+		}
+	}
+	if r := newWorld(t, 1, preset(t, "full-cone"), path).discover(all, natprobe.DiscoveryConfig{}); r.Fragments != natprobe.VerdictUnknown {
+		t.Error("not asked for, and told")
+	}
+}

@@ -41,6 +41,8 @@ const (
 	askHairpin                       // the partner's outside address
 	askAgain                         // askMappingOther on a second and a third port
 	askStray                         // the address whose packets were filtered before
+	askSmall                         // ... with a little padding, which every path takes
+	askLarge                         // ... with so much that the packet goes in fragments
 	askSample                        // the port of a fresh mapping
 )
 
@@ -48,7 +50,8 @@ var questions = [...]string{
 	"plain", "plain, other IP", "plain, other IP and port", "plain, other server",
 	"answer from other IP and port", "answer from other port", "control",
 	"answer from other IP and port, expected", "answer from other IP and port, second socket",
-	"own outside address", "plain, other IP and port, again", "plain, after what was filtered", "plain, fresh port",
+	"own outside address", "plain, other IP and port, again", "plain, after what was filtered",
+	"with little padding", "with much padding", "plain, fresh port",
 }
 
 // target is where a step sends to.
@@ -74,6 +77,8 @@ const (
 	whenOpen           // a packet came in that nothing was sent for
 	whenFiltered       // the verdict on filtering, where a mapping test after it can tell
 	whenSpare          // there is nothing better to do, or the first server is of no use
+	whenFragments      // the behaviour is known, and fragments are asked for
+	whenSmall          // ... and padding is understood
 	whenPorts          // the behaviour is known, the port model is not
 )
 
@@ -100,6 +105,17 @@ func (q question) change() (ip, port bool) {
 	return false, false
 }
 
+// padding is how many bytes the request is filled up with (RFC 5780 section 7.6).
+func (q question) padding() int {
+	switch q {
+	case askSmall:
+		return 400
+	case askLarge:
+		return 1600 // beyond what an Ethernet takes in one piece
+	}
+	return 0
+}
+
 // plain tells whether the answer comes from where the request goes.
 func (q question) plain() bool {
 	_, port := q.change()
@@ -107,7 +123,7 @@ func (q question) plain() bool {
 }
 
 // schedule is the plan for one server, with spare others.
-func schedule(spare []int, hairpin bool, samples int) []step {
+func schedule(spare []int, hairpin, fragments bool, samples int) []step {
 	plan := []step{
 		{question: askMapping, on: mapper},
 		{question: askControl, on: filterAll},
@@ -131,6 +147,11 @@ func schedule(spare []int, hairpin bool, samples int) []step {
 	plan = append(plan, step{question: askStray, on: filterAll, to: toOther, when: whenFiltered})
 	for _, i := range spare {
 		plan = append(plan, step{question: askMappingServer, on: mapper, to: toServer, when: whenSpare, arg: i})
+	}
+	if fragments {
+		plan = append(plan,
+			step{question: askSmall, on: mapper, when: whenFragments},
+			step{question: askLarge, on: mapper, when: whenSmall, listen: true})
 	}
 	for i := range samples {
 		plan = append(plan, step{question: askSample, on: sampler + role(i), when: whenPorts})

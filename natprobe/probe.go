@@ -2,6 +2,7 @@ package natprobe
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/machine"
@@ -64,6 +65,9 @@ func (m *Discovery) begin(now time.Time, i int, s *probeSocket, dest netip.AddrP
 	if ip, port := p.change(); port {
 		m.builder.AddChangeRequest(ip, port)
 	}
+	if n := p.padding(); n > 0 {
+		m.builder.AddPadding(n)
+	}
 	p.request = append([]byte(nil), m.builder.Bytes()...)
 	m.taken[i] = p
 	m.probes = append(m.probes, p)
@@ -113,7 +117,7 @@ func (m *Discovery) enough(p *probe) int {
 func (m *Discovery) traffic() (sent, answered int) {
 	limit := m.now.Add(-m.rtt.rto())
 	for _, p := range m.probes {
-		if !p.plain() || !m.answeredBy(p.dest) {
+		if !p.plain() || p.padding() > 0 || !m.answeredBy(p.dest) {
 			continue
 		}
 		old := 0
@@ -172,10 +176,13 @@ func (m *Discovery) control(p *probe) *probe {
 	return nil
 }
 
+// knownToProbes are the comprehension-required attributes that an answer may carry.
+var knownToProbes = append(slices.Clone(known), wire.AttrPadding)
+
 // answer takes in a response to p.
 func (m *Discovery) answer(now time.Time, p *probe, d machine.Datagram) {
 	msg := &m.message
-	if p.question == askHairpin || len(msg.AppendUnknown(m.unknown[:0], known)) > 0 {
+	if p.question == askHairpin || len(msg.AppendUnknown(m.unknown[:0], knownToProbes)) > 0 {
 		return // RFC 8489 sections 6.3.3 and 6.3.4
 	}
 	if msg.Class() == wire.Failure {

@@ -29,6 +29,8 @@ type Report struct {
 	ALG     Verdict // whether something rewrites addresses inside of packets (RFC 4787 REQ 10)
 	Nested  Verdict // whether there is more than one NAT in a row
 
+	Fragments Verdict // whether packets too long for one piece get through
+
 	Mapped netip.AddrPort // where a socket was seen to come from, by Server
 	Local  netip.AddrPort // that socket's own address; the IP is unspecified where it is not known
 	Server netip.AddrPort // the server that the tests were made with
@@ -189,6 +191,7 @@ type reportJSON struct {
 	Paired       Verdict        `json:"paired"`
 	ALG          Verdict        `json:"alg"`
 	Nested       Verdict        `json:"nested"`
+	Fragments    Verdict        `json:"fragments"`
 	Mapped       netip.AddrPort `json:"mapped"`
 	Local        netip.AddrPort `json:"local"`
 	Server       netip.AddrPort `json:"server"`
@@ -208,7 +211,7 @@ type reportJSON struct {
 // addresses empty strings.
 func (r Report) MarshalJSON() ([]byte, error) {
 	return json.Marshal(reportJSON{
-		r.Type, r.Mapping, r.MappingLeast, r.Filtering, r.Ports, r.NAT, r.Hairpin, r.Paired, r.ALG, r.Nested,
+		r.Type, r.Mapping, r.MappingLeast, r.Filtering, r.Ports, r.NAT, r.Hairpin, r.Paired, r.ALG, r.Nested, r.Fragments,
 		r.Mapped, r.Local, r.Server, r.Confidence, r.Elapsed.Milliseconds(), r.Known.Milliseconds(), r.Packets,
 		r.Conclusions, r.Observations, r.Grades(), r.TCP, r.Lifetime, r.IPv6,
 	})
@@ -222,7 +225,7 @@ func (r *Report) UnmarshalJSON(text []byte) error {
 	}
 	*r = Report{
 		Type: j.Type, Confidence: j.Confidence, Mapping: j.Mapping, MappingLeast: j.MappingLeast, Filtering: j.Filtering,
-		Ports: j.Ports, NAT: j.NAT, Hairpin: j.Hairpin, Paired: j.Paired, ALG: j.ALG, Nested: j.Nested,
+		Ports: j.Ports, NAT: j.NAT, Hairpin: j.Hairpin, Paired: j.Paired, ALG: j.ALG, Nested: j.Nested, Fragments: j.Fragments,
 		Mapped: j.Mapped, Local: j.Local, Server: j.Server, Conclusions: j.Conclusions, Observations: j.Observations,
 		Elapsed: time.Duration(j.ElapsedMS) * time.Millisecond, Known: time.Duration(j.KnownMS) * time.Millisecond,
 		Packets: j.Packets, TCP: j.TCP, Lifetime: j.Lifetime, IPv6: j.IPv6,

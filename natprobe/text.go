@@ -55,7 +55,7 @@ func (r *Report) write(b *strings.Builder) {
 	}
 	for _, about := range []struct{ about, name string }{
 		{"nat", "NAT"}, {"mapping", "Mapping"}, {"filtering", "Filtering"}, {"ports", "Ports"}, {"hairpin", "Hairpin"},
-		{"paired", "Pooling"}, {"alg", "ALG"}, {"nested", "Nested"}, {"tcp", "TCP"}, {"lifetime", "Lifetime"}, {"servers", "Servers"},
+		{"paired", "Pooling"}, {"alg", "ALG"}, {"nested", "Nested"}, {"fragments", "Fragments"}, {"tcp", "TCP"}, {"lifetime", "Lifetime"}, {"servers", "Servers"},
 	} {
 		if c, ok := r.Conclusion(about.about); ok {
 			row(about.name, "%s%s: %s", strings.ReplaceAll(c.Says, "_", " "), percent(c.Confidence), c.Because)

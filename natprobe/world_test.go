@@ -95,7 +95,7 @@ func (w *world) serve(name string, at ...netip.AddrPort) *server {
 	m, err := stunserver.NewMachine(at, 0, w.Seed())
 	w.check(err)
 	s := &server{Machine: m}
-	_, err = simnet.Run(w.AddHost(name, w.Internet(), simnet.Link{}, ips...), s, simnet.RunOptions{Sockets: at, Listen: at}, nil)
+	_, err = simnet.Run(w.AddHost(name, w.Internet(), simnet.Link{MTU: 9000}, ips...), s, simnet.RunOptions{Sockets: at, Listen: at}, nil)
 	w.check(err)
 	return s
 }

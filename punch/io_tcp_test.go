@@ -157,27 +157,22 @@ func TestTCPStrangers(t *testing.T) {
 
 // Two peers on real sockets: from reused ports, by loopback.
 func TestTCPOnLoopback(t *testing.T) {
+	var listeners [2]net.Listener
 	var ports [2]netip.AddrPort
 	for i := range ports {
-		l, err := (&net.ListenConfig{Control: punch.ReusePort}).Listen(t.Context(), "tcp4", "127.0.0.1:0")
+		var err error
+		listeners[i], err = (&net.ListenConfig{Control: punch.ReusePort}).Listen(t.Context(), "tcp4", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close() // it shares its port, so the port cannot be given to others meanwhile
-		ports[i] = l.Addr().(*net.TCPAddr).AddrPort()
-		go func() {
-			for {
-				c, err := l.Accept() // SO_REUSEPORT gives us a share of what comes in
-				if err != nil {
-					return
-				}
-				c.Close()
-			}
-		}()
+		ports[i] = listeners[i].Addr().(*net.TCPAddr).AddrPort()
 	}
 	var done [2]<-chan tcpResult
 	for i := range done {
-		done[i] = startTCP(t.Context(), punch.TCPConfig{Local: ports[i], Peer: ports[1-i : 2-i], Secret: secret, Loopback: true, Timeout: 20 * time.Second})
+		done[i] = startTCP(t.Context(), punch.TCPConfig{
+			Local: ports[i], Peer: ports[1-i : 2-i], Secret: secret, Loopback: true, Timeout: 20 * time.Second,
+			Listen: func(context.Context, string, string) (net.Listener, error) { return listeners[i], nil },
+		})
 	}
 	x, y := <-done[0], <-done[1]
 	if x.error != nil || y.error != nil {

@@ -64,6 +64,7 @@ type PingerMachine struct {
 
 // pingOut is a datagram to send.
 type pingOut struct {
+	from netip.AddrPort // invalid: as the system chooses
 	to   netip.AddrPort
 	data [PingSize]byte
 }
@@ -162,7 +163,7 @@ func (m *PingerMachine) HandleDatagram(now time.Time, d machine.Datagram) {
 		return
 	}
 	if p.kind == pingProbe {
-		m.answer(now, r, p)
+		m.answer(now, d.Local, r, p)
 		return
 	}
 	m.expire(now, r)
@@ -238,14 +239,14 @@ func (m *PingerMachine) PollTransmit() (machine.Transmit, bool) {
 	}
 	o := &m.out[m.polled]
 	m.polled++
-	return machine.Transmit{Remote: o.to, Data: o.data[:], DontFragment: true}, true
+	return machine.Transmit{Local: o.from, Remote: o.to, Data: o.data[:], DontFragment: true}, true
 }
 
 // PollEvent implements machine.Machine.
 func (m *PingerMachine) PollEvent() (PingerEvent, bool) { return m.events.Pop() }
 
-func (m *PingerMachine) send(to netip.AddrPort, p ping) {
-	m.out = append(m.out, pingOut{to, p.encode()})
+func (m *PingerMachine) send(from, to netip.AddrPort, p ping) {
+	m.out = append(m.out, pingOut{from, to, p.encode()})
 }
 
 func unmapped(a netip.AddrPort) netip.AddrPort {

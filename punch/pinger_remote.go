@@ -97,7 +97,7 @@ func (m *PingerMachine) probe(now time.Time, r *pingRemote, s *pingSeries) {
 		series: s, sent: now, deadline: m.deadline(r),
 		stamp: r.origin + uint32(now.Sub(m.started).Microseconds()),
 	}
-	m.send(r.addr, ping{kind: pingProbe, seq: r.first + uint16(len(r.flights)), stamp: f.stamp})
+	m.send(netip.AddrPort{}, r.addr, ping{kind: pingProbe, seq: r.first + uint16(len(r.flights)), stamp: f.stamp})
 	r.flights = append(r.flights, f)
 	s.stats.Sent++
 	if s.left > 0 {
@@ -114,7 +114,7 @@ func (m *PingerMachine) deadline(r *pingRemote) time.Duration {
 }
 
 // answer answers a probe of r, unless it has had its share.
-func (m *PingerMachine) answer(now time.Time, r *pingRemote, p ping) {
+func (m *PingerMachine) answer(now time.Time, at netip.AddrPort, r *pingRemote, p ping) {
 	throttled := m.cfg.AnswerRate < 0 || r.answers.Sub(now) > time.Second/4
 	for s := range r.all() {
 		if throttled {
@@ -131,7 +131,7 @@ func (m *PingerMachine) answer(now time.Time, r *pingRemote, p ping) {
 	}
 	r.answers = r.answers.Add(time.Second / time.Duration(m.cfg.AnswerRate))
 	p.kind = pingAnswer
-	m.send(r.addr, p)
+	m.send(at, r.addr, p) // from where it was asked
 }
 
 // match takes in an answer of r. stamp is when the kernel received it; zero: unknown.

@@ -42,8 +42,10 @@ type allocation struct {
 	relayed  []netip.AddrPort
 	mapped   netip.AddrPort
 	expires  time.Time
-	once     bool // it has stood
-	df       bool // DONT-FRAGMENT is asked for, and the server knows it
+	options  Options
+	token    []byte // reserved at the server for another allocation
+	once     bool   // it has stood
+	df       bool   // DONT-FRAGMENT is asked for, and the server knows it
 	released bool
 
 	contest
@@ -57,6 +59,7 @@ type allocation struct {
 	heardAt                       time.Time
 	leaving                       int // links on which an allocation is being deleted
 
+	mobility
 	permissions
 	channels
 }
@@ -100,7 +103,7 @@ func (a *allocation) adopt(now time.Time, l *link, relayed []netip.AddrPort, map
 	a.setState(now, Allocated, nil)
 	a.tell(now, Event{
 		Kind: EventAllocated, State: Allocated, Server: l.srv.Endpoint, Lifetime: lifetime,
-		Relayed: slices.Clone(relayed), Mapped: mapped, Lost: loss, link: l, df: a.df,
+		Relayed: slices.Clone(relayed), Mapped: mapped, Reservation: slices.Clone(a.token), Lost: loss, link: l, df: a.df,
 	})
 	a.permitAgain(now)
 	a.settle(now)
@@ -154,8 +157,14 @@ func (a *allocation) refreshed(now time.Time, msg *wire.Message, sent time.Time)
 		a.lose(now, errors.New("the server granted no lifetime"), true)
 		return
 	}
-	a.backoff.reset()
+	a.takeTicket(msg)
 	a.granted(now, sent, lifetime)
+	a.recovered(now)
+}
+
+// recovered takes in that the allocation stands after all.
+func (a *allocation) recovered(now time.Time) {
+	a.backoff.reset()
 	if a.state == Disconnecting {
 		a.m.timers.stop(&a.retry)
 		a.concede(now)
@@ -256,7 +265,11 @@ func (a *allocation) again(now time.Time) {
 		a.race(now, nil)
 	case a.state == Disconnecting:
 		if !a.racing() && (a.backoff.tries > 0 || errors.Is(a.loss.Err, errNetworkChanged)) {
-			a.race(now, nil)
+			if a.mayMove() {
+				a.move(now)
+			} else {
+				a.race(now, nil)
+			}
 		}
 		if a.state == Disconnecting {
 			a.ask(now, 2, max(beatEvery, a.link.rtt.timeout(beatEvery)))
@@ -272,7 +285,7 @@ func (a *allocation) lose(now time.Time, err error, answered bool) {
 	}
 	a.gather(now, err)
 	l := a.link
-	a.link = nil
+	a.link, a.ticket = nil, nil
 	for _, r := range slices.Clone(l.requests) {
 		r.end()
 	}

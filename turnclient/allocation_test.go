@@ -163,7 +163,6 @@ func TestMismatchOnAllocateTriesThreePorts(t *testing.T) {
 func TestMismatchOnAnythingElseMakesItAnew(t *testing.T) {
 	for name, provoke := range map[string]func(l *lab, id turnclient.AllocationID){
 		"permission": func(l *lab, id turnclient.AllocationID) { l.send(id, peerB, "b") },
-		"refresh":    func(l *lab, id turnclient.AllocationID) { l.run(500 * time.Second) },
 		"channel": func(l *lab, id turnclient.AllocationID) {
 			for range 8 {
 				l.send(id, peerA, "a")
@@ -197,6 +196,18 @@ func TestMismatchOnAnythingElseMakesItAnew(t *testing.T) {
 				t.Errorf("%d sockets", len(l.sockets))
 			}
 		})
+	}
+}
+
+func TestMismatchOnRefreshMakesItAnew(t *testing.T) {
+	l := newLab(t, turnclient.MachineConfig{Credentials: creds})
+	server := l.serve(serverAddr, authed())
+	id := l.ready()
+	l.run(490 * time.Second)
+	server.Restart()
+	l.run(11 * time.Second)
+	if len(l.all(turnclient.EventAllocated)) != 2 || l.m.State(id) != turnclient.Allocated {
+		t.Errorf("state %v: %v", l.m.State(id), l.failures())
 	}
 }
 

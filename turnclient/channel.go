@@ -132,7 +132,7 @@ func (a *allocation) restart(now time.Time, err error) {
 		return
 	}
 	a.gather(now, errors.Join(errOutOfSync, err))
-	a.link, a.asking = nil, nil
+	a.link, a.asking, a.ticket = nil, nil, nil
 	for _, t := range []*timer{&a.refresh, &a.expiry, &a.retry, &a.doubt} {
 		a.m.timers.stop(t)
 	}

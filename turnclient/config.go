@@ -64,6 +64,11 @@ type MachineConfig struct {
 	// section 11.1), if it is able to. Such datagrams take no channel. Default false.
 	DontFragment bool
 
+	// Mobility asks for a ticket by which an allocation can be moved to another socket
+	// when the network changes (RFC 8016). Servers that cannot are used without.
+	// Default false.
+	Mobility bool
+
 	// Usage is asked what passed by the machine. Default nil: nothing does.
 	Usage Usage
 }

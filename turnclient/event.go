@@ -16,6 +16,7 @@ type EventKind uint8
 const (
 	EventState       EventKind = iota // From became State; Err says why, where that is a failure
 	EventAllocated                    // there is an address: Relayed, Mapped, Lifetime, Server; Lost, where there was one before
+	EventMoved                        // the allocation moved to another socket of ours and is the same otherwise; Local
 	EventServer                       // Server was of no use: Err is a *ServerError
 	EventPermission                   // Peer's IP is permitted (Err nil), or is not any more: *PeerError
 	EventChannel                      // Channel stands for Peer, or does not any more (Channel 0)
@@ -27,7 +28,7 @@ const (
 )
 
 var eventNames = [...]string{
-	"state", "allocated", "server", "permission", "channel", "unreachable", "dropped", "released", "data", "credentials",
+	"state", "allocated", "moved", "server", "permission", "channel", "unreachable", "dropped", "released", "data", "credentials",
 }
 
 // String returns the kind's name.
@@ -50,14 +51,17 @@ type Event struct {
 	Relayed    []netip.AddrPort // EventAllocated: one for each family
 	Mapped     netip.AddrPort   // EventAllocated: where the server sees us
 	Lifetime   time.Duration    // EventAllocated: granted
-	Peer       netip.AddrPort   // EventPermission: the port is 0
-	Channel    uint16
-	Data       []byte // EventData: the receiver's
-	Realm      string
-	Again      bool // EventCredentials: those in use were rejected
-	Lost       Loss
-	Err        error
-	Missed     int // events that were dropped before this one, because nobody took them (Allocation.Events)
+	Local      netip.AddrPort   // EventMoved: the new socket's
+	// Reservation is a token for the next port (EventAllocated, Options.Reserve).
+	Reservation []byte
+	Peer        netip.AddrPort // EventPermission: the port is 0
+	Channel     uint16
+	Data        []byte // EventData: the receiver's
+	Realm       string
+	Again       bool // EventCredentials: those in use were rejected
+	Lost        Loss
+	Err         error
+	Missed      int // events that were dropped before this one, because nobody took them (Allocation.Events)
 
 	link *link // EventAllocated: what it stands on
 	df   bool  // EventAllocated: Send indications carry DONT-FRAGMENT

@@ -39,6 +39,7 @@ type Allocation struct {
 	relayed []netip.AddrPort
 	mapped  netip.AddrPort
 	server  Endpoint
+	token   []byte
 	failed  []error // servers, until ready
 	waiters map[netip.Addr][]chan error
 }
@@ -96,7 +97,10 @@ func (a *Allocation) handle(e Event) {
 	a.infoMu.Lock()
 	a.state = e.State
 	if e.Kind == EventAllocated {
-		a.relayed, a.mapped, a.server = e.Relayed, e.Mapped, e.Server
+		a.relayed, a.mapped, a.server, a.token = e.Relayed, e.Mapped, e.Server, e.Reservation
+	}
+	if e.Kind == EventMoved {
+		a.mapped = netip.AddrPort{}
 	}
 	a.infoMu.Unlock()
 	if e.Kind == EventAllocated {
@@ -171,7 +175,16 @@ func (a *Allocation) RelayedAddrs() []netip.AddrPort {
 	return slices.Clone(a.relayed)
 }
 
-// MappedAddr returns the server-reflexive address of the allocation's socket.
+// Reservation returns the token for the next port, if Options.Reserve asked for one:
+// Options.Token of an allocation made within 30 seconds takes it. The caller owns it.
+func (a *Allocation) Reservation() []byte {
+	a.infoMu.Lock()
+	defer a.infoMu.Unlock()
+	return slices.Clone(a.token)
+}
+
+// MappedAddr returns the server-reflexive address of the allocation's socket. It is not
+// valid after the allocation has moved (EventMoved), for the server does not tell.
 func (a *Allocation) MappedAddr() netip.AddrPort {
 	a.infoMu.Lock()
 	defer a.infoMu.Unlock()

@@ -96,6 +96,11 @@ func (c *Client) Format(f fmt.State, _ rune) { fmt.Fprint(f, "turnclient.Client"
 // The error is ErrClosed or an *AllocateError, which holds a *ServerError for each
 // server that was asked and ctx's error, if that ended the wait.
 func (c *Client) Allocate(ctx context.Context) (*Allocation, error) {
+	return c.AllocateWith(ctx, Options{})
+}
+
+// AllocateWith is Allocate with wishes, which may also be the cause of a *ConfigError.
+func (c *Client) AllocateWith(ctx context.Context, o Options) (*Allocation, error) {
 	if ctx.Err() != nil {
 		return nil, &AllocateError{Cause: context.Cause(ctx)}
 	}
@@ -107,17 +112,26 @@ func (c *Client) Allocate(ctx context.Context) (*Allocation, error) {
 	}
 	c.open[a] = true
 	c.mu.Unlock()
-	if err := c.loop.Do(func(now time.Time) {
+	var err error
+	if c.loop.Do(func(now time.Time) {
 		if a.isClosed() {
 			close(a.released) // by Client.Close, which waits for it
 			return
 		}
-		a.id = c.m.Allocate(now)
+		if a.id, err = c.m.AllocateWith(now, o); err != nil {
+			close(a.released)
+			return
+		}
 		c.allocs[a.id] = a
-	}); err != nil {
+	}) != nil {
 		return nil, ErrClosed
 	}
-	var err error
+	if err != nil {
+		c.mu.Lock()
+		delete(c.open, a)
+		c.mu.Unlock()
+		return nil, err
+	}
 	select {
 	case err = <-a.ready:
 	default:
@@ -283,11 +297,16 @@ func (c *Client) handle(e Event) {
 	if a == nil {
 		return
 	}
-	if e.Kind == EventAllocated {
+	if e.Kind == EventAllocated || e.Kind == EventMoved {
 		c.mu.Lock()
 		t := c.taps[e.link.local]
 		c.mu.Unlock()
-		if t != nil {
+		switch {
+		case t == nil: // closed meanwhile: another event follows
+		case e.Kind == EventMoved:
+			t.attach(&a.path, e.Server.Addr)
+			a.move(t)
+		default:
 			t.attach(&a.path, e.Server.Addr)
 			a.stand(t, e.df)
 		}

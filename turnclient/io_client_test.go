@@ -218,7 +218,7 @@ func TestSlowReaderIsBounded(t *testing.T) {
 		for range 25 {
 			pc.WriteTo([]byte("x"), relay.LocalAddr())
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		synctest.Wait()
 		if s := relay.Stats(); s.In != 10 || s.Overrun != 15 {
 			t.Errorf("%+v", s)

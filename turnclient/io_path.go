@@ -193,6 +193,13 @@ func (p *path) stand(out sender, df bool) {
 	p.out, p.df = out, df
 }
 
+// move takes in that the server is reached by another socket.
+func (p *path) move(out sender) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.out = out
+}
+
 // fall takes in that there is no allocation.
 func (p *path) fall() { p.stand(nil, false) }
 

@@ -376,6 +376,12 @@ func (h deafTo) datagram(l *lab, from, at netip.AddrPort, b []byte) {
 // fromPeer sends a datagram of a peer to a relayed address.
 func (l *lab) fromPeer(peer, relayed netip.AddrPort, data string) {
 	for _, h := range l.hosts {
+		if d, ok := h.(deafTo); ok {
+			h = d.host
+			if d, ok := h.(deafTo); ok {
+				h = d.host
+			}
+		}
 		if h, ok := h.(*turnHost); ok && !h.dead {
 			for id, addr := range h.relays {
 				if addr == relayed {

@@ -152,14 +152,24 @@ func (m *Machine) PollEvent() (Event, bool) { return m.events.Pop() }
 // that it stands; EventState with Failed and an *AllocateError that it does not: then
 // only Close is of use.
 func (m *Machine) Allocate(now time.Time) AllocationID {
+	id, _ := m.AllocateWith(now, Options{}) // no options are good options
+	return id
+}
+
+// AllocateWith is Allocate with wishes. The error is a *ConfigError.
+func (m *Machine) AllocateWith(now time.Time, o Options) (AllocationID, error) {
+	if err := o.check(m.cfg.Family); err != nil {
+		return 0, err
+	}
 	m.enter()
 	m.nextAlloc++
 	a := newAllocation(m, m.nextAlloc)
+	a.options = o.clone()
 	m.allocs[a.id] = a
 	m.order = append(m.order, a)
 	a.setState(now, Allocating, nil)
 	a.race(now, nil)
-	return a.id
+	return a.id, nil
 }
 
 // Close ends an allocation: it is deleted at the server, and EventReleased tells when

@@ -41,6 +41,8 @@ type attempt struct {
 	ports   int
 	hops    int
 	plain   bool // without DONT-FRAGMENT, which the server does not know
+	rooted  bool // without mobility, which the server does not allow
+	moving  bool // it presents a ticket instead of asking for an allocation
 	doubts  int  // ICMP errors
 	lost    bool
 	ended   bool
@@ -118,13 +120,22 @@ func (a *allocation) try(now time.Time, s *server, on *link) *attempt {
 
 func (t *attempt) open(now time.Time, s *server) {
 	t.link = t.a.m.newLink(t.a, s)
-	t.link.onUp = t.allocate
+	t.link.onUp = t.begin
 	t.link.onDown = t.broke
 	t.a.m.timers.set(&t.connect, now.Add(connectTimeout))
 }
 
 func (t *attempt) broke(now time.Time, err error) {
 	t.failed(now, &ServerError{Server: t.link.srv.Endpoint, Op: "allocate", Err: err})
+}
+
+func (t *attempt) begin(now time.Time) {
+	t.a.m.timers.stop(&t.connect)
+	if t.moving {
+		t.present(now)
+	} else {
+		t.allocate(now)
+	}
 }
 
 // unreachable takes in an ICMP error. Anybody can forge one, and one may be of a
@@ -140,20 +151,31 @@ func (t *attempt) unreachable(now time.Time, err error) {
 // allocate sends the Allocate request (RFC 8656 section 7.1).
 func (t *attempt) allocate(now time.Time) {
 	a := t.a
-	a.m.timers.stop(&t.connect)
 	t.request = &request{link: t.link, op: "allocate", method: wire.Allocate, done: t.answered}
 	t.request.add = func(b *wire.Builder) {
 		b.AddByte(wire.AttrRequestedTransport, wire.ProtocolUDP)
-		switch a.m.cfg.Family {
-		case IPv4:
+		switch family := a.m.cfg.Family; {
+		case a.options.Token != nil && !a.once:
+			// It names an address: no attribute about addresses may stand beside it.
+			b.AddRaw(wire.AttrReservationToken, a.options.Token)
+		case family == IPv4:
 			b.AddByte(wire.AttrRequestedAddressFamily, wire.FamilyIPv4)
-		case IPv6:
+		case family == IPv6:
 			b.AddByte(wire.AttrRequestedAddressFamily, wire.FamilyIPv6)
-		case DualStack:
+		case family == DualStack:
 			b.AddByte(wire.AttrAdditionalAddressFamily, wire.FamilyIPv6)
+		}
+		switch {
+		case a.options.Reserve:
+			b.AddRaw(wire.AttrEvenPort, []byte{0x80})
+		case a.options.EvenPort:
+			b.AddRaw(wire.AttrEvenPort, []byte{0})
 		}
 		if a.m.cfg.DontFragment && !t.plain {
 			b.AddRaw(wire.AttrDontFragment, nil)
+		}
+		if a.m.cfg.Mobility && !t.rooted {
+			b.AddRaw(wire.AttrMobilityTicket, nil)
 		}
 		a.addLifetime(b)
 	}
@@ -216,7 +238,16 @@ func (t *attempt) check(now time.Time, msg *wire.Message, r *request, err error)
 			return nil
 		}
 		hold(redirectSpan)
+	case wire.CodeMobilityForbidden:
+		if !t.rooted { // RFC 8016 section 3.1.4
+			t.rooted = true
+			t.allocate(now)
+			return nil
+		}
 	case wire.CodeAllocationQuota, wire.CodeInsufficientCapacity:
+		if refusal.Code == wire.CodeInsufficientCapacity && a.options.any() {
+			break // it may have an address without the wishes: RFC 8656 section 7.4
+		}
 		hold(holdFull)
 	case wire.CodeFamilyNotSupported:
 		s.bar(err)
@@ -262,6 +293,9 @@ func (t *attempt) won(now time.Time, msg *wire.Message, r *request) error {
 	}
 	a.concede(now)
 	a.df = a.m.cfg.DontFragment && !t.plain
+	a.ticket = nil
+	a.takeTicket(msg)
+	a.takeToken(msg)
 	a.adopt(now, l, relayed, mapped, lifetime, r.sent)
 	return nil
 }
@@ -286,11 +320,14 @@ func (t *attempt) failed(now time.Time, err error) {
 	}
 	t.end()
 	t.link.drop()
-	if t.lost {
+	switch {
+	case t.lost:
 		t.a.checkReleased(now)
-		return
+	case t.moving:
+		t.a.notMoved(now, err)
+	default:
+		t.a.failure(now, err)
 	}
-	t.a.failure(now, err)
 }
 
 // failure notes why a server was of no use, and goes on to the next.
@@ -323,7 +360,7 @@ func (a *allocation) concede(now time.Time) {
 			continue
 		}
 		t.lost = true
-		if r := t.request; r == nil || r.seal.key == nil || r.sends == 0 {
+		if r := t.request; t.moving || r == nil || r.seal.key == nil || r.sends == 0 {
 			if r != nil {
 				r.end()
 			}

@@ -65,8 +65,9 @@ func TestUnreachableIsAHint(t *testing.T) {
 		l.notice(machine.Notice{Kind: machine.Unreachable, Socket: l.sent[0].socket, Remote: serverAddr, Err: errors.New("forged")})
 	}
 	l.run(time.Second)
-	if n := len(l.requests(wire.Refresh)); n != 1 || l.m.State(id) != turnclient.Allocated {
-		t.Errorf("%d refreshes, state %v", n, l.m.State(id))
+	want := []turnclient.State{turnclient.Allocating, turnclient.Allocated}
+	if n := len(l.requests(wire.Refresh)); n != 1 || !slices.Equal(l.states(), want) {
+		t.Errorf("%d refreshes, state %v, states %v", n, l.m.State(id), l.states())
 	}
 }
 
@@ -128,6 +129,13 @@ func TestOutageOfFiveMinutes(t *testing.T) {
 			if !l.m.State(id).Usable() {
 				t.Errorf("outage at %v, writes %v: state %v: %v", begin, write, l.m.State(id), l.failures())
 				continue
+			}
+			if write { // the peer is permitted again by itself
+				l.fromPeer(peerA, l.relayed(), "in")
+				l.run(time.Second)
+				if len(l.data()) != 1 {
+					t.Errorf("outage at %v: nothing comes in", begin)
+				}
 			}
 			before := len(l.toPeers)
 			l.send(id, peerA, "after")
@@ -332,50 +340,51 @@ func TestCongestion(t *testing.T) {
 	if l.m.Level(id) != 3 {
 		t.Errorf("level %d", l.m.Level(id))
 	}
-	// Requests are paced now, and not repeated as often.
-	before := len(l.requests(wire.CreatePermission))
-	l.kill(serverAddr)
-	for i := range 5 {
-		l.send(id, host4(i), "x")
-	}
-	l.run(2 * time.Second)
-	at := times(l.requests(wire.CreatePermission)[before:])
-	l.run(time.Minute)
-	first := make(map[string]time.Duration)
-	sends := make(map[string]int)
-	for _, s := range l.requests(wire.CreatePermission)[before:] {
-		key := string(s.raw[8:20])
-		if sends[key]++; sends[key] == 1 {
-			first[key] = s.at
-		}
-		if sends[key] > 3 {
-			t.Errorf("a request was sent %d times", sends[key])
-		}
-	}
-	if len(at) == 0 || len(first) < 5 {
-		t.Errorf("%d requests began", len(first))
-	}
-	l.revive(serverAddr)
-	l.run(time.Minute)
-	for level := l.m.Level(id); level > 0; level-- {
+	for level := 3; level > 0; level-- {
+		ping(60, 450*time.Millisecond, false) // neither good nor bad: hysteresis
 		if got := l.m.Level(id); got != level {
-			t.Errorf("level %d, want %d: not by steps", got, level)
+			t.Fatalf("level %d after round trips of 450 ms, want %d", got, level)
 		}
-		ping(20, 450*time.Millisecond, false) // neither good nor bad: hysteresis
-		ping(20, 450*time.Millisecond, false)
-		if got := l.m.Level(id); got != level {
-			t.Errorf("level %d after round trips of 450 ms, want %d", got, level)
+		for n := 0; l.m.Level(id) == level; n++ {
+			if ping(1, 40*time.Millisecond, false); n > 60 {
+				t.Fatalf("still at level %d after %d good round trips", level, n)
+			}
 		}
-		ping(40, 40*time.Millisecond, false)
-		for l.m.Level(id) == level {
-			ping(1, 40*time.Millisecond, false)
+		if got := l.m.Level(id); got != level-1 {
+			t.Errorf("from level %d to %d: not by steps", level, got)
 		}
 	}
 	if l.m.State(id) == turnclient.Congested {
 		t.Errorf("state %v", l.m.State(id))
 	}
 	ping(60, 700*time.Millisecond, false)
-	if l.m.State(id) != turnclient.Congested {
-		t.Errorf("state %v after round trips of 700 ms", l.m.State(id))
+	if l.m.State(id) != turnclient.Congested || l.m.Level(id) < 2 {
+		t.Fatalf("state %v, level %d after round trips of 700 ms", l.m.State(id), l.m.Level(id))
+	}
+	// Requests are paced now, and not repeated as often.
+	before := len(l.requests(wire.CreatePermission))
+	l.kill(serverAddr)
+	for i := range 5 {
+		l.send(id, host4(i), "x")
+	}
+	l.run(time.Minute)
+	var begun []time.Duration
+	sends := make(map[string]int)
+	for _, s := range l.requests(wire.CreatePermission)[before:] {
+		key := string(s.raw[8:20])
+		if sends[key]++; sends[key] == 1 {
+			begun = append(begun, s.at)
+		}
+		if sends[key] > 4 {
+			t.Errorf("a request was sent %d times", sends[key])
+		}
+	}
+	for i := 1; i < len(begun); i++ {
+		if gap := begun[i] - begun[i-1]; gap < 200*time.Millisecond {
+			t.Errorf("requests began %v apart", gap)
+		}
+	}
+	if len(begun) < 5 {
+		t.Errorf("%d requests began", len(begun))
 	}
 }

@@ -51,6 +51,7 @@ func parse(args []string, usage io.Writer) (options, error) {
 	flags.BoolVar(&o.Fast, "fast", false, "do not limit the requests to ten a second; for servers of your own")
 	flags.DurationVar(&o.Timeout, "timeout", 0, "`time` after which what is not known stays unknown (default 10s)")
 	flags.BoolVar(&o.TCP, "tcp", false, "find out how TCP is mapped, too")
+	flags.BoolVar(&o.Fragments, "fragments", false, "find out whether packets get through that are too long for one piece")
 	flags.Var((*lifetime)(&o.Lifetime), "lifetime", "measure how long mappings live, up to six minutes or, as -lifetime=`time`, up to that")
 	flags.BoolVar(&o.json, "json", false, "print the report as JSON")
 	if err := flags.Parse(args); err != nil {

@@ -55,6 +55,17 @@ func (f *full) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
+func (f *full) writeDeadlinePassed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	select {
+	case <-f.deadline:
+		return true
+	default:
+		return false
+	}
+}
+
 func (f *full) WriteTo([]byte, net.Addr) (int, error) {
 	for {
 		f.mu.Lock()
@@ -114,6 +125,19 @@ func TestCloseEndsAWriteThatWaits(t *testing.T) {
 				f.Close()
 			})
 		})
+	}
+}
+
+// A socket is handed back without deadlines, whichever of Close and the loop is
+// quicker.
+func TestKeptSocketHasNoDeadlines(t *testing.T) {
+	for range 500 {
+		f := newFull()
+		l := run(t, &pinger{}, nil, drive.Options{Sockets: []net.PacketConn{f}, KeepSockets: true})
+		closeLoop(t, l)
+		if f.hasDeadline() || f.writeDeadlinePassed() {
+			t.Fatal("a deadline is left over")
+		}
 	}
 }
 

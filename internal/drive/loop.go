@@ -237,14 +237,17 @@ func (l *Loop) take(buf []func(now time.Time)) []func(now time.Time) {
 // of what was written to it is lost. Every call returns the same.
 func (l *Loop) Close() error {
 	l.mu.Lock()
-	if !l.closed {
+	first := !l.closed
+	if first {
 		l.closed = true
 		clear(l.queue)
 		l.queue = nil
 		l.cancel()
-		l.unblock()
 	}
 	l.mu.Unlock()
+	if first {
+		l.unblock()
+	}
 	<-l.done
 	return l.err
 }

@@ -153,6 +153,9 @@ func (ss *sockets) stop() (errs []error) {
 // giveBack gives back what is to be kept, once the readers have ended. It adds to
 // errs, and returns what of that is to be told.
 func (ss *sockets) giveBack(errs []error) error {
+	ss.mu.Lock()
+	clear(ss.conns) // unblock may still be at it, and would leave its deadline behind
+	ss.mu.Unlock()
 	for _, s := range ss.kept {
 		if s.keep { // stop may have had to close it
 			errs = append(errs, netio.Release(s.conn))

@@ -22,9 +22,10 @@ const toolPatience = 30 * time.Second
 
 // site is a host to look out from, and what is true there.
 type site struct {
-	name  string
-	host  *kernellab.Namespace
-	truth answer
+	name   string
+	host   *kernellab.Namespace
+	truth  answer
+	nested bool // more than one NAT in a row
 }
 
 // sites makes a host in each kind of place that the kernel's NAT can make.

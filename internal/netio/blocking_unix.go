@@ -20,6 +20,7 @@ var unreachableErrnos = []struct {
 	reason Reason
 }{
 	{unix.ECONNREFUSED, PortUnreachable},
+	{unix.ENOPROTOOPT, ProtocolUnreachable},
 	{unix.EHOSTUNREACH, HostUnreachable},
 	{unix.EHOSTDOWN, HostUnreachable},
 	{unix.ENETUNREACH, NetUnreachable},

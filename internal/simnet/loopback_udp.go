@@ -93,7 +93,11 @@ func (c *loopbackUDP) up() {
 		if f.kind == frameEnd {
 			return
 		}
-		_, _ = c.sim.WriteOpts(data, f.remote, netio.SendOptions{TTL: int(f.ttl), DontFragment: f.df})
+		o := netio.SendOptions{TTL: int(f.ttl), DontFragment: f.df}
+		if !f.local.IsUnspecified() {
+			o.Source = f.local
+		}
+		_, _ = c.sim.WriteOpts(data, f.remote, o)
 	}
 }
 
@@ -169,7 +173,7 @@ func (c *loopbackUDP) WriteOpts(b []byte, to netip.AddrPort, o netio.SendOptions
 	if len(b) > maxFrameData {
 		return 0, c.sim.fail("write", syscall.EMSGSIZE)
 	}
-	frame{kind: frameData, df: o.DontFragment, ttl: uint8(o.TTL), remote: to}.put(buf[:])
+	frame{kind: frameData, df: o.DontFragment, ttl: uint8(o.TTL), remote: to, local: o.Source}.put(buf[:])
 	n := copy(buf[frameHeader:], b)
 	if _, err := c.user.Write(buf[:frameHeader+n]); err != nil {
 		return 0, c.tell(err)
@@ -226,7 +230,7 @@ type frame struct {
 	df     bool
 	ttl    uint8
 	remote netip.AddrPort
-	local  netip.Addr // where it arrived; not needed the other way
+	local  netip.Addr // where it arrived, or is to leave from
 }
 
 const (
@@ -245,10 +249,11 @@ func (f frame) put(b []byte) {
 	}
 	binary.BigEndian.PutUint16(b[3:], f.remote.Port())
 	for i, a := range [...]netip.Addr{f.remote.Addr(), f.local} {
+		var ip [16]byte // an address that is not known is the unspecified one
 		if a.IsValid() {
-			ip := a.As16()
-			copy(b[5+16*i:], ip[:])
+			ip = a.As16()
 		}
+		copy(b[5+16*i:], ip[:])
 	}
 }
 

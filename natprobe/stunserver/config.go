@@ -37,6 +37,10 @@ type Config struct {
 	// spread the load; ListenPacket must be nil then.
 	Readers int
 
+	// Classic answers clients of RFC 3489, too, over UDP. Default no: nearly anything may look
+	// like their requests.
+	Classic bool
+
 	// NoTCP leaves TCP out, which is served at the same addresses otherwise.
 	NoTCP bool
 

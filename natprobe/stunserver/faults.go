@@ -16,6 +16,8 @@ type Faults struct {
 	IgnoreChange bool // answer as if CHANGE-REQUEST were not there
 	RefuseChange int  // answer CHANGE-REQUEST with this error code; 0: do not
 	DropChange   bool // do not answer CHANGE-REQUEST
+	// RefusePadding answers PADDING with this error code; 0: do not.
+	RefusePadding int
 
 	// Other is named as OTHER-ADDRESS in place of the true one; the zero value: the true one.
 	Other netip.AddrPort
@@ -71,6 +73,8 @@ func (f *faulty) apply(now time.Time, m *Machine, at machine.SocketID, remote ne
 		change && f.DropChange,
 		f.Loss > 0 && f.Rand.Float64() < f.Loss:
 		return
+	case m.request.Has(wire.AttrPadding) && f.RefusePadding != 0:
+		refuse = f.RefusePadding
 	case change && f.RefuseChange != 0:
 		refuse = f.RefuseChange
 		t.Socket = row + at

@@ -38,6 +38,9 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 		closeAll(listeners)
 		return nil, err
 	}
+	if c.Classic {
+		m.ServeClassic()
+	}
 	log := plog.OrDiscard(c.LoggerFactory).NewLogger("stunserver")
 	loop, err := drive.Run(m, nil, drive.Options{Sockets: conns, Listeners: listeners, Log: log})
 	if err != nil {

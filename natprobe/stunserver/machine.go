@@ -29,6 +29,7 @@ type Machine struct {
 	out     machine.Transmit
 	waiting bool // out is to be sent
 	streams streams
+	classic bool // RFC 3489 clients are answered
 	faults  *faulty
 }
 
@@ -86,7 +87,16 @@ var understood = []wire.AttrType{
 func (m *Machine) HandleDatagram(now time.Time, d machine.Datagram) {
 	m.waiting = false
 	req := &m.request
-	if !answerable(d.Remote) || req.Decode(d.Data) != nil || req.Type() != wire.BindingRequest {
+	if !answerable(d.Remote) {
+		return
+	}
+	if req.Decode(d.Data) != nil {
+		if m.classic && req.DecodeClassic(d.Data) == nil {
+			m.answerClassic(now, d)
+		}
+		return
+	}
+	if req.Type() != wire.BindingRequest {
 		return
 	}
 	if req.Has(wire.AttrFingerprint) && req.CheckFingerprint() != nil {

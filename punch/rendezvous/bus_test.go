@@ -41,10 +41,10 @@ func TestTwoNodes(t *testing.T) {
 		a.join("r", "a")
 		b.join("r", "b")
 		h.settle()
-		if got, want := a.take(), []Event{Joined{"r"}, Paired{"r", idB, true, []byte("b")}}; !sameEvents(got, want) {
+		if got, want := a.take(), []Event{Joined{"r"}, Paired{"r", idB, true, []byte("b")}}; !reflect.DeepEqual(got, want) {
 			t.Errorf("a got %+v, want %+v", got, want)
 		}
-		if got, want := b.take(), []Event{Joined{"r"}, Paired{"r", idA, true, []byte("a")}}; !sameEvents(got, want) {
+		if got, want := b.take(), []Event{Joined{"r"}, Paired{"r", idA, true, []byte("a")}}; !reflect.DeepEqual(got, want) {
 			t.Errorf("b got %+v, want %+v", got, want)
 		}
 		c := two.signOn(addrC, identity(t, 3))
@@ -55,14 +55,14 @@ func TestTwoNodes(t *testing.T) {
 		}
 		b.send(a, "hi")
 		h.settle()
-		if got, want := a.take(), []Event{Message{idB, true, []byte("hi")}}; !sameEvents(got, want) {
+		if got, want := a.take(), []Event{Message{idB, true, []byte("hi")}}; !reflect.DeepEqual(got, want) {
 			t.Errorf("a got %+v, want %+v", got, want)
 		}
 		// The home's own member leaves; the room goes on.
 		a.client.Close()
 		one.run()
 		h.settle()
-		if got, want := b.take(), []Event{PeerLeft{"r", idA}}; !sameEvents(got, want) {
+		if got, want := b.take(), []Event{PeerLeft{"r", idA}}; !reflect.DeepEqual(got, want) {
 			t.Errorf("b got %+v, want %+v", got, want)
 		}
 		// The last one leaves and another comes: the room finds a home again.
@@ -81,8 +81,6 @@ func TestTwoNodes(t *testing.T) {
 		}
 	})
 }
-
-func sameEvents(got, want []Event) bool { return reflect.DeepEqual(got, want) }
 
 // Of the sign-ons of one peer at several nodes one stays: the newest that is
 // proven; without any proof the first.
@@ -149,10 +147,10 @@ func TestReturnAtAnotherNode(t *testing.T) {
 			t.Errorf("closed with %v and %v", b.code(), b2.code())
 		}
 		idA, idB := a.client.cfg.Identity.ID(), b.client.cfg.Identity.ID()
-		if got, want := a.take(), []Event{PeerLeft{"r", idB}, Paired{"r", idB, true, []byte("b2")}}; !sameEvents(got, want) {
+		if got, want := a.take(), []Event{PeerLeft{"r", idB}, Paired{"r", idB, true, []byte("b2")}}; !reflect.DeepEqual(got, want) {
 			t.Errorf("a got %+v, want %+v", got, want)
 		}
-		if got, want := b2.take(), []Event{Joined{"r"}, Paired{"r", idA, true, []byte("a")}}; !sameEvents(got, want) {
+		if got, want := b2.take(), []Event{Joined{"r"}, Paired{"r", idA, true, []byte("a")}}; !reflect.DeepEqual(got, want) {
 			t.Errorf("b got %+v, want %+v", got, want)
 		}
 	})
@@ -257,6 +255,46 @@ func TestStaleSession(t *testing.T) {
 		t.Errorf("it got %+v, closed with %v", a.frames, a.code())
 	}
 	w.check()
+}
+
+// An admission that comes when the client has left is not passed on to it.
+func TestLateAdmission(t *testing.T) {
+	w := newWorld(t, ServerConfig{})
+	a := w.signOn(addrA, identity(t, 1))
+	a.join("r", "a")
+	a.do(func(c *ClientMachine) error { return c.Leave("r") })
+	a.take()
+	c := w.server.peers[identity(t, 1).ID()]
+	w.server.bus.Publish(Topic{Peer: c.peer}, BusMessage{Kind: BusJoined, To: c.member().Session, Room: "r"})
+	w.server.HandleTimeout(w.now)
+	w.run()
+	if got := a.take(); len(got) != 0 {
+		t.Errorf("it was told %+v", got)
+	}
+	w.check()
+}
+
+// When a room's home has died, the new one knows no members. Who joins again is
+// one, and who does not know yet is told.
+func TestNewHomeKnowsNobody(t *testing.T) {
+	w := newWorld(t, ServerConfig{})
+	a := w.signOn(addrA, identity(t, 1))
+	a.join("r", "a")
+	a.take()
+	clear(w.server.rooms.byName)
+	w.server.rooms.bytes = 0
+	a.do(func(c *ClientMachine) error { return c.Update("r", []byte("a2")) })
+	if a.refusal() != CodeNotInRoom {
+		t.Errorf("an update got %+v", a.events)
+	}
+	a.take()
+	a.join("r", "a3")
+	if got, want := a.take(), []Event{Joined{"r"}}; !reflect.DeepEqual(got, want) {
+		t.Errorf("joining again got %+v", got)
+	}
+	a.client.Close()
+	w.run()
+	w.empty()
 }
 
 func TestMemoryBus(t *testing.T) {

@@ -66,6 +66,41 @@ func (l *lone) ready() {
 	}
 }
 
+// While nobody reads from the server its silence means nothing; afterwards it has
+// its full time again, and no more.
+func TestSuspendedClient(t *testing.T) {
+	l := newLone(t, ClientConfig{})
+	l.ready()
+	pass := func(d time.Duration) (pings int, closed *CloseError) {
+		for end := l.now.Add(d); ; {
+			frames, closed, _ := l.drain()
+			pings += len(frames)
+			next := l.m.NextTimeout()
+			if next.IsZero() || next.After(end) {
+				l.now = end
+				return pings, closed
+			}
+			l.now = next
+			l.m.HandleTimeout(l.now)
+		}
+	}
+	l.m.Suspend()
+	if pings, closed := pass(time.Hour); pings < 100 || closed != nil {
+		t.Fatalf("in an hour: %d pings, closed with %v", pings, closed)
+	}
+	l.m.Resume(l.now)
+	if _, closed := pass(90*time.Second - 1); closed != nil {
+		t.Fatalf("closed with %v before its time", closed)
+	}
+	if _, closed := pass(1); closed == nil || closed.Code != CodeIdle {
+		t.Errorf("closed with %v, want %v", closed, CodeIdle)
+	}
+	l.m.Resume(l.now) // too late, and harmless
+	if !l.m.NextTimeout().IsZero() {
+		t.Error("a closed client has a deadline")
+	}
+}
+
 func TestClientPings(t *testing.T) {
 	l := newLone(t, ClientConfig{})
 	l.ready()

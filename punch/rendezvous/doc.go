@@ -68,6 +68,7 @@
 // the client dialled (in lower case, without the scheme's default port).
 //
 // If a peer signs on twice, the newer sign-on wins if it is proven, and is
-// refused otherwise. When the server closes a connection the WebSocket close
+// refused otherwise; where several nodes are joined by a [Bus], an unproven one
+// may be welcomed first and closed as soon as its node learns of the other. When the server closes a connection the WebSocket close
 // code is a [Code] from 4000 up.
 package rendezvous

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// coreAddr is the core router's address towards everybody. Traceroute would
-// show it; it is from the shared range (RFC 6598), which no test uses.
-var coreAddr = netip.MustParseAddr("100.127.255.254")
+// coreAddr is the core router's address towards everybody, which no test gives
+// to another. Traceroute shows it, so it is as public as the other addresses.
+var coreAddr = netip.MustParseAddr("203.0.113.254")
 
 // Lab is an internet: a core router with hosts and home routers around it.
 // Addresses of the documentation ranges are as good as any. It is for the
@@ -37,7 +37,7 @@ func New(t testing.TB) *Lab {
 	l := &Lab{Core: core, t: t}
 	// What else a lab needs is tried out here, so that a kernel without it
 	// skips the test and does not fail it halfway.
-	if _, err := l.newNAT(NATConfig{
+	if _, err := newNAT(t, l.Core, coreAddr, NATConfig{
 		Name: "trial", Public: netip.MustParseAddr("192.0.2.255"), FullyRandom: true, Ports: [2]uint16{1024, 65535},
 		ForwardTo: netip.MustParseAddr("192.168.1.2"), KnownOnly: true,
 	}); err != nil {
@@ -89,6 +89,8 @@ func (l *Lab) Firewalled(name string, addrs ...netip.Addr) *Namespace {
 type NATConfig struct {
 	Name   string     // for messages
 	Public netip.Addr // the one public address
+	// Gateway is the router's inner address. Default 192.168.1.1.
+	Gateway netip.Addr
 
 	// FullyRandom picks a random port for every connection: a symmetric NAT
 	// with random ports.
@@ -119,28 +121,39 @@ type NAT struct {
 // NAT puts a home router on the internet.
 func (l *Lab) NAT(c NATConfig) *NAT {
 	l.t.Helper()
-	n, err := l.newNAT(c)
+	n, err := newNAT(l.t, l.Core, coreAddr, c)
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	return n
 }
 
-// gatewayAddr is every home router's inner address, as at home.
-var gatewayAddr = netip.MustParseAddr("192.168.1.1")
+// NAT puts a router behind n, which is a carrier's then. Its Public address is
+// one of the carrier's network, and its Gateway should be another than n's.
+func (n *NAT) NAT(c NATConfig) *NAT {
+	n.t.Helper()
+	inner, err := newNAT(n.t, n.Namespace, n.gateway, c)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return inner
+}
 
-func (l *Lab) newNAT(c NATConfig) (*NAT, error) {
-	n, err := newRouter(l.t, c.Name)
+func newNAT(t testing.TB, upstream *Namespace, gateway netip.Addr, c NATConfig) (*NAT, error) {
+	n, err := newRouter(t, c.Name)
 	if err != nil {
 		return nil, err
 	}
-	if err := attach(l.Core, coreAddr, n, c.Public); err != nil {
+	if err := attach(upstream, gateway, n, c.Public); err != nil {
 		return nil, err
 	}
 	if err := masquerade(n, c); err != nil {
 		return nil, fmt.Errorf("%s: nftables masquerade: %w", n.Name, err)
 	}
-	return &NAT{Namespace: n, t: l.t, gateway: gatewayAddr}, nil
+	if !c.Gateway.IsValid() {
+		c.Gateway = netip.AddrFrom4([4]byte{192, 168, 1, 1})
+	}
+	return &NAT{Namespace: n, t: t, gateway: c.Gateway}, nil
 }
 
 // Host puts a host behind the router, with a private address.

@@ -187,7 +187,7 @@ func TestHopLimitExceeded(t *testing.T) {
 	}
 	c.SetReadDeadline(time.Now().Add(10 * time.Second))
 	remote := netip.AddrPortFrom(serverA, 3478)
-	for ttl, from := range map[int]string{1: "192.168.1.1", 2: "100.127.255.254"} {
+	for ttl, from := range map[int]string{1: "192.168.1.1", 2: "203.0.113.254"} {
 		if _, err := c.WriteOpts([]byte("probe"), remote, netio.SendOptions{TTL: ttl}); err != nil {
 			t.Fatal(err)
 		}

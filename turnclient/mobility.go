@@ -1,0 +1,112 @@
+package turnclient
+
+import (
+	"slices"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/wire"
+)
+
+// mobility moves an allocation to another socket of ours, and so to another network
+// (RFC 8016).
+type mobility struct {
+	ticket  []byte // the newest; nil: the server gave none
+	stalled bool   // the last move was not answered: try something else
+}
+
+// maxTicket bounds what is kept of a server.
+const maxTicket = 1024
+
+func (a *allocation) takeTicket(msg *wire.Message) {
+	a.stalled = false
+	if ticket, ok := msg.Get(wire.AttrMobilityTicket); ok && a.m.cfg.Mobility && len(ticket) > 0 && len(ticket) <= maxTicket {
+		a.ticket = slices.Clone(ticket)
+	}
+}
+
+func (a *allocation) mayMove() bool { return a.ticket != nil && !a.stalled && a.link != nil }
+
+// move opens another socket to the server and presents the ticket there. Data goes on
+// over the old one until the server has agreed (RFC 8016 section 3.2.2).
+func (a *allocation) move(now time.Time) {
+	t := &attempt{a: a, moving: true}
+	t.connect.fire = func(now time.Time) { t.failed(now, ErrNoAnswer) }
+	a.attempts = append(a.attempts, t)
+	t.open(now, a.link.srv)
+}
+
+// present sends the Refresh that moves the allocation. No other carries a ticket, for
+// on the old path the server would reject it.
+func (t *attempt) present(now time.Time) {
+	a := t.a
+	t.request = &request{link: t.link, op: "move", method: wire.Refresh}
+	t.request.add = func(b *wire.Builder) {
+		a.addLifetime(b)
+		b.AddRaw(wire.AttrMobilityTicket, a.ticket)
+	}
+	r := t.request
+	r.done = func(now time.Time, msg *wire.Message, err error) {
+		t.request = nil
+		if err != nil {
+			t.failed(now, err)
+			return
+		}
+		t.end()
+		a.movedTo(now, t.link, msg, r.sent)
+	}
+	r.start(now)
+}
+
+// movedTo makes l what the allocation stands on: permissions and channels are kept.
+func (a *allocation) movedTo(now time.Time, l *link, msg *wire.Message, sent time.Time) {
+	old := a.link
+	a.link, a.asking = l, nil
+	old.onDown = nil
+	old.drop() // deleting it there would delete the allocation
+	l.onDown = func(now time.Time, err error) { a.lose(now, err, false) }
+	a.heardAt = now
+	a.tell(now, Event{Kind: EventMoved, State: a.state, Server: l.srv.Endpoint, Local: l.local, link: l})
+	a.reissue(now)
+	lifetime := lifetimeOf(msg)
+	a.takeTicket(msg)
+	a.granted(now, sent, lifetime)
+	a.recovered(now)
+}
+
+// reissue asks again for what was being asked for on a link that is gone.
+func (a *allocation) reissue(now time.Time) {
+	for _, p := range a.list {
+		switch {
+		case p.state == permitPending:
+			p.wanted = true
+			p.become(permitNone)
+		case p.state == permitStanding && p.renewing:
+			p.renewing, p.used = false, true
+			a.m.timers.set(&p.timer, now)
+		}
+	}
+	var busy []*channel
+	for _, c := range a.byNumber {
+		if c.binding {
+			busy = append(busy, c)
+		}
+	}
+	slices.SortFunc(busy, func(c, d *channel) int { return int(c.number) - int(d.number) })
+	for _, c := range busy {
+		c.binding = false
+		c.ask(now)
+	}
+}
+
+// notMoved takes in that the server did not move the allocation.
+func (a *allocation) notMoved(now time.Time, err error) {
+	a.tell(now, Event{Kind: EventServer, State: a.state, Server: a.link.srv.Endpoint, Err: err})
+	if codeOf(err) == 0 {
+		a.stalled = true
+		return
+	}
+	a.ticket = nil
+	if a.state == Disconnecting && !a.racing() {
+		a.race(now, nil)
+	}
+}

@@ -1,0 +1,165 @@
+package turnclient_test
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/wire"
+	"github.com/bradawl/bradawl/turnclient"
+)
+
+func ticketOf(s sent) ([]byte, bool) { return s.msg().Get(wire.AttrMobilityTicket) }
+
+// RFC 8016 section 3: an allocation moves with all it has; the newest ticket counts, and
+// none is sent from the old address.
+func TestMobilityMoves(t *testing.T) {
+	l := newLab(t, turnclient.MachineConfig{Credentials: creds, Mobility: true, ChannelAfter: 1})
+	cfg := authed()
+	cfg.Mobility = true
+	server := l.serve(serverAddr, cfg)
+	id := l.ready()
+	for _, s := range l.requests(wire.Allocate) {
+		if ticket, ok := ticketOf(s); !ok || len(ticket) != 0 {
+			t.Errorf("Allocate with ticket %x, %v", ticket, ok)
+		}
+	}
+	l.send(id, peerA, "x")
+	l.run(time.Second)
+	inner := l.hosts[serverAddr]
+	var tickets [][]byte
+	for round := range 2 {
+		old := l.sent[len(l.sent)-1].socket
+		before := len(l.sent)
+		l.hosts[serverAddr] = deafTo{inner, l.sockets[old]} // the old network is gone
+		l.do(l.m.NetworkChanged)
+		for range 3 { // data is held to the old path until the server has agreed
+			l.send(id, peerA, "meanwhile")
+		}
+		l.run(time.Second)
+		for _, s := range l.sent[before:] {
+			if s.raw[0] >= 4 && s.socket != old && s.at < l.last(turnclient.EventMoved).At.Sub(l.start) {
+				t.Errorf("data went over the new path at %v, before the answer", s.at)
+			}
+		}
+		if n := len(l.all(turnclient.EventMoved)); n != round+1 || l.m.State(id) != turnclient.Permitted {
+			t.Fatalf("round %d: %d moves, state %v: %v", round, n, l.m.State(id), l.failures())
+		}
+		for _, s := range l.requests(wire.Refresh) {
+			if ticket, ok := ticketOf(s); ok && !slices.ContainsFunc(tickets, func(b []byte) bool { return bytes.Equal(b, ticket) }) {
+				tickets = append(tickets, ticket)
+			}
+		}
+		relayed := len(l.toPeers)
+		l.send(id, peerA, "after")
+		l.fromPeer(peerA, l.relayed(), "in")
+		l.run(time.Second)
+		if len(l.toPeers) != relayed+1 || len(l.data()) != round+1 {
+			t.Errorf("round %d: %d relayed, came in %q", round, len(l.toPeers)-relayed, l.data())
+		}
+	}
+	if len(tickets) != 2 {
+		t.Errorf("%d tickets were presented, want another one for each move", len(tickets))
+	}
+	l.run(510 * time.Second)
+	for _, s := range l.requests(wire.Refresh)[2:] {
+		if _, ok := ticketOf(s); ok && s.at > 10*time.Second {
+			t.Errorf("a ticket was sent at %v, from the same address", s.at)
+		}
+	}
+	if len(l.all(turnclient.EventAllocated)) != 1 || server.Made != 1 || len(l.sockets) != 1 || len(l.bound()) < 1 {
+		t.Errorf("%d allocations told, %d made, %d sockets", len(l.all(turnclient.EventAllocated)), server.Made, len(l.sockets))
+	}
+}
+
+// Sections 3.1.4 and 3.2.2, 405: without a ticket, and, where it comes later, by a new
+// allocation.
+func TestMobilityForbidden(t *testing.T) {
+	l := newLab(t, turnclient.MachineConfig{Credentials: creds, Mobility: true})
+	l.hosts[serverAddr] = after401(func(m *wire.Message) [][]byte {
+		if m.Has(wire.AttrMobilityTicket) {
+			return one(answerTo(m, 405, md5Key, nil))
+		}
+		return one(answerTo(m, 0, md5Key, granted))
+	})
+	l.ready()
+
+	l = newLab(t, turnclient.MachineConfig{Credentials: creds, Mobility: true})
+	cfg := authed()
+	cfg.Mobility = true
+	server := l.serve(serverAddr, cfg)
+	id := l.ready()
+	server.Mobility = false
+	l.hosts[serverAddr] = deafTo{l.hosts[serverAddr], l.sockets[l.sent[0].socket]}
+	l.do(l.m.NetworkChanged)
+	l.run(2 * time.Second)
+	if len(l.all(turnclient.EventAllocated)) != 2 || !l.m.State(id).Usable() {
+		t.Errorf("state %v: %v", l.m.State(id), l.failures())
+	}
+}
+
+// A server that does not know of mobility is used without.
+func TestMobilityUnknown(t *testing.T) {
+	l := newLab(t, turnclient.MachineConfig{Credentials: creds, Mobility: true})
+	l.serve(serverAddr, authed())
+	id := l.ready()
+	l.hosts[serverAddr] = deafTo{l.hosts[serverAddr], l.sockets[l.sent[0].socket]}
+	l.do(l.m.NetworkChanged)
+	l.run(time.Second)
+	if len(l.all(turnclient.EventAllocated)) != 2 || !l.m.State(id).Usable() || len(l.all(turnclient.EventMoved)) != 0 {
+		t.Errorf("state %v: %v", l.m.State(id), l.failures())
+	}
+}
+
+// RFC 8656 section 7.1.
+func TestReservation(t *testing.T) {
+	l := newLab(t, turnclient.MachineConfig{Credentials: creds, Family: turnclient.IPv4})
+	token := []byte("8 bytes!")
+	l.hosts[serverAddr] = after401(func(m *wire.Message) [][]byte {
+		return one(answerTo(m, 0, md5Key, func(b *wire.Builder) {
+			granted(b)
+			if v, ok := m.Get(wire.AttrEvenPort); ok && v[0] == 0x80 {
+				b.AddRaw(wire.AttrReservationToken, token)
+			}
+		}))
+	})
+	with := func(o turnclient.Options) (s sent) {
+		l.do(func(now time.Time) {
+			if _, err := l.m.AllocateWith(now, o); err != nil {
+				t.Error(err)
+			}
+		})
+		l.run(time.Second)
+		all := l.requests(wire.Allocate)
+		return all[len(all)-1]
+	}
+	if v, _ := with(turnclient.Options{EvenPort: true}).msg().Get(wire.AttrEvenPort); !bytes.Equal(v, []byte{0}) {
+		t.Errorf("EVEN-PORT %x", v)
+	}
+	if v, _ := with(turnclient.Options{Reserve: true}).msg().Get(wire.AttrEvenPort); !bytes.Equal(v, []byte{0x80}) {
+		t.Errorf("EVEN-PORT %x", v)
+	}
+	if got := l.last(turnclient.EventAllocated).Reservation; !bytes.Equal(got, token) {
+		t.Errorf("token %q", got)
+	}
+	s := with(turnclient.Options{Token: token})
+	if v, _ := s.msg().Get(wire.AttrReservationToken); !bytes.Equal(v, token) {
+		t.Errorf("RESERVATION-TOKEN %q", v)
+	}
+	if has(s, wire.AttrRequestedAddressFamily) || has(s, wire.AttrAdditionalAddressFamily) || has(s, wire.AttrEvenPort) {
+		t.Error("RESERVATION-TOKEN stands beside EVEN-PORT or a family")
+	}
+	for family, o := range map[turnclient.Family]turnclient.Options{
+		turnclient.DualStack: {Reserve: true},
+		turnclient.IPv4:      {Token: token, EvenPort: true},
+		turnclient.IPv6:      {Token: []byte("short")},
+	} {
+		l := newLab(t, turnclient.MachineConfig{Family: family})
+		var bad *turnclient.ConfigError
+		if _, err := l.m.AllocateWith(l.now, o); !errors.As(err, &bad) {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+}
