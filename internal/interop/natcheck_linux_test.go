@@ -32,43 +32,61 @@ type site struct {
 func sites(lab *kernellab.Lab) []site {
 	private := netip.MustParseAddr("192.168.1.2")
 	public := netip.MustParseAddr("198.51.100.1")
-	behind := func(name string, c kernellab.NATConfig) *kernellab.Namespace {
+	home := func(name string, c kernellab.NATConfig) *kernellab.Namespace {
 		c.Name, c.Public = "nat-"+name, public
 		public = public.Next()
 		return lab.NAT(c).Host("host-"+name, private)
 	}
+	carrier := lab.NAT(kernellab.NATConfig{
+		Name: "carrier", Public: netip.MustParseAddr("192.0.2.3"), Gateway: netip.MustParseAddr("100.64.0.1"), FullyRandom: true,
+	})
 	return []site{
 		{
-			"public host", lab.Public("public", netip.MustParseAddr("192.0.2.1")),
-			answer{"open", "no", independent, independent, "preserving"},
+			name:  "public host",
+			host:  lab.Public("public", netip.MustParseAddr("192.0.2.1")),
+			truth: answer{"open", "no", independent, independent, "preserving"},
 		},
 		{
-			"firewall, no NAT", lab.Firewalled("firewall", netip.MustParseAddr("192.0.2.2")),
-			answer{"symmetric_firewall", "no", independent, byPort, "preserving"},
+			name:  "firewall, no NAT",
+			host:  lab.Firewalled("firewall", netip.MustParseAddr("192.0.2.2")),
+			truth: answer{"symmetric_firewall", "no", independent, byPort, "preserving"},
 		},
 		{
-			"masquerade", behind("plain", kernellab.NATConfig{}),
-			answer{"port_restricted_cone", "yes", independent, byPort, "preserving"},
+			name:  "masquerade",
+			host:  home("plain", kernellab.NATConfig{}),
+			truth: answer{"port_restricted_cone", "yes", independent, byPort, "preserving"},
 		},
 		{
-			"masquerade fully-random", behind("random", kernellab.NATConfig{FullyRandom: true}),
-			answer{"symmetric", "yes", byPort, byPort, "random"},
+			name:  "masquerade fully-random",
+			host:  home("random", kernellab.NATConfig{FullyRandom: true}),
+			truth: answer{"symmetric", "yes", byPort, byPort, "random"},
 		},
 		{
-			"snat to 512 ports", behind("block", kernellab.NATConfig{Ports: [2]uint16{40000, 40511}}),
-			answer{"port_restricted_cone", "yes", independent, byPort, "block"},
+			name:  "snat to 512 ports",
+			host:  home("block", kernellab.NATConfig{Ports: [2]uint16{40000, 40511}}),
+			truth: answer{"port_restricted_cone", "yes", independent, byPort, "block"},
 		},
 		{
-			"masquerade, all UDP forwarded", behind("forward", kernellab.NATConfig{ForwardTo: private}),
-			answer{"full_cone", "yes", independent, independent, "preserving"},
+			name:  "masquerade, all UDP forwarded",
+			host:  home("forward", kernellab.NATConfig{ForwardTo: private}),
+			truth: answer{"full_cone", "yes", independent, independent, "preserving"},
 		},
 		{
-			"masquerade, UDP of known addresses forwarded", behind("known", kernellab.NATConfig{ForwardTo: private, KnownOnly: true}),
-			answer{"restricted_cone", "yes", independent, byAddress, "preserving"},
+			name:  "masquerade, UDP of known addresses forwarded",
+			host:  home("known", kernellab.NATConfig{ForwardTo: private, KnownOnly: true}),
+			truth: answer{"restricted_cone", "yes", independent, byAddress, "preserving"},
 		},
 		{
-			"UDP blocked", behind("blocked", kernellab.NATConfig{BlockUDP: true}),
-			answer{"udp_blocked", unknown, unknown, unknown, unknown},
+			name: "masquerade behind a carrier's fully-random",
+			host: carrier.NAT(kernellab.NATConfig{Name: "nat-nested", Public: netip.MustParseAddr("100.64.0.2")}).
+				Host("host-nested", private),
+			truth:  answer{"symmetric", "yes", byPort, byPort, "random"},
+			nested: true,
+		},
+		{
+			name:  "UDP blocked",
+			host:  home("blocked", kernellab.NATConfig{BlockUDP: true}),
+			truth: answer{"udp_blocked", unknown, unknown, unknown, unknown},
 		},
 	}
 }
@@ -79,9 +97,9 @@ func TestNatcheckOnKernelNATs(t *testing.T) {
 	startSTUN(t, lab.Public("server", stun1, stun2), bin)
 	rows := atOnce(sites(lab), func(s site) string {
 		r := checkNatcheck(t, s, bin, stunAddrs)
-		return fmt.Sprintf("%s\t%v\t%d\t%d\t%.2f\n", s.name, r.answer(), r.ElapsedMS, r.Packets, r.Confidence)
+		return fmt.Sprintf("%s\t%v\t%s\t%d\t%d\t%.2f\n", s.name, r.answer(), r.Nested, r.ElapsedMS, r.Packets, r.Confidence)
 	})
-	logTable(t, "place\tnatcheck says\telapsed_ms\tpackets\tconfidence\n", rows)
+	logTable(t, "place\tnatcheck says\tnested\telapsed_ms\tpackets\tconfidence\n", rows)
 }
 
 // atOnce looks out from all places at the same time; most of it is waiting. It
@@ -105,6 +123,7 @@ type natReport struct {
 	Ports     struct {
 		Model string `json:"model"`
 	} `json:"ports"`
+	Nested     string  `json:"nested"`
 	Confidence float64 `json:"confidence"`
 	ElapsedMS  int     `json:"elapsed_ms"`
 	Packets    int     `json:"packets"`
@@ -130,8 +149,8 @@ func checkNatcheck(t *testing.T, s site, bin string, servers []netip.AddrPort) (
 		t.Errorf("%s: natcheck: %v\n%s%s", s.name, err, out, complaints)
 		return r
 	}
-	if got := r.answer(); got != s.truth {
-		t.Errorf("%s: natcheck says %+v, want %+v:\n%s", s.name, got, s.truth, out)
+	if got := r.answer(); got != s.truth || (r.Nested == "yes") != s.nested {
+		t.Errorf("%s: natcheck says %+v, nested %s, want %+v, nested %v:\n%s", s.name, got, r.Nested, s.truth, s.nested, out)
 	}
 	return r
 }
