@@ -86,7 +86,7 @@ type TCPConfig struct {
 // withDefaults checks c and fills in what is left out.
 func (c TCPConfig) withDefaults() (TCPConfig, error) {
 	if c.Local.Port() == 0 {
-		return c, &ConfigError{Field: "Local", Value: c.Local, Reason: "needs a port: the one that the peer was told of"}
+		return c, badConfig("Local", c.Local, "needs a port: the one that the peer was told of")
 	}
 	ip := c.Local.Addr().Unmap()
 	if !ip.IsValid() {

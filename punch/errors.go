@@ -17,19 +17,17 @@ var (
 	ErrSecret = errors.New("probes came that were made with another secret")
 )
 
-// ConfigError says which field of a configuration cannot be used, and why.
+// ConfigError says that what a caller gave cannot be used.
 type ConfigError struct {
-	Field  string // as in the struct
-	Value  any    // what it holds; nil for secrets
-	Reason string // what is wrong and what would be right
+	Field  string // which: a field of the configuration or an argument
+	Reason string // why, with the value (never a secret) and the remedy
 }
 
-// Error implements error.
-func (e *ConfigError) Error() string {
-	if e.Value == nil {
-		return fmt.Sprintf("punch: config %s: %s", e.Field, e.Reason)
-	}
-	return fmt.Sprintf("punch: config %s = %v: %s", e.Field, e.Value, e.Reason)
+// Error names the field and the reason.
+func (e *ConfigError) Error() string { return "punch: " + e.Field + ": " + e.Reason }
+
+func badConfig(field string, value any, reason string) *ConfigError {
+	return &ConfigError{Field: field, Reason: fmt.Sprintf("%v %s", value, reason)}
 }
 
 // PathError is an attempt that found no path.

@@ -51,7 +51,7 @@ func NewPinger(conn net.PacketConn, cfg PingerConfig) (*Pinger, error) {
 		}
 	}, drive.Options{Sockets: []net.PacketConn{conn}, KeepSockets: true, Log: log})
 	if err != nil {
-		return nil, &ConfigError{Field: "conn", Value: conn.LocalAddr(), Reason: err.Error()}
+		return nil, badConfig("conn", conn.LocalAddr(), err.Error())
 	}
 	return p, nil
 }

@@ -114,7 +114,7 @@ func (m *PingerMachine) Remove(remote netip.AddrPort) bool {
 // socket's.
 func (m *PingerMachine) Ping(now time.Time, remote netip.AddrPort, n int) (PingID, error) {
 	if n < 1 {
-		return 0, &ConfigError{Field: "n", Value: n, Reason: "is not a number of probes"}
+		return 0, badConfig("n", n, "is not a number of probes")
 	}
 	r, err := m.remote(remote)
 	if err != nil {

@@ -54,7 +54,7 @@ func (c PingerConfig) withDefaults() (PingerConfig, error) {
 	case c.Interval == 0:
 		c.Interval = defaultPingInterval
 	case c.Interval > 0 && c.Interval < MinPingInterval:
-		return c, &ConfigError{Field: "Interval", Value: c.Interval, Reason: "is less than 1 ms, which no path is probed by politely"}
+		return c, badConfig("Interval", c.Interval, "is less than 1 ms, which no path is probed by politely")
 	}
 	if c.Deadline == 0 {
 		c.Deadline = defaultPingDeadline
@@ -63,18 +63,18 @@ func (c PingerConfig) withDefaults() (PingerConfig, error) {
 	case c.LostAfter == 0:
 		c.LostAfter = max(defaultPingLostAfter, min(2*c.Deadline, MaxPingLostAfter))
 	case c.LostAfter < 0:
-		return c, &ConfigError{Field: "LostAfter", Value: c.LostAfter, Reason: "is negative; a probe must be given up some time, 30 s at most"}
+		return c, badConfig("LostAfter", c.LostAfter, "is negative; a probe must be given up some time, 30 s at most")
 	case c.LostAfter > MaxPingLostAfter:
-		return c, &ConfigError{Field: "LostAfter", Value: c.LostAfter, Reason: "is more than 30 s"}
+		return c, badConfig("LostAfter", c.LostAfter, "is more than 30 s")
 	}
 	if c.Deadline > c.LostAfter {
-		return c, &ConfigError{Field: "Deadline", Value: c.Deadline, Reason: fmt.Sprintf("is after LostAfter, which is %v", c.LostAfter)}
+		return c, badConfig("Deadline", c.Deadline, fmt.Sprintf("is after LostAfter, which is %v", c.LostAfter))
 	}
 	switch {
 	case c.AnswerRate == 0:
 		c.AnswerRate = defaultPingAnswers
 	case c.AnswerRate > MaxPingAnswers:
-		return c, &ConfigError{Field: "AnswerRate", Value: c.AnswerRate, Reason: "is more than 10000 a second; a stranger can forge probes of a remote"}
+		return c, badConfig("AnswerRate", c.AnswerRate, "is more than 10000 a second; a stranger can forge probes of a remote")
 	}
 	return c, nil
 }

@@ -47,10 +47,10 @@ func (m *PingerMachine) remote(a netip.AddrPort) (*pingRemote, error) {
 		return r, nil
 	}
 	if why := unusable(a, true); why != "" {
-		return nil, &ConfigError{Field: "remote", Value: a, Reason: why}
+		return nil, badConfig("remote", a, why)
 	}
 	if len(m.remotes) == MaxPingRemotes {
-		return nil, &ConfigError{Field: "remote", Value: a, Reason: "is one more than 1024; remove another first"}
+		return nil, badConfig("remote", a, "is one more than 1024; remove another first")
 	}
 	var b [6]byte
 	if _, err := io.ReadFull(m.random, b[:]); err != nil {

@@ -115,7 +115,7 @@ func (m *TCPMachine) AddRemote(now time.Time, a netip.AddrPort) {
 	if why == "" {
 		m.targets = append(m.targets, &tcpTarget{remote: a, next: now})
 	} else if len(m.refused) < MaxPeerAddrs {
-		m.refused = append(m.refused, Tried{Remote: a, Err: &ConfigError{Field: "Peer", Value: a, Reason: why}})
+		m.refused = append(m.refused, Tried{Remote: a, Err: badConfig("Peer", a, why)})
 	}
 }
 

@@ -201,7 +201,7 @@ func (m *UDPMachine) AddRemote(now time.Time, a netip.AddrPort) {
 		}
 		m.pace = t.next.Add(pacing)
 	} else if len(m.refused) < MaxPeerAddrs {
-		err := &ConfigError{Field: "Peer", Value: a, Reason: why}
+		err := badConfig("Peer", a, why)
 		m.refused = append(m.refused, Tried{Remote: a, Err: err})
 		m.tell(now, UDPPassedOver, Path{Remote: a}, err)
 	}

@@ -451,7 +451,7 @@ func TestErrorTexts(t *testing.T) {
 	for _, err := range []error{
 		&ConfigError{Field: "URL", Value: strings.Repeat("x", 5000), Reason: "shorter"},
 		&OpError{Op: "dial", URL: testURL, Err: &NotRendezvousError{Status: http.StatusNotFound}},
-		&NotRendezvousError{Err: machineErr}, &NotRendezvousError{Status: 101, Err: machineErr},
+		&NotRendezvousError{Err: errMachine}, &NotRendezvousError{Status: 101, Err: errMachine},
 		&CloseError{Code: CodeIdle, Reason: "r"}, &Error{Code: CodeRoomFull, Reason: "r"},
 		&ProtocolError{Reason: "r"}, &TimeoutError{Op: "welcome", After: time.Second},
 	} {
@@ -461,4 +461,4 @@ func TestErrorTexts(t *testing.T) {
 	}
 }
 
-var machineErr = errors.New(machine.Close.String())
+var errMachine = errors.New(machine.Close.String())
