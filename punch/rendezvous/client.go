@@ -186,7 +186,7 @@ func (c *ClientMachine) Close() { c.fail(CodeNormal, ErrClosed) }
 
 func (c *ClientMachine) room(typ, room string, message []byte) error {
 	if !ValidRoom(room) {
-		return &ConfigError{Field: "room", Value: room, Reason: roomRule}
+		return badConfig("room", room, roomRule)
 	}
 	return c.request(frame{Type: typ, Room: room, Data: message})
 }
@@ -194,7 +194,7 @@ func (c *ClientMachine) room(typ, room string, message []byte) error {
 func (c *ClientMachine) request(f frame) error {
 	switch {
 	case len(f.Data) > MaxMessage:
-		return &ConfigError{Field: "message", Value: fmt.Sprintf("%d bytes", len(f.Data)), Reason: fmt.Sprintf("is too long; give at most %d bytes", MaxMessage)}
+		return badConfig("message", len(f.Data), fmt.Sprintf("bytes are too many; give at most %d", MaxMessage))
 	case c.phase == phaseClosed:
 		return c.err
 	case c.phase != phaseReady:

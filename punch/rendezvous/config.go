@@ -98,9 +98,9 @@ type ServerConfig struct {
 func (c ServerConfig) withDefaults() (ServerConfig, error) {
 	switch {
 	case c.RoomSize == 1:
-		return c, &ConfigError{Field: "RoomSize", Value: c.RoomSize, Reason: "is too small; give at least 2, or 0 for the default of 2"}
+		return c, badConfig("RoomSize", c.RoomSize, "is too small; give at least 2, or 0 for the default of 2")
 	case math.IsNaN(c.MessageRate):
-		return c, &ConfigError{Field: "MessageRate", Value: c.MessageRate, Reason: "is no number; give frames a second, or 0 for the default of 20"}
+		return c, badConfig("MessageRate", c.MessageRate, "is no number; give frames a second, or 0 for the default of 20")
 	}
 	if err := c.checkICEServers(); err != nil {
 		return c, err
@@ -151,20 +151,20 @@ func (c *ServerConfig) checkICEServers() error {
 	turn := false
 	for _, uri := range c.ICEServers {
 		if reason := checkURI(uri); reason != "" {
-			return &ConfigError{Field: "ICEServers", Value: uri, Reason: reason}
+			return badConfig("ICEServers", uri, reason)
 		}
 		turn = turn || isTURN(uri)
 	}
 	// The secret must not become the Value of an error.
 	switch {
 	case len(c.ICEServers) > MaxICEServers:
-		return &ConfigError{Field: "ICEServers", Value: fmt.Sprintf("%d servers", len(c.ICEServers)), Reason: fmt.Sprintf("are too many; give at most %d", MaxICEServers)}
+		return badConfig("ICEServers", len(c.ICEServers), fmt.Sprintf("servers are too many; give at most %d", MaxICEServers))
 	case turn && c.TURNSecret == "":
 		return &ConfigError{Field: "TURNSecret", Reason: "is missing, and a TURN server needs credentials; give the secret that it knows too"}
 	case !turn && c.TURNSecret != "":
 		return &ConfigError{Field: "TURNSecret", Reason: "has no TURN server to be used with; give its URI (turn:HOST) in ICEServers"}
 	case c.TURNLifetime != 0 && c.TURNLifetime < minTURNLifetime:
-		return &ConfigError{Field: "TURNLifetime", Value: c.TURNLifetime, Reason: "is too short; give at least 1 min, or 0 for the default of 1 h"}
+		return badConfig("TURNLifetime", c.TURNLifetime, "is too short; give at least 1 min, or 0 for the default of 1 h")
 	}
 	return nil
 }
@@ -208,7 +208,7 @@ type ClientConfig struct {
 
 func (c ClientConfig) withDefaults() (ClientConfig, error) {
 	if c.QueueEvents < 0 {
-		return c, &ConfigError{Field: "QueueEvents", Value: c.QueueEvents, Reason: "is no bound; give a number of events, or 0 for the default of 256"}
+		return c, badConfig("QueueEvents", c.QueueEvents, "is no bound; give a number of events, or 0 for the default of 256")
 	}
 	if c.QueueEvents == 0 {
 		c.QueueEvents = 256

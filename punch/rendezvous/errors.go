@@ -17,20 +17,17 @@ var (
 	ErrUnavailable = errors.New("the server is shutting down or overloaded (HTTP status 503); try again later")
 )
 
-// ConfigError says which value given by the caller cannot be used, and what to
-// give instead.
+// ConfigError says that what a caller gave cannot be used.
 type ConfigError struct {
-	Field  string // of the config, or the method's parameter
-	Value  any    // what was given; nil for secrets and for nothing
-	Reason string // what is wrong and what would be right
+	Field  string // which: a field of the configuration or an argument
+	Reason string // why, with the value (never a secret) and the remedy
 }
 
-// Error names the field, the value and the reason.
-func (e *ConfigError) Error() string {
-	if e.Value == nil {
-		return fmt.Sprintf("rendezvous: %s: %s", e.Field, e.Reason)
-	}
-	return fmt.Sprintf("rendezvous: %s %v: %s", e.Field, quoted(e.Value), e.Reason)
+// Error names the field and the reason.
+func (e *ConfigError) Error() string { return "rendezvous: " + e.Field + ": " + e.Reason }
+
+func badConfig(field string, value any, reason string) *ConfigError {
+	return &ConfigError{Field: field, Reason: fmt.Sprintf("%v %s", quoted(value), reason)}
 }
 
 // quoted keeps hostile or endless text from filling a log.

@@ -153,7 +153,7 @@ func (c *Client) Join(ctx context.Context, room string, message []byte) error {
 	answer := make(chan error, 1)
 	join := func() error {
 		if c.joining[room] != nil {
-			return &ConfigError{Field: "room", Value: room, Reason: "is being joined by another call; wait for that one"}
+			return badConfig("room", room, "is being joined by another call; wait for that one")
 		}
 		if err := c.m.Join(room, message); err != nil {
 			return err

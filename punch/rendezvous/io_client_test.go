@@ -449,7 +449,7 @@ func TestHostOfProof(t *testing.T) {
 
 func TestErrorTexts(t *testing.T) {
 	for _, err := range []error{
-		&ConfigError{Field: "URL", Value: strings.Repeat("x", 5000), Reason: "shorter"},
+		badConfig("URL", strings.Repeat("x", 5000), "shorter"),
 		&OpError{Op: "dial", URL: testURL, Err: &NotRendezvousError{Status: http.StatusNotFound}},
 		&NotRendezvousError{Err: errMachine}, &NotRendezvousError{Status: 101, Err: errMachine},
 		&CloseError{Code: CodeIdle, Reason: "r"}, &Error{Code: CodeRoomFull, Reason: "r"},

@@ -65,7 +65,7 @@ const urlForm = "give ws://HOST[:PORT]/PATH, or wss:// for TLS"
 // the proof names: in lower case, without the scheme's default port.
 func parseURL(rawURL string) (target *url.URL, host string, err error) {
 	wrong := func(reason string) (*url.URL, string, error) {
-		return nil, "", &ConfigError{Field: "URL", Value: rawURL, Reason: reason}
+		return nil, "", badConfig("URL", rawURL, reason)
 	}
 	u, err := url.Parse(rawURL)
 	if err != nil {
