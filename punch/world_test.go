@@ -50,8 +50,6 @@ type peer struct {
 
 	// startTCP, if set, takes the place of UDP punching.
 	startTCP func(now time.Time, peer []netip.AddrPort, secret []byte)
-	tcp      *punch.TCPMachine
-	tcpEnd   punch.TCPEvent // the last of its events
 	talked   *talkative
 }
 
