@@ -107,7 +107,7 @@ func TestRefusalsHoldOrBarTheServer(t *testing.T) {
 			l := newLab(t, turnclient.MachineConfig{Credentials: creds})
 			server := l.serve(serverAddr, authed())
 			server.Refuse = map[wire.Method]int{wire.Allocate: c.code}
-			err, at := l.failed(l.allocate(), time.Minute)
+			at, err := l.failed(l.allocate(), time.Minute)
 			var s *turnclient.ServerError
 			if !errors.As(err, &s) || s.Code != c.code || at > time.Second {
 				t.Fatalf("at %v: %v", at, err)
@@ -123,7 +123,7 @@ func TestRefusalsHoldOrBarTheServer(t *testing.T) {
 			}
 			l.run(max(wait, 0))
 			if c.hold != 0 {
-				if err, _ := l.failed(l.allocate(), time.Minute); !errors.Is(err, turnclient.ErrHeld) || len(l.sent) != before {
+				if _, err := l.failed(l.allocate(), time.Minute); !errors.Is(err, turnclient.ErrHeld) || len(l.sent) != before {
 					t.Errorf("asked again before the time: %v", err)
 				}
 			}
@@ -140,7 +140,7 @@ func TestMismatchOnAllocateTriesThreePorts(t *testing.T) {
 	l := newLab(t, turnclient.MachineConfig{Credentials: creds})
 	server := l.serve(serverAddr, authed())
 	server.Refuse = map[wire.Method]int{wire.Allocate: 437}
-	err, _ := l.failed(l.allocate(), time.Minute)
+	_, err := l.failed(l.allocate(), time.Minute)
 	ports := make(map[machine.SocketID]bool)
 	for _, s := range l.requests(wire.Allocate) {
 		if signed(s.msg()) {
@@ -152,7 +152,7 @@ func TestMismatchOnAllocateTriesThreePorts(t *testing.T) {
 	}
 	server.Refuse = nil
 	l.run(119 * time.Second)
-	if err, _ := l.failed(l.allocate(), time.Minute); !errors.Is(err, turnclient.ErrHeld) {
+	if _, err := l.failed(l.allocate(), time.Minute); !errors.Is(err, turnclient.ErrHeld) {
 		t.Errorf("%v", err)
 	}
 	l.run(time.Second)

@@ -20,7 +20,6 @@ func sends300(to netip.AddrPort, key []byte) script {
 var (
 	public1 = netip.MustParseAddrPort("8.8.8.1:3478")
 	public2 = netip.MustParseAddrPort("8.8.8.2:3478")
-	public3 = netip.MustParseAddrPort("8.8.8.3:3478")
 )
 
 func at300(t *testing.T) *lab {
@@ -69,7 +68,7 @@ func TestUnsignedRedirectIsNeverFollowed(t *testing.T) {
 		l := at300(t)
 		l.hosts[public1] = s
 		l.serve(public2, authed())
-		err, _ := l.failed(l.allocate(), time.Minute)
+		_, err := l.failed(l.allocate(), time.Minute)
 		if !errors.Is(err, turnclient.ErrIntegrity) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -85,7 +84,7 @@ func TestRedirectLoopEnds(t *testing.T) {
 	l := at300(t)
 	l.hosts[public1] = sends300(public2, md5Key)
 	l.hosts[public2] = sends300(public1, md5Key)
-	err, at := l.failed(l.allocate(), time.Minute)
+	at, err := l.failed(l.allocate(), time.Minute)
 	var s *turnclient.ServerError
 	if !errors.As(err, &s) || s.Code != 300 || at > time.Second {
 		t.Errorf("at %v: %v", at, err)
@@ -111,6 +110,22 @@ func TestRedirectChainEnds(t *testing.T) {
 	}
 	if len(asked) > 6 {
 		t.Errorf("%d servers asked", len(asked))
+	}
+}
+
+// What others named is forgotten once it is not used: there is always room for more.
+func TestAlternatesAreForgotten(t *testing.T) {
+	l := at300(t)
+	for i := range 30 {
+		to := netip.AddrPortFrom(netip.AddrFrom4([4]byte{8, 8, 9, byte(i)}), 3478)
+		l.hosts[public1] = sends300(to, md5Key)
+		l.serve(to, authed())
+		id := l.ready()
+		if got := l.last(turnclient.EventAllocated).Server.Addr; got != to {
+			t.Fatalf("round %d: %v serves: %v", i, got, l.failures())
+		}
+		l.do(func(now time.Time) { l.m.Close(now, id) })
+		l.run(time.Minute)
 	}
 }
 

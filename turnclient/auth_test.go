@@ -27,8 +27,8 @@ func TestSHA256IsChosenThoughMD5ComesFirst(t *testing.T) {
 	var offered []byte
 	l.down = func(b []byte) []byte {
 		var m wire.Message
-		if v, ok := m.Get(wire.AttrPasswordAlgorithms); m.Decode(b) == nil && !ok {
-			if v, ok = m.Get(wire.AttrPasswordAlgorithms); ok {
+		if m.Decode(b) == nil {
+			if v, ok := m.Get(wire.AttrPasswordAlgorithms); ok {
 				offered = bytes.Clone(v)
 			}
 		}
@@ -99,7 +99,7 @@ func TestBidDownEndsTheRequest(t *testing.T) {
 			l := newLab(t, turnclient.MachineConfig{Credentials: creds})
 			l.serve(serverAddr, modern())
 			l.down = tamper
-			err, _ := l.failed(l.allocate(), time.Minute)
+			_, err := l.failed(l.allocate(), time.Minute)
 			if n := len(l.requests(wire.Allocate)); n != 1 {
 				t.Errorf("%d requests, want no retry: %v", n, err)
 			}
@@ -149,7 +149,7 @@ func TestAnswerWithBitButWithoutAlgorithmsIsIgnored(t *testing.T) {
 func TestRejectedCredentialsAreNotSentAgain(t *testing.T) {
 	l := newLab(t, turnclient.MachineConfig{Credentials: turnclient.Credentials{Username: "user", Password: "wrong"}})
 	l.serve(serverAddr, authed())
-	err, at := l.failed(l.allocate(), time.Minute)
+	at, err := l.failed(l.allocate(), time.Minute)
 	if n := len(l.requests(wire.Allocate)); n != 2 || at > 100*time.Millisecond {
 		t.Errorf("%d requests until %v", n, at)
 	}
@@ -160,7 +160,7 @@ func TestRejectedCredentialsAreNotSentAgain(t *testing.T) {
 	// RFC 8656 section 7.4: stop using the server.
 	before := len(l.sent)
 	l.run(time.Hour)
-	if err, _ := l.failed(l.allocate(), time.Minute); !errors.Is(err, turnclient.ErrHeld) {
+	if _, err := l.failed(l.allocate(), time.Minute); !errors.Is(err, turnclient.ErrHeld) {
 		t.Errorf("%v", err)
 	}
 	if len(l.sent) != before {
@@ -171,7 +171,7 @@ func TestRejectedCredentialsAreNotSentAgain(t *testing.T) {
 func TestNoCredentials(t *testing.T) {
 	l := newLab(t, turnclient.MachineConfig{})
 	l.serve(serverAddr, authed())
-	err, _ := l.failed(l.allocate(), time.Minute)
+	_, err := l.failed(l.allocate(), time.Minute)
 	if !errors.Is(err, turnclient.ErrCredentials) || !strings.Contains(err.Error(), `realm "example.org"`) {
 		t.Errorf("%v", err)
 	}
@@ -295,7 +295,7 @@ func TestCredentialsThatCannotBeHad(t *testing.T) {
 	l.do(func(now time.Time) {
 		l.m.SetCredentials(now, l.last(turnclient.EventCredentials).Server, turnclient.Credentials{}, broken)
 	})
-	if err, _ := l.failed(id, time.Second); !errors.Is(err, broken) || !errors.Is(err, turnclient.ErrCredentials) {
+	if _, err := l.failed(id, time.Second); !errors.Is(err, broken) || !errors.Is(err, turnclient.ErrCredentials) {
 		t.Errorf("%v", err)
 	}
 }

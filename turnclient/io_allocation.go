@@ -210,6 +210,13 @@ func (a *Allocation) State() State {
 // them.
 func (a *Allocation) Events() <-chan Event { return a.events }
 
+// Observe tells of a measurement of the path to the server that the caller made, as by
+// pings of its own through the relay: a round trip, or a loss. It helps to see
+// congestion (Congested), which too few requests of the client's own would show.
+func (a *Allocation) Observe(trip time.Duration, lost bool) {
+	a.c.loop.Post(func(now time.Time) { a.c.m.Observe(now, a.id, trip, lost) })
+}
+
 // Stats counts datagrams of an allocation.
 type Stats struct {
 	In      uint64 // handed to ReadFrom's queue

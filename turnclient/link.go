@@ -61,6 +61,9 @@ func (m *Machine) newLink(a *allocation, srv *server) *link {
 
 // opened takes in that the link can be used.
 func (l *link) opened(now time.Time, local netip.AddrPort) {
+	if l.up {
+		return
+	}
 	l.up, l.local = true, local
 	l.m.timers.set(&l.keepalive, now.Add(l.m.cfg.Keepalive/2))
 	if l.onUp != nil {

@@ -89,18 +89,18 @@ func after401(next func(m *wire.Message) [][]byte) script {
 
 func one(b []byte) [][]byte { return [][]byte{b} }
 
-// failed waits for the allocation to fail and returns the error and when.
-func (l *lab) failed(id turnclient.AllocationID, within time.Duration) (error, time.Duration) {
+// failed waits for the allocation to fail and returns when, and the error.
+func (l *lab) failed(id turnclient.AllocationID, within time.Duration) (time.Duration, error) {
 	l.t.Helper()
 	if !l.runUntil(within, func() bool { return l.m.State(id) == turnclient.Failed }) {
 		l.t.Fatalf("state %v after %v", l.m.State(id), l.elapsed())
 	}
 	for _, e := range l.all(turnclient.EventState) {
 		if e.State == turnclient.Failed && e.Allocation == id {
-			return e.Err, e.At.Sub(l.start)
+			return e.At.Sub(l.start), e.Err
 		}
 	}
-	return nil, 0
+	return 0, nil
 }
 
 func times(all []sent) (at []time.Duration) {

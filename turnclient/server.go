@@ -3,6 +3,7 @@ package turnclient
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/wire"
@@ -105,6 +106,7 @@ func (m *Machine) redirect(now time.Time, from *server, msg *wire.Message) (*ser
 		e.Name = string(domain)
 	}
 	alternates := 0
+	m.forgetAlternates(now)
 	for _, s := range m.servers {
 		if s.Addr == e.Addr && s.Transport == e.Transport {
 			if !s.tried.IsZero() && now.Sub(s.tried) < redirectSpan {
@@ -123,6 +125,20 @@ func (m *Machine) redirect(now time.Time, from *server, msg *wire.Message) (*ser
 	s.auth = from.auth.forAlternate() // the same credentials MUST be used
 	m.servers = append(m.servers, s)
 	return s, nil
+}
+
+// forgetAlternates forgets servers that others named and that nothing uses any more.
+func (m *Machine) forgetAlternates(now time.Time) {
+	used := make(map[*server]bool)
+	for _, a := range m.order {
+		used[a.last] = true
+		for _, t := range a.attempts {
+			used[t.link.srv] = true
+		}
+	}
+	m.servers = slices.DeleteFunc(m.servers, func(s *server) bool {
+		return s.alternate && !used[s] && now.Sub(s.tried) >= redirectSpan
+	})
 }
 
 // public reports whether a server on the internet may send us to a.

@@ -23,7 +23,7 @@ func ms(all ...int) (d []time.Duration) {
 func TestSilentServerSchedule(t *testing.T) {
 	l := newLab(t, turnclient.MachineConfig{Credentials: creds})
 	id := l.allocate()
-	err, at := l.failed(id, time.Minute)
+	at, err := l.failed(id, time.Minute)
 	if got, want := times(l.requests(wire.Allocate)), ms(0, 500, 1500, 3500, 7500, 15500, 31500); !slices.Equal(got, want) {
 		t.Errorf("sent at %v, want %v", got, want)
 	}
@@ -39,7 +39,7 @@ func TestSilentServerSchedule(t *testing.T) {
 func TestSilentServerOverTCP(t *testing.T) {
 	l := newLab(t, turnclient.MachineConfig{Servers: []turnclient.Endpoint{{Addr: serverAddr, Transport: turnclient.TCP}}})
 	l.hosts[serverAddr] = script(func(*lab, netip.AddrPort, *wire.Message) [][]byte { return nil })
-	err, at := l.failed(l.allocate(), time.Minute)
+	at, err := l.failed(l.allocate(), time.Minute)
 	if n := len(l.requests(wire.Allocate)); n != 1 {
 		t.Errorf("sent %d times over TCP", n)
 	}
@@ -173,7 +173,7 @@ func TestUnsignedAnswersAreIgnored(t *testing.T) {
 			l.hosts[serverAddr] = after401(func(m *wire.Message) [][]byte {
 				return one(answerTo(m, code, key, granted))
 			})
-			err, at := l.failed(l.allocate(), time.Minute)
+			at, err := l.failed(l.allocate(), time.Minute)
 			if !errors.Is(err, turnclient.ErrIntegrity) || errors.Is(err, turnclient.ErrNoAnswer) {
 				t.Errorf("integrity %s, code %d: %v; want an integrity error", name, code, err)
 			}
@@ -185,7 +185,7 @@ func TestUnsignedAnswersAreIgnored(t *testing.T) {
 			l.hosts[serverAddr] = after401(func(m *wire.Message) [][]byte {
 				return one(answerTo(m, code, key, granted))
 			})
-			if err, at := l.failed(l.allocate(), time.Minute); !errors.Is(err, turnclient.ErrIntegrity) || at > 200*time.Millisecond {
+			if at, err := l.failed(l.allocate(), time.Minute); !errors.Is(err, turnclient.ErrIntegrity) || at > 200*time.Millisecond {
 				t.Errorf("TCP, integrity %s, code %d: at %v: %v; want it at once", name, code, at, err)
 			}
 		}

@@ -31,7 +31,6 @@ type response struct {
 	to   client
 	id   wire.TransactionID
 	user user
-	code int
 }
 
 func (r *response) start(m *wire.Message, code int) {

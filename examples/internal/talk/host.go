@@ -2,8 +2,11 @@ package talk
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
+	"os"
+	"syscall"
 
 	"github.com/bradawl/bradawl/internal/netio"
 	"github.com/bradawl/bradawl/punch"
@@ -26,4 +29,10 @@ func (h *Host) setDefaults() {
 			return d.DialContext(ctx, network, address)
 		}
 	}
+}
+
+// bindFailed tells the local port's part in a failed dial from the rest.
+func bindFailed(err error) bool {
+	var call *os.SyscallError
+	return errors.As(err, &call) && call.Syscall == "bind" || errors.Is(err, syscall.EADDRINUSE)
 }
