@@ -7,7 +7,7 @@
 // the other side's. That is hole punching, and it takes four things, each a
 // package that can be used alone:
 //
-//   - to know the address that the router gives a socket:
+//   - to know the address that the router gives a socket, and what sort of router it is:
 //     [github.com/bradawl/bradawl/natprobe] asks STUN servers from that very
 //     socket, and natprobe/stunserver is a server to ask;
 //   - to tell the peer about it, and to hear of the peer's:
@@ -29,7 +29,7 @@
 //
 // Identities, which the other packages take: a peer is its key ([PeerID], [Identity]).
 // The Session, which is to wire the parts together behind one Dial, comes when its
-// parts are there; a TURN client, for the pairs of NATs that cannot be punched, and an
-// ICE agent are still missing. CHANGELOG.md tells what exists, ARCHITECTURE.md how it is
-// built.
+// parts are there; an ICE agent is still missing, and turnclient, for the pairs of NATs
+// that cannot be punched, is not done. CHANGELOG.md tells what exists, ARCHITECTURE.md
+// how it is built.
 package bradawl
