@@ -1,4 +1,4 @@
 // Package interop holds the tests that need what the module itself must not
 // depend on: here, the kernel's own NATs (package kernellab), behind which the
-// programs of examples are run as they are.
+// programs of examples are run as they are, and other people's tools beside them.
 package interop

@@ -73,7 +73,7 @@ func (c *Config) converse(ctx, limit context.Context, l link) error {
 		select {
 		case b := <-incoming:
 			if err := v.take(string(b)); err != nil {
-				return err
+				return v.lost(err, linger != nil)
 			}
 			if linger == nil && v.next > c.Echo && len(v.pending) == 0 {
 				v.report()
@@ -81,17 +81,13 @@ func (c *Config) converse(ctx, limit context.Context, l link) error {
 			}
 		case now := <-tick.C:
 			if err := v.say(now, linger != nil); err != nil {
-				return err
+				return v.lost(err, linger != nil)
 			}
 		case <-linger:
 			return nil
 		case err := <-done:
 			finished = true
-			if linger != nil {
-				return nil // the peer has had enough
-			}
-			v.report()
-			return fmt.Errorf("the path broke: %w", err)
+			return v.lost(err, linger != nil)
 		case <-limit.Done():
 			if linger != nil && ctx.Err() == nil {
 				limit = ctx // the messages are through: only the caller ends the rest
@@ -104,6 +100,16 @@ func (c *Config) converse(ctx, limit context.Context, l link) error {
 			return fmt.Errorf("%w: %d of %d did; %w", errNotEchoed, v.next-1-len(v.pending), c.Echo, context.Cause(limit))
 		}
 	}
+}
+
+// lost ends a conversation whose path is gone: a failure, unless all has come back and
+// the peer merely had enough before us.
+func (v *conversation) lost(err error, lingering bool) error {
+	if lingering {
+		return nil
+	}
+	v.report()
+	return fmt.Errorf("the path broke: %w", err)
 }
 
 // say sends the next message, or repeats the oldest one that is overdue.

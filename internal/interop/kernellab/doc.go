@@ -1,7 +1,7 @@
 // Package kernellab builds small internets out of Linux network namespaces, so
 // that tests meet the kernel's own NAT: a routed core, public hosts on it, and
 // home routers (nftables masquerade, dropping what nobody asked for) with
-// hosts behind them. Everything is made through netlink, without external
+// hosts or more routers behind them. Everything is made through netlink, without external
 // programs, and is gone when the test ends, however it ends: the namespaces
 // have no names, only file descriptors.
 //
