@@ -38,13 +38,17 @@ func (r *Report) nesting(hops []netip.Addr, gateway netip.Addr) {
 		r.say("nested", r.Nested.String(), 0.95, why)
 		return
 	}
+	// Where the servers or our own outside address are numbered so, these are ordinary
+	// addresses, as in a test lab.
+	ordinary := isCarrier(local) || isCarrier(mapped) || isCarrier(r.Server.Addr())
 	var private []string
 	for i, h := range hops {
 		switch {
 		case !h.IsValid():
-		case isCarrier(h) && !isCarrier(local):
+		case isCarrier(h) && !ordinary:
 			r.Nested = Yes
-			r.say("nested", "yes", 0.9, fmt.Sprintf("router %d, %v, is a carrier's behind the own one", i+1, h))
+			// Some carriers number routers so whose customers have public addresses.
+			r.say("nested", "yes", 0.75, fmt.Sprintf("router %d, %v, is in the address space of carriers' NATs", i+1, h))
 			return
 		case i > 0 && h.IsPrivate():
 			private = append(private, fmt.Sprintf("router %d is %v", i+1, h))
