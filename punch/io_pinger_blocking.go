@@ -115,7 +115,7 @@ func runBlocking(ctx context.Context, conn *netio.Blocking, m pingerMachine, onE
 			m.HandleDatagram(time.Now(), machine.Datagram{Local: meta.Local, Remote: meta.Remote, Data: buf[:n], Stamp: meta.Stamp})
 		case errors.Is(err, os.ErrDeadlineExceeded):
 		case errors.As(err, &unreachable):
-			m.HandleNotice(time.Now(), machine.Notice{Kind: machine.Unreachable, Local: conn.LocalAddrPort(), Remote: unreachable.Remote, Reason: machine.Reason(unreachable.Reason), Err: err})
+			m.HandleNotice(time.Now(), machine.Notice{Kind: machine.Unreachable, Local: conn.LocalAddrPort(), Remote: unreachable.Remote, Reason: unreachable.Reason, Err: err})
 		case !netio.IsTransient(err):
 			m.HandleNotice(time.Now(), machine.Notice{Kind: machine.SocketFailed, Local: conn.LocalAddrPort(), Err: err})
 		}

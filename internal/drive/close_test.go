@@ -11,17 +11,7 @@ import (
 
 	"github.com/bradawl/bradawl/internal/drive"
 	"github.com/bradawl/bradawl/internal/machine"
-	"github.com/bradawl/bradawl/internal/netio"
 )
-
-// The numbers of the two are the same by intent, for neither can use the other.
-func TestReasonsAreThoseOfNetio(t *testing.T) {
-	for i := range 256 {
-		if m, n := machine.Reason(i).String(), netio.Reason(i).String(); m != n {
-			t.Errorf("reason %d: %q in package machine, %q in netio", i, m, n)
-		}
-	}
-}
 
 // full is a socket without room: a write waits for its deadline.
 type full struct {

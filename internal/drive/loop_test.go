@@ -181,7 +181,7 @@ func TestReadErrors(t *testing.T) {
 		l := run(t, m, nil, drive.Options{Sockets: []net.PacketConn{a}})
 		defer closeLoop(t, l)
 		gone := netip.MustParseAddrPort("192.0.2.9:9")
-		a.fail <- &netio.UnreachableError{Remote: gone, Reason: netio.PortUnreachable}
+		a.fail <- &netio.UnreachableError{Remote: gone, Reason: machine.PortUnreachable}
 		b.WriteTo([]byte("hello"), a.LocalAddr()) // the reader goes on
 		synctest.Wait()
 		broken := errors.New("cable eaten")

@@ -199,7 +199,7 @@ func (r *runner[E]) readFailed(p *packet) {
 	case errors.As(p.err, &unreachable):
 		n.Kind = machine.Unreachable
 		n.Remote = unreachable.Remote
-		n.Reason = machine.Reason(unreachable.Reason)
+		n.Reason = unreachable.Reason
 	default:
 		r.log.Tracef("drive: socket %d on %v: %v", n.Socket, n.Local, p.err)
 		return

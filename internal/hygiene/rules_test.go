@@ -59,7 +59,7 @@ func TestStreet(t *testing.T) {
 		{"uphill to the root", "ice/agent.go", importing("ice", m), 3, "uphill"},
 		{"a subpackage is no way around", "natprobe/stunserver/io.go", importing("stunserver", m+"/punch/rendezvous"), 3, "uphill"},
 		{"sideways", "punch/plan.go", importing("punch", m+"/turnclient"), 3, "sideways"},
-		{"sideways on the ground", "internal/wire/stun.go", importing("wire", m+"/internal/machine"), 3, "sideways"},
+		{"sideways on the ground", "internal/wire/stun.go", importing("wire", m+"/internal/netio"), 3, "sideways"},
 		{"sideways between subpackages", "punch/rendezvous/server.go", importing("rendezvous", m+"/punch/portmap"), 3, "sideways"},
 		{"a parent and its subpackage", "natprobe/plan.go", importing("natprobe", m+"/natprobe/stunserver"), 3, "sideways"},
 		{"programs", "examples/a/main.go", importing("main", m+"/examples/b"), 3, "sideways"},

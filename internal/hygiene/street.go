@@ -33,7 +33,8 @@ var street = []floor{
 	{"detection", []string{"natprobe"}},
 	{"the simulated internet", []string{"internal/simnet"}},
 	{"the event loop", []string{"internal/drive"}},
-	{"the ground", []string{"internal/wire", "internal/machine", "internal/netio", "internal/ident", "internal/plog"}},
+	{"the ground", []string{"internal/wire", "internal/netio", "internal/ident", "internal/plog"}},
+	{"the contract", []string{"internal/machine"}},
 }
 
 const (

@@ -1,9 +1,6 @@
 package machine
 
 // Reason says what ICMP or ICMPv6 told of a datagram that did not arrive.
-//
-// The numbers are those of netio.Reason, which says the same of real sockets;
-// a test in internal/drive holds the two together.
 type Reason uint8
 
 // The reasons that matter to a prober.

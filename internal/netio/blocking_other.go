@@ -6,11 +6,13 @@ import (
 	"context"
 	"net/netip"
 	"time"
+
+	"github.com/bradawl/bradawl/internal/machine"
 )
 
 var unreachableErrnos []struct {
 	errno  error
-	reason Reason
+	reason machine.Reason
 }
 
 // Blocking is a UDP socket in blocking mode, which this system does not offer.

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bradawl/bradawl/internal/machine"
 )
 
 func dialBlocking(t *testing.T, local, remote netip.AddrPort) *Blocking {
@@ -68,7 +70,7 @@ func TestBlockingUnreachable(t *testing.T) {
 	b.Send([]byte("anybody?"))
 	_, _, err := b.Receive(make([]byte, 10), time.Second)
 	var u *UnreachableError
-	if !errors.As(err, &u) || u.Remote != dead || u.Reason != PortUnreachable || !IsTransient(err) {
+	if !errors.As(err, &u) || u.Remote != dead || u.Reason != machine.PortUnreachable || !IsTransient(err) {
 		t.Errorf("got %v, want an *UnreachableError about %v", err, dead)
 	}
 }

@@ -13,19 +13,21 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bradawl/bradawl/internal/machine"
 )
 
 var unreachableErrnos = []struct {
 	errno  error
-	reason Reason
+	reason machine.Reason
 }{
-	{unix.ECONNREFUSED, PortUnreachable},
-	{unix.ENOPROTOOPT, ProtocolUnreachable},
-	{unix.EHOSTUNREACH, HostUnreachable},
-	{unix.EHOSTDOWN, HostUnreachable},
-	{unix.ENETUNREACH, NetUnreachable},
-	{unix.EACCES, Prohibited},
-	{unix.EMSGSIZE, TooBig},
+	{unix.ECONNREFUSED, machine.PortUnreachable},
+	{unix.ENOPROTOOPT, machine.ProtocolUnreachable},
+	{unix.EHOSTUNREACH, machine.HostUnreachable},
+	{unix.EHOSTDOWN, machine.HostUnreachable},
+	{unix.ENETUNREACH, machine.NetUnreachable},
+	{unix.EACCES, machine.Prohibited},
+	{unix.EMSGSIZE, machine.TooBig},
 }
 
 // Blocking is a UDP socket in blocking mode, connected to one remote, with

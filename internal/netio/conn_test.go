@@ -7,6 +7,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/bradawl/bradawl/internal/machine"
 )
 
 // fake is a net.PacketConn that only remembers.
@@ -129,7 +131,7 @@ func TestIsTransient(t *testing.T) {
 		err  error
 		want bool
 	}{
-		{&UnreachableError{Reason: PortUnreachable}, true},
+		{&UnreachableError{Reason: machine.PortUnreachable}, true},
 		{&net.OpError{Err: &UnreachableError{}}, true},
 		{nil, false},
 		{net.ErrClosed, false},
@@ -143,11 +145,11 @@ func TestIsTransient(t *testing.T) {
 }
 
 func TestUnreachableErrorText(t *testing.T) {
-	e := &UnreachableError{Remote: netip.MustParseAddrPort("192.0.2.1:9"), From: netip.MustParseAddr("192.0.2.254"), Reason: HostUnreachable}
+	e := &UnreachableError{Remote: netip.MustParseAddrPort("192.0.2.1:9"), From: netip.MustParseAddr("192.0.2.254"), Reason: machine.HostUnreachable}
 	if got, want := e.Error(), "netio: datagram to 192.0.2.1:9 reported undelivered by 192.0.2.254: host unreachable"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if Reason(99).String() != "unknown" {
+	if machine.Reason(99).String() != "unknown" {
 		t.Error("an unknown reason has no name")
 	}
 }

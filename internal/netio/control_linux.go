@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bradawl/bradawl/internal/machine"
 )
 
 // addOptions adds what goes with the datagram itself.
@@ -108,9 +110,9 @@ func (c *udpConn) unreachable() *UnreachableError {
 		e.Err = syscall.Errno(binary.NativeEndian.Uint32(data[extErrno:]))
 		e.Reason = reason(data[extOrigin], data[extType], data[extCode])
 		if data[extOrigin] == unix.SO_EE_ORIGIN_LOCAL && e.Err == unix.EMSGSIZE {
-			e.Reason = TooBig
+			e.Reason = machine.TooBig
 		}
-		if e.Reason == TooBig {
+		if e.Reason == machine.TooBig {
 			e.MTU = int(binary.NativeEndian.Uint32(data[extInfo:]))
 		}
 		e.From = c.addrPort(data[extSize:]).Addr()
@@ -120,60 +122,60 @@ func (c *udpConn) unreachable() *UnreachableError {
 
 // reason translates the type and code of ICMP (RFC 792, RFC 1812 section
 // 5.2.7.1) and ICMPv6 (RFC 4443 section 3).
-func reason(origin, typ, code byte) Reason {
+func reason(origin, typ, code byte) machine.Reason {
 	switch origin {
 	case unix.SO_EE_ORIGIN_ICMP:
 		switch typ {
 		case 3:
 			return reasonV4(code)
 		case 11:
-			return TimeExceeded
+			return machine.TimeExceeded
 		}
 	case unix.SO_EE_ORIGIN_ICMP6:
 		switch typ {
 		case 1:
 			return reasonV6(code)
 		case 2:
-			return TooBig
+			return machine.TooBig
 		case 3:
-			return TimeExceeded
+			return machine.TimeExceeded
 		case 4:
 			if code == 1 { // the next header is not known there: ICMPv6's protocol unreachable
-				return ProtocolUnreachable
+				return machine.ProtocolUnreachable
 			}
 		}
 	}
-	return OtherReason
+	return machine.OtherReason
 }
 
-func reasonV4(code byte) Reason {
+func reasonV4(code byte) machine.Reason {
 	switch code {
 	case 0, 6, 11:
-		return NetUnreachable
+		return machine.NetUnreachable
 	case 1, 7, 12:
-		return HostUnreachable
+		return machine.HostUnreachable
 	case 2:
-		return ProtocolUnreachable
+		return machine.ProtocolUnreachable
 	case 3:
-		return PortUnreachable
+		return machine.PortUnreachable
 	case 4:
-		return TooBig
+		return machine.TooBig
 	case 9, 10, 13:
-		return Prohibited
+		return machine.Prohibited
 	}
-	return OtherReason
+	return machine.OtherReason
 }
 
-func reasonV6(code byte) Reason {
+func reasonV6(code byte) machine.Reason {
 	switch code {
 	case 0:
-		return NetUnreachable
+		return machine.NetUnreachable
 	case 1, 5, 6:
-		return Prohibited
+		return machine.Prohibited
 	case 3:
-		return HostUnreachable
+		return machine.HostUnreachable
 	case 4:
-		return PortUnreachable
+		return machine.PortUnreachable
 	}
-	return OtherReason
+	return machine.OtherReason
 }

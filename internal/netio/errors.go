@@ -4,35 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"github.com/bradawl/bradawl/internal/machine"
 )
-
-// Reason says why a datagram did not arrive, as told by ICMP or ICMPv6.
-type Reason uint8
-
-// The reasons that matter to a prober.
-const (
-	OtherReason         Reason = iota
-	PortUnreachable            // the host has no socket on that port
-	ProtocolUnreachable        // the host does not speak UDP
-	HostUnreachable            // the last router does not find the host
-	NetUnreachable             // a router has no route
-	Prohibited                 // a firewall says so
-	TooBig                     // larger than the path's MTU, and not to be fragmented
-	TimeExceeded               // the hop limit ran out; wanted, where it was set low
-)
-
-var reasonNames = [...]string{
-	"destination unreachable", "port unreachable", "protocol unreachable", "host unreachable", "network unreachable",
-	"administratively prohibited", "packet too big", "hop limit exceeded",
-}
-
-// String returns the reason in words.
-func (r Reason) String() string {
-	if int(r) < len(reasonNames) {
-		return reasonNames[r]
-	}
-	return "unknown"
-}
 
 // UnreachableError says that a datagram sent earlier did not arrive. It comes
 // from ReadMeta and leaves the socket usable. Anybody who can guess addresses
@@ -40,7 +14,7 @@ func (r Reason) String() string {
 type UnreachableError struct {
 	Remote netip.AddrPort // where the datagram was sent to
 	From   netip.Addr     // the host or router that says so; the zero value: unknown, or this host itself
-	Reason Reason
+	Reason machine.Reason
 	MTU    int   // TooBig: the MTU of the next hop in bytes, if known
 	Err    error // the system's errno
 }

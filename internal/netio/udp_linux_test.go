@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bradawl/bradawl/internal/machine"
 )
 
 // deadPort is a loopback port that nobody listens on.
@@ -38,7 +40,7 @@ func TestUnreachableIsTold(t *testing.T) {
 			if !errors.As(err, &u) {
 				t.Fatalf("ReadMeta: %v, want an *UnreachableError", err)
 			}
-			if u.Remote != dead || u.Reason != PortUnreachable || !errors.Is(err, syscall.ECONNREFUSED) || u.From != dead.Addr() {
+			if u.Remote != dead || u.Reason != machine.PortUnreachable || !errors.Is(err, syscall.ECONNREFUSED) || u.From != dead.Addr() {
 				t.Errorf("got %+v", u)
 			}
 			if !IsTransient(err) {
@@ -172,26 +174,26 @@ func TestFullSendBuffer(t *testing.T) {
 func TestReasons(t *testing.T) {
 	for _, c := range []struct {
 		origin, typ, code byte
-		want              Reason
+		want              machine.Reason
 	}{
-		{unix.SO_EE_ORIGIN_ICMP, 3, 0, NetUnreachable},
-		{unix.SO_EE_ORIGIN_ICMP, 3, 1, HostUnreachable},
-		{unix.SO_EE_ORIGIN_ICMP, 3, 3, PortUnreachable},
-		{unix.SO_EE_ORIGIN_ICMP, 3, 4, TooBig},
-		{unix.SO_EE_ORIGIN_ICMP, 3, 13, Prohibited},
-		{unix.SO_EE_ORIGIN_ICMP, 3, 2, ProtocolUnreachable},
-		{unix.SO_EE_ORIGIN_ICMP, 3, 5, OtherReason},
-		{unix.SO_EE_ORIGIN_ICMP, 11, 0, TimeExceeded},
-		{unix.SO_EE_ORIGIN_ICMP, 12, 0, OtherReason},
-		{unix.SO_EE_ORIGIN_ICMP6, 1, 0, NetUnreachable},
-		{unix.SO_EE_ORIGIN_ICMP6, 1, 1, Prohibited},
-		{unix.SO_EE_ORIGIN_ICMP6, 1, 3, HostUnreachable},
-		{unix.SO_EE_ORIGIN_ICMP6, 1, 4, PortUnreachable},
-		{unix.SO_EE_ORIGIN_ICMP6, 2, 0, TooBig},
-		{unix.SO_EE_ORIGIN_ICMP6, 3, 0, TimeExceeded},
-		{unix.SO_EE_ORIGIN_ICMP6, 4, 0, OtherReason},
-		{unix.SO_EE_ORIGIN_ICMP6, 4, 1, ProtocolUnreachable},
-		{unix.SO_EE_ORIGIN_LOCAL, 0, 0, OtherReason},
+		{unix.SO_EE_ORIGIN_ICMP, 3, 0, machine.NetUnreachable},
+		{unix.SO_EE_ORIGIN_ICMP, 3, 1, machine.HostUnreachable},
+		{unix.SO_EE_ORIGIN_ICMP, 3, 3, machine.PortUnreachable},
+		{unix.SO_EE_ORIGIN_ICMP, 3, 4, machine.TooBig},
+		{unix.SO_EE_ORIGIN_ICMP, 3, 13, machine.Prohibited},
+		{unix.SO_EE_ORIGIN_ICMP, 3, 2, machine.ProtocolUnreachable},
+		{unix.SO_EE_ORIGIN_ICMP, 3, 5, machine.OtherReason},
+		{unix.SO_EE_ORIGIN_ICMP, 11, 0, machine.TimeExceeded},
+		{unix.SO_EE_ORIGIN_ICMP, 12, 0, machine.OtherReason},
+		{unix.SO_EE_ORIGIN_ICMP6, 1, 0, machine.NetUnreachable},
+		{unix.SO_EE_ORIGIN_ICMP6, 1, 1, machine.Prohibited},
+		{unix.SO_EE_ORIGIN_ICMP6, 1, 3, machine.HostUnreachable},
+		{unix.SO_EE_ORIGIN_ICMP6, 1, 4, machine.PortUnreachable},
+		{unix.SO_EE_ORIGIN_ICMP6, 2, 0, machine.TooBig},
+		{unix.SO_EE_ORIGIN_ICMP6, 3, 0, machine.TimeExceeded},
+		{unix.SO_EE_ORIGIN_ICMP6, 4, 0, machine.OtherReason},
+		{unix.SO_EE_ORIGIN_ICMP6, 4, 1, machine.ProtocolUnreachable},
+		{unix.SO_EE_ORIGIN_LOCAL, 0, 0, machine.OtherReason},
 	} {
 		if got := reason(c.origin, c.typ, c.code); got != c.want {
 			t.Errorf("origin %d type %d code %d: %v, want %v", c.origin, c.typ, c.code, got, c.want)

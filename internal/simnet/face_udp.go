@@ -59,7 +59,7 @@ func (h *Host) ListenPacket(_ context.Context, network, address string) (net.Pac
 	s.receive = func(p *Packet) { c.push(arrival{p: p, stamp: h.w.now}) }
 	s.failed = func(e *Error) {
 		c.push(arrival{err: &netio.UnreachableError{
-			Remote: e.Dst, From: e.From, Reason: netio.Reason(e.Kind.reason()), MTU: e.MTU, Err: e.errno(),
+			Remote: e.Dst, From: e.From, Reason: e.Kind.reason(), MTU: e.MTU, Err: e.errno(),
 		}})
 	}
 	return c, nil

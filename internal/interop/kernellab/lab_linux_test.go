@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/internal/interop/kernellab"
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/netio"
 )
 
@@ -193,7 +194,7 @@ func TestHopLimitExceeded(t *testing.T) {
 		}
 		_, _, err = c.ReadMeta(make([]byte, 100))
 		var u *netio.UnreachableError
-		if !errors.As(err, &u) || u.Reason != netio.TimeExceeded || u.Remote != remote || u.From.String() != from {
+		if !errors.As(err, &u) || u.Reason != machine.TimeExceeded || u.Remote != remote || u.From.String() != from {
 			t.Errorf("TTL %d: %v, want hop limit exceeded by %s", ttl, err, from)
 		}
 	}
