@@ -14,7 +14,7 @@ import (
 	"github.com/bradawl/bradawl/punch"
 )
 
-var seeds = flag.Uint64("seeds", 100, "simulated worlds for each pair of NATs")
+var seeds = flag.Uint64("seeds", 40, "simulated worlds for each pair of NATs")
 
 var cones = []string{"full-cone", "restricted-cone", "port-restricted-cone"}
 

@@ -74,6 +74,100 @@ func TestMobilityMoves(t *testing.T) {
 	}
 }
 
+// The network changed but the old path works still, so that both are answered, in either
+// order: the server has moved the allocation, so it is moved here too and not lost.
+func TestMobilityWhereBothPathsWork(t *testing.T) {
+	for _, first := range []string{"old", "new"} {
+		t.Run(first+" path answers first", func(t *testing.T) {
+			l := newLab(t, turnclient.MachineConfig{Credentials: creds, Mobility: true, ChannelAfter: 1})
+			cfg := authed()
+			cfg.Mobility = true
+			server := l.serve(serverAddr, cfg)
+			id := l.ready()
+			l.send(id, peerA, "x")
+			l.run(time.Second)
+			slow := func(b []byte, ticket bool) bool { // what is lost once and so comes later
+				var m wire.Message
+				return m.Decode(b) == nil && m.Method() == wire.Refresh && m.Has(wire.AttrMobilityTicket) == ticket
+			}
+			lost := false
+			l.down = func(b []byte) []byte {
+				if !lost && slow(b, first == "old") {
+					lost = true
+					return nil
+				}
+				return b
+			}
+			l.do(l.m.NetworkChanged)
+			l.run(5 * time.Second)
+			if !lost || len(l.all(turnclient.EventMoved)) != 1 || !l.m.State(id).Usable() {
+				t.Fatalf("lost %v, %d moves, state %v: %v", lost, len(l.all(turnclient.EventMoved)), l.m.State(id), l.failures())
+			}
+			relayed := len(l.toPeers)
+			l.send(id, peerA, "after")
+			l.fromPeer(peerA, l.relayed(), "in")
+			l.run(time.Second)
+			if len(l.toPeers) != relayed+1 || len(l.data()) != 1 || server.Made != 1 {
+				t.Errorf("%d relayed, came in %q, %d allocations made", len(l.toPeers)-relayed, l.data(), server.Made)
+			}
+		})
+	}
+}
+
+// The server answers on the old path only: there the allocation stays.
+func TestMobilityWhereTheNewPathIsDead(t *testing.T) {
+	l := newLab(t, turnclient.MachineConfig{Credentials: creds, Mobility: true})
+	cfg := authed()
+	cfg.Mobility = true
+	server := l.serve(serverAddr, cfg)
+	id := l.ready()
+	l.send(id, peerA, "x")
+	l.run(time.Second)
+	l.up = func(b []byte) []byte {
+		var m wire.Message
+		if m.Decode(b) == nil && m.Method() == wire.Refresh && m.Has(wire.AttrMobilityTicket) {
+			return nil
+		}
+		return b
+	}
+	l.do(l.m.NetworkChanged)
+	l.run(time.Second)
+	if !l.m.State(id).Usable() {
+		t.Errorf("state %v though the old path answers", l.m.State(id))
+	}
+	l.run(time.Minute)
+	relayed := len(l.toPeers)
+	l.send(id, peerA, "after")
+	l.run(time.Second)
+	if len(l.toPeers) != relayed+1 || len(l.all(turnclient.EventMoved)) != 0 || server.Made != 1 || len(l.sockets) != 1 {
+		t.Errorf("%d relayed, %d moves, %d made, %d sockets", len(l.toPeers)-relayed, len(l.all(turnclient.EventMoved)), server.Made, len(l.sockets))
+	}
+}
+
+// The old path ends while the ticket is not answered: another allocation is made.
+func TestMobilityEndsWithTheAllocation(t *testing.T) {
+	l := newLab(t, turnclient.MachineConfig{Credentials: creds, Mobility: true, Lifetime: 20 * time.Second})
+	cfg := authed()
+	cfg.Mobility = true
+	server := l.serve(serverAddr, cfg)
+	id := l.ready()
+	l.run(10 * time.Second)
+	lossy := true
+	l.down = func(b []byte) []byte {
+		if lossy {
+			return nil
+		}
+		return b
+	}
+	l.do(l.m.NetworkChanged)
+	l.run(11 * time.Second) // it has expired, the ticket is being presented still
+	lossy = false
+	l.run(time.Minute)
+	if !l.m.State(id).Usable() || len(l.all(turnclient.EventAllocated)) != 2 {
+		t.Errorf("state %v, %d made: %v", l.m.State(id), server.Made, l.failures())
+	}
+}
+
 // Sections 3.1.4 and 3.2.2, 405: without a ticket, and, where it comes later, by a new
 // allocation.
 func TestMobilityForbidden(t *testing.T) {
