@@ -3,6 +3,8 @@
 //
 //	peer -rendezvous ws://HOST:PORT/ -room NAME -stun HOST:PORT[,HOST:PORT...]
 //
+// With -turn, or a rendezvous that hands out TURN servers, it falls back to a relay.
+//
 // Run two of them, behind whatever NATs, with the same room. Each sends -echo messages
 // and must get each back, then stays for -linger. Exit code 0 means that every message
 // came back; 1 means anything else, and one line on standard error says what.
@@ -48,9 +50,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	for _, what := range o.idle {
-		fmt.Fprintf(stderr, "peer: %s has no effect yet\n", what)
-	}
 	if o.verbose {
 		cfg.Note = func(format string, args ...any) { fmt.Fprintf(stderr, format+"\n", args...) }
 	}
@@ -70,7 +69,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 // options is what is not talk.Config's.
 type options struct {
 	json, verbose bool
-	idle          []string // flags given whose parts do not exist yet
 }
 
 func parse(args []string, usage io.Writer) (talk.Config, options, error) {
@@ -83,12 +81,12 @@ func parse(args []string, usage io.Writer) (talk.Config, options, error) {
 	flags.StringVar(&c.Rendezvous, "rendezvous", "", "`URL` of the rendezvous, ws:// or wss://")
 	flags.StringVar(&c.Room, "room", "", "`name` of the room, the same for both peers")
 	stun := flags.String("stun", "", "STUN `servers`, host:port, separated by commas; without it those that the rendezvous hands out")
-	turn := flags.String("turn", "", "TURN `URIs`, turn:host:port[?transport=tcp], separated by commas")
-	turnUser := flags.String("turn-user", "", "TURN user `name`")
-	turnPass := flags.String("turn-pass", "", "TURN `password`")
+	turn := flags.String("turn", "", "TURN `URIs`, turn:host:port[?transport=tcp], separated by commas; without it those that the rendezvous hands out")
+	flags.StringVar(&c.TURNUser, "turn-user", "", "TURN user `name`")
+	flags.StringVar(&c.TURNPass, "turn-pass", "", "TURN `password`")
 	flags.StringVar(&c.Proto, "proto", "auto", "`protocol` of the path: udp, tcp, or auto, which is TCP where UDP does not get through")
 	ports := flags.String("local-ports", "", "`range` of local ports to use, LOW-HIGH")
-	policy := flags.String("policy", "auto", "`kind` of path: auto, direct or relay")
+	flags.StringVar(&c.Policy, "policy", "auto", "`kind` of path: direct, relay, or auto, which is a relay where no direct path is found")
 	flags.IntVar(&c.Echo, "echo", 20, "`number` of messages that must come back")
 	flags.DurationVar(&c.Linger, "linger", 3*time.Second, "`time` to stay afterwards, with messages flowing")
 	flags.DurationVar(&c.Timeout, "timeout", 40*time.Second, "`time` for everything before that")
@@ -111,8 +109,8 @@ func parse(args []string, usage io.Writer) (talk.Config, options, error) {
 		return c, o, fmt.Errorf("-room %q: want 1 to %d characters of A-Z a-z 0-9 . _ -", c.Room, rendezvous.MaxRoom)
 	case !slices.Contains([]string{"auto", "udp", "tcp"}, c.Proto):
 		return c, o, fmt.Errorf("-proto %q: want auto, udp or tcp", c.Proto)
-	case !slices.Contains([]string{"auto", "direct", "relay"}, *policy):
-		return c, o, fmt.Errorf("-policy %q: want auto, direct or relay", *policy)
+	case !slices.Contains([]string{"auto", "direct", "relay"}, c.Policy):
+		return c, o, fmt.Errorf("-policy %q: want auto, direct or relay", c.Policy)
 	case c.Echo < 1:
 		return c, o, fmt.Errorf("-echo %d: want at least 1", c.Echo)
 	case c.Timeout <= 0:
@@ -127,11 +125,8 @@ func parse(args []string, usage io.Writer) (talk.Config, options, error) {
 	if c.Ports, err = netio.ParsePortRange(*ports); err != nil {
 		return c, o, fmt.Errorf("-local-ports: %w", err)
 	}
-	if *policy == "relay" {
-		o.idle = append(o.idle, "-policy relay")
-	}
-	if *turn != "" || *turnUser != "" || *turnPass != "" {
-		o.idle = append(o.idle, "-turn")
+	if *turn != "" {
+		c.TURN = strings.Split(*turn, ",")
 	}
 	return c, o, nil
 }

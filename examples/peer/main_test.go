@@ -3,17 +3,22 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/bradawl/bradawl/examples/internal/talk"
+	"github.com/bradawl/bradawl/internal/drive"
 	"github.com/bradawl/bradawl/natprobe/stunserver"
 	"github.com/bradawl/bradawl/punch/rendezvous"
+	"github.com/bradawl/bradawl/turnclient/turntest"
 )
 
 func TestBadInput(t *testing.T) {
@@ -117,14 +122,66 @@ func TestNobodyComes(t *testing.T) {
 	}
 }
 
-func TestFlagsThatDoNothingYetSaySo(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	var stderr bytes.Buffer
-	run(ctx, strings.Fields("-rendezvous ws://127.0.0.1:1/ -room lab -policy relay -turn turn:h:1 -turn-user u"), io.Discard, &stderr)
-	for _, want := range []string{"-policy relay has no effect yet", "-turn has no effect yet"} {
-		if !strings.Contains(stderr.String(), want) {
-			t.Errorf("standard error %q lacks %q", stderr.String(), want)
-		}
+// turn runs a TURN server on loopback and returns the flags that name it.
+func turn(t *testing.T) string {
+	listen := func(ctx context.Context, network, address string) (net.PacketConn, error) {
+		return new(net.ListenConfig).ListenPacket(ctx, network, address)
+	}
+	pc, err := listen(t.Context(), "udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := turntest.NewServer(turntest.Config{
+		Realm: "test", Users: map[string]string{"user": "secret"}, Relay: netip.MustParseAddr("127.0.0.1"),
+	}, rand.Reader)
+	loop, err := drive.Run[struct{}](server, nil, drive.Options{Sockets: []net.PacketConn{pc}, ListenPacket: listen})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { loop.Close() })
+	return " -turn turn:" + pc.LocalAddr().String() + " -turn-user user -turn-pass secret"
+}
+
+func TestRelayOnLoopback(t *testing.T) {
+	relay := turn(t)
+	for _, c := range []struct{ name, a, b string }{
+		{"both have a relay", relay + " -policy relay", relay},
+		{"one has a relay", relay, " -policy relay"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			flags := lab(t) + " -room lab -echo 5 -linger 200ms -timeout 20s"
+			var (
+				wg   sync.WaitGroup
+				outs [2]bytes.Buffer
+				errs [2]error
+			)
+			for i, more := range []string{c.a, c.b} {
+				wg.Go(func() { errs[i] = run(t.Context(), strings.Fields(flags+more), &outs[i], io.Discard) })
+			}
+			wg.Wait()
+			for i := range outs {
+				if errs[i] != nil || !strings.Contains(outs[i].String(), `"event":"connected","path":"relay","proto":"udp"`) {
+					t.Errorf("peer %d: %v\n%s", i, errs[i], outs[i].String())
+				}
+			}
+		})
+	}
+}
+
+func TestPoliciesThatDoNotMeet(t *testing.T) {
+	var wg sync.WaitGroup
+	flags := lab(t) + " -room lab -timeout 10s -policy "
+	relay := turn(t)
+	for policy, want := range map[string]string{"direct": "one peer wants a direct path only", "relay" + relay: "one peer wants a direct path only"} {
+		wg.Go(func() {
+			if err := run(t.Context(), strings.Fields(flags+policy), io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("-policy %s: %v, want %q", policy, err, want)
+			}
+		})
+	}
+	wg.Wait()
+	err := run(t.Context(), strings.Fields(lab(t)+" -room lab -timeout 10s -policy relay -turn turn:127.0.0.1:1 -turn-user u -turn-pass hidden"), io.Discard, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") || strings.Contains(err.Error(), "hidden") {
+		t.Errorf("silent TURN server: %v", err)
 	}
 }

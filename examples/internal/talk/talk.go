@@ -19,6 +19,7 @@ import (
 	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/punch"
 	"github.com/bradawl/bradawl/punch/rendezvous"
+	"github.com/bradawl/bradawl/turnclient"
 )
 
 // Config says where to meet whom. Rendezvous and Room are needed.
@@ -27,6 +28,10 @@ type Config struct {
 	Room       string   // both peers name the same one
 	STUN       []string // host:port of STUN servers; none: those that the rendezvous hands out
 	Proto      string   // "udp", "tcp", or "auto": UDP, then TCP if that does not get through; default "auto"
+	TURN       []string // URIs of TURN servers, turn:host:port; none: those that the rendezvous hands out
+	TURNUser   string   // for TURN
+	TURNPass   string   // for TURN
+	Policy     string   // "direct", "relay", or "auto": a relay where no direct path is found; default "auto"
 	Echo       int      // messages that must come back; default 20
 	Linger     time.Duration
 	Timeout    time.Duration   // for the whole but Linger; default 40 s
@@ -66,7 +71,9 @@ type offer struct {
 	UDP []netip.AddrPort `json:"udp"`           // where its UDP socket may be reached
 	TCP []netip.AddrPort `json:"tcp,omitempty"` // where the port may be reached that it dialled the rendezvous from
 	// Blocked: no STUN server answered. Both know, so neither waits for UDP in vain.
-	Blocked bool `json:"udp_blocked,omitempty"`
+	Blocked bool             `json:"udp_blocked,omitempty"`
+	Relay   []netip.AddrPort `json:"relay,omitempty"` // its address on a TURN server
+	Policy  string           `json:"policy,omitempty"`
 }
 
 func (c *Config) setDefaults() {
@@ -78,6 +85,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.Proto == "" {
 		c.Proto = "auto"
+	}
+	if c.Policy == "" {
+		c.Policy = "auto"
 	}
 	c.Host.setDefaults()
 	if c.Report == nil {
@@ -121,7 +131,8 @@ func (c *Config) run(ctx, limit context.Context) error {
 		return err
 	}
 	defer m.client.Close()
-	c.Note("I am %s; my UDP addresses: %s; TCP: %s", id.ID().Short(), join(m.mine.UDP), join(m.mine.TCP))
+	defer m.relay.close()
+	c.Note("I am %s; my UDP addresses: %s; TCP: %s; relay: %s", id.ID().Short(), join(m.mine.UDP), join(m.mine.TCP), join(m.mine.Relay))
 	paired, err := c.meet(limit, m, pc)
 	if err != nil {
 		return err
@@ -130,16 +141,20 @@ func (c *Config) run(ctx, limit context.Context) error {
 	if err := json.Unmarshal(paired.Message, &m.theirs); err != nil {
 		return fmt.Errorf("the other member of room %q speaks another protocol: %w", c.Room, err)
 	}
-	c.Note("the peer is %s; its UDP addresses: %s; TCP: %s", paired.Peer.Short(), join(m.theirs.UDP), join(m.theirs.TCP))
+	c.Note("the peer is %s; its UDP addresses: %s; TCP: %s; relay: %s", paired.Peer.Short(), join(m.theirs.UDP), join(m.theirs.TCP), join(m.theirs.Relay))
 	if m.secret, err = ident.DeriveSecret(id, paired.Peer, "bradawl examples/peer "+c.Room); err != nil {
 		return err
 	}
-	l, e, err := c.punch(limit, m, pc)
+	// Probes of one kind of path must not be taken for those of the other.
+	if m.relaySecret, err = ident.DeriveSecret(id, paired.Peer, "bradawl examples/peer relay "+c.Room); err != nil {
+		return err
+	}
+	l, e, err := c.connect(limit, m, pc)
 	if err != nil {
 		return err
 	}
 	ms := time.Since(start).Milliseconds()
-	e.Event, e.Path, e.MS = "connected", "direct", &ms
+	e.Event, e.MS = "connected", &ms
 	c.Report(e)
 	return c.converse(ctx, limit, l)
 }
@@ -149,7 +164,9 @@ type meeting struct {
 	client       *rendezvous.Client
 	port         uint16 // that the rendezvous was dialled from
 	mine, theirs offer
+	relay        relay
 	secret       []byte
+	relaySecret  []byte
 }
 
 // prepare does at once what need not wait for each other: signing on, and asking what
@@ -159,6 +176,7 @@ func (c *Config) prepare(ctx context.Context, pc net.PacketConn, id *ident.Ident
 		wg      sync.WaitGroup
 		m       = new(meeting)
 		dialErr error
+		turnErr error
 	)
 	wg.Go(func() {
 		m.client, dialErr = rendezvous.Dial(ctx, c.Rendezvous, rendezvous.ClientConfig{
@@ -184,8 +202,23 @@ func (c *Config) prepare(ctx context.Context, pc net.PacketConn, id *ident.Ident
 			},
 		})
 	})
+	if len(c.TURN) > 0 {
+		wg.Go(func() {
+			m.relay, turnErr = c.allocate(ctx, c.TURN, turnclient.Credentials{Username: c.TURNUser, Password: c.TURNPass})
+		})
+	}
 	mine, err := c.gather(ctx, pc)
 	wg.Wait()
+	// What has been opened is closed again if anything fails.
+	done := false
+	defer func() {
+		if !done {
+			if m.client != nil {
+				m.client.Close()
+			}
+			m.relay.close()
+		}
+	}()
 	if dialErr != nil {
 		return nil, dialErr
 	}
@@ -194,12 +227,16 @@ func (c *Config) prepare(ctx context.Context, pc net.PacketConn, id *ident.Ident
 			mine, err = c.gather(ctx, pc)
 		}
 	}
-	if err != nil {
-		m.client.Close()
+	if len(c.TURN) == 0 {
+		servers, cred := turnServers(m.client.ICEServers())
+		m.relay, turnErr = c.allocate(ctx, servers, cred)
+	}
+	if err = errors.Join(err, turnErr); err != nil {
 		return nil, err
 	}
+	done = true
 	m.mine = mine
-	m.mine.TCP = c.tcpAddrs(m)
+	m.mine.TCP, m.mine.Relay, m.mine.Policy = c.tcpAddrs(m), m.relay.addrs(), c.Policy
 	return m, nil
 }
 
@@ -230,15 +267,39 @@ func (c *Config) tcpAddrs(m *meeting) (addrs []netip.AddrPort) {
 	return addrs
 }
 
-// udpShare is how long "auto" tries UDP before it turns to TCP.
-const udpShare = 5 * time.Second
+// udpShare is how long "auto" tries UDP before it turns to TCP, and tcpShare how long it
+// tries that before it turns to a relay, if there is one.
+const udpShare, tcpShare = 5 * time.Second, 5 * time.Second
 
-// punch opens a path.
-func (c *Config) punch(ctx context.Context, m *meeting, pc net.PacketConn) (link, Event, error) {
+// connect opens a path, a direct one first.
+func (c *Config) connect(ctx context.Context, m *meeting, pc net.PacketConn) (link, Event, error) {
+	direct, relayed, err := c.plan(m)
+	if err != nil {
+		return nil, Event{}, err
+	}
+	var failed error
+	if direct {
+		l, e, err := c.punch(ctx, m, pc, relayed)
+		if err == nil || !relayed || ctx.Err() != nil {
+			e.Path = "direct"
+			return l, e, err
+		}
+		c.Note("%v; now the relay", err)
+		failed = err
+	}
+	l, e, err := c.throughRelay(ctx, m, pc)
+	if err != nil {
+		return nil, Event{}, errors.Join(failed, err)
+	}
+	return l, e, nil
+}
+
+// punch opens a direct path. It keeps to its share of the time where a relay comes next.
+func (c *Config) punch(ctx context.Context, m *meeting, pc net.PacketConn, relayed bool) (link, Event, error) {
 	var failed error
 	if blocked := m.mine.Blocked || m.theirs.Blocked; c.Proto == "udp" || c.Proto == "auto" && !blocked {
 		timeout := time.Duration(-1)
-		if c.Proto == "auto" {
+		if c.Proto == "auto" || relayed {
 			timeout = udpShare
 		}
 		path, err := punch.UDP(ctx, pc, punch.UDPConfig{
@@ -254,8 +315,12 @@ func (c *Config) punch(ctx context.Context, m *meeting, pc net.PacketConn) (link
 		c.Note("%v; now TCP", err)
 		failed = err
 	}
+	timeout := time.Duration(-1)
+	if relayed {
+		timeout = tcpShare
+	}
 	conn, err := punch.TCP(ctx, punch.TCPConfig{
-		Local: netip.AddrPortFrom(netip.IPv4Unspecified(), m.port), Peer: m.theirs.TCP, Secret: m.secret, Timeout: -1,
+		Local: netip.AddrPortFrom(netip.IPv4Unspecified(), m.port), Peer: m.theirs.TCP, Secret: m.secret, Timeout: timeout,
 		Loopback: c.atHome(), Listen: c.Host.Listen, Dial: c.Host.Dial, LoggerFactory: c.LoggerFactory,
 	})
 	if err != nil {
