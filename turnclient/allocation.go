@@ -167,7 +167,9 @@ func (a *allocation) recovered(now time.Time) {
 	a.backoff.reset()
 	if a.state == Disconnecting {
 		a.m.timers.stop(&a.retry)
-		a.concede(now)
+		if !a.presenting() {
+			a.concede(now)
+		}
 		a.loss.Err = nil
 		a.setState(now, Allocated, nil)
 		a.permitAgain(now)
@@ -280,9 +282,10 @@ func (a *allocation) again(now time.Time) {
 // lose ends an allocation that is gone, and starts to make another. answered says that
 // the server itself told, so that the link still works.
 func (a *allocation) lose(now time.Time, err error, answered bool) {
-	if a.state == Closed || a.link == nil {
+	if a.state == Closed || a.link == nil || answered && a.presenting() {
 		return
 	}
+	a.stay()
 	a.gather(now, err)
 	l := a.link
 	a.link, a.ticket = nil, nil

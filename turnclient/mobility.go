@@ -57,6 +57,23 @@ func (t *attempt) present(now time.Time) {
 	r.start(now)
 }
 
+// presenting reports whether the server may have taken the ticket already. If so, what it
+// says on the old path decides nothing: it may be from before the move, or because of it.
+func (a *allocation) presenting() bool {
+	return slices.ContainsFunc(a.attempts, func(t *attempt) bool { return t.moving && t.request != nil && t.request.sends > 0 })
+}
+
+// stay gives a move up.
+func (a *allocation) stay() {
+	for _, t := range slices.Clone(a.attempts) {
+		if t.moving {
+			t.end()
+			t.link.onDown = nil
+			t.link.drop()
+		}
+	}
+}
+
 // movedTo makes l what the allocation stands on: permissions and channels are kept.
 func (a *allocation) movedTo(now time.Time, l *link, msg *wire.Message, sent time.Time) {
 	old := a.link
@@ -101,12 +118,18 @@ func (a *allocation) reissue(now time.Time) {
 // notMoved takes in that the server did not move the allocation.
 func (a *allocation) notMoved(now time.Time, err error) {
 	a.tell(now, Event{Kind: EventServer, State: a.state, Server: a.link.srv.Endpoint, Err: err})
-	if codeOf(err) == 0 {
+	silent := codeOf(err) == 0
+	if silent {
 		a.stalled = true
-		return
+	} else {
+		a.ticket = nil
 	}
-	a.ticket = nil
-	if a.state == Disconnecting && !a.racing() {
+	switch {
+	case a.state != Disconnecting:
+		a.heartbeat(now) // the old path may have said otherwise meanwhile
+	case !silent && !a.racing():
 		a.race(now, nil)
+	case silent && a.asking == nil:
+		a.disconnect(now, err)
 	}
 }

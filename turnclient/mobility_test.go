@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
 	"github.com/bradawl/bradawl/turnclient"
 )
@@ -144,27 +145,20 @@ func TestMobilityWhereTheNewPathIsDead(t *testing.T) {
 	}
 }
 
-// The old path ends while the ticket is not answered: another allocation is made.
-func TestMobilityEndsWithTheAllocation(t *testing.T) {
-	l := newLab(t, turnclient.MachineConfig{Credentials: creds, Mobility: true, Lifetime: 20 * time.Second})
+// The old socket breaks while the ticket is presented, as where its network goes away: the
+// allocation that the ticket stands for is given up, and another one made.
+func TestMobilityWhereTheOldSocketBreaks(t *testing.T) {
+	l := newLab(t, turnclient.MachineConfig{Credentials: creds, Mobility: true})
 	cfg := authed()
 	cfg.Mobility = true
-	server := l.serve(serverAddr, cfg)
+	l.serve(serverAddr, cfg)
 	id := l.ready()
-	l.run(10 * time.Second)
-	lossy := true
-	l.down = func(b []byte) []byte {
-		if lossy {
-			return nil
-		}
-		return b
-	}
 	l.do(l.m.NetworkChanged)
-	l.run(11 * time.Second) // it has expired, the ticket is being presented still
-	lossy = false
+	l.run(l.delay) // the ticket is on its way
+	l.notice(machine.Notice{Kind: machine.SocketFailed, Socket: l.sent[0].socket, Err: errors.New("gone")})
 	l.run(time.Minute)
-	if !l.m.State(id).Usable() || len(l.all(turnclient.EventAllocated)) != 2 {
-		t.Errorf("state %v, %d made: %v", l.m.State(id), server.Made, l.failures())
+	if !l.m.State(id).Usable() || len(l.all(turnclient.EventAllocated)) != 2 || len(l.sockets) != 1 {
+		t.Errorf("state %v, %d sockets: %v", l.m.State(id), len(l.sockets), l.failures())
 	}
 }
 

@@ -122,6 +122,16 @@ func (s *turnserver) answers() bool {
 	return true
 }
 
+// awaitWords waits until coturn has said something, which it does a little late.
+func (s *turnserver) awaitWords(t *testing.T, words string) {
+	t.Helper()
+	for late := time.Now().Add(10 * time.Second); !strings.Contains(s.said.String(), words); pause(t) {
+		if time.Now().After(late) {
+			t.Fatalf("coturn did not say %q", words)
+		}
+	}
+}
+
 // kill ends coturn as a crash does.
 func (s *turnserver) kill() {
 	if s.cmd != nil && s.cmd.Process != nil {

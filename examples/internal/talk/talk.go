@@ -184,16 +184,16 @@ func (c *Config) prepare(ctx context.Context, pc net.PacketConn, id *ident.Ident
 			// The port's NAT mapping, which the rendezvous sees, is the one that the
 			// peer will be told of.
 			DialContext: func(ctx context.Context, network, address string) (conn net.Conn, err error) {
-				var dialErr error
+				var failed error
 				err = c.Ports.Try(nil, func(port uint16) error {
-					conn, dialErr = c.Host.Dial(ctx, network, netip.AddrPortFrom(netip.IPv4Unspecified(), port), address)
-					if bindFailed(dialErr) {
-						return dialErr
+					conn, failed = c.Host.Dial(ctx, network, netip.AddrPortFrom(netip.IPv4Unspecified(), port), address)
+					if bindFailed(failed) {
+						return failed
 					}
 					return nil // another port would change nothing
 				})
 				if err == nil {
-					err = dialErr
+					err = failed
 				}
 				if err == nil {
 					m.port = netio.AddrPortOf(conn.LocalAddr()).Port()
