@@ -167,7 +167,7 @@ func (a *allocation) recovered(now time.Time) {
 	a.backoff.reset()
 	if a.state == Disconnecting {
 		a.m.timers.stop(&a.retry)
-		if !a.presenting() {
+		if a.presenting() == nil {
 			a.concede(now)
 		}
 		a.loss.Err = nil
@@ -282,7 +282,11 @@ func (a *allocation) again(now time.Time) {
 // lose ends an allocation that is gone, and starts to make another. answered says that
 // the server itself told, so that the link still works.
 func (a *allocation) lose(now time.Time, err error, answered bool) {
-	if a.state == Closed || a.link == nil || answered && a.presenting() {
+	if a.state == Closed || a.link == nil {
+		return
+	}
+	if r := a.presenting(); r != nil && answered {
+		r.hasten(now, beats, beatEvery)
 		return
 	}
 	a.stay()

@@ -57,10 +57,16 @@ func (t *attempt) present(now time.Time) {
 	r.start(now)
 }
 
-// presenting reports whether the server may have taken the ticket already. If so, what it
-// says on the old path decides nothing: it may be from before the move, or because of it.
-func (a *allocation) presenting() bool {
-	return slices.ContainsFunc(a.attempts, func(t *attempt) bool { return t.moving && t.request != nil && t.request.sends > 0 })
+// presenting returns the request that presents the ticket, if the server may have taken
+// it already; else nil. What the server says on the old path meanwhile decides nothing:
+// it may be from before the move, or because of it.
+func (a *allocation) presenting() *request {
+	for _, t := range a.attempts {
+		if t.moving && t.request != nil && t.request.sends > 0 {
+			return t.request
+		}
+	}
+	return nil
 }
 
 // stay gives a move up.

@@ -137,6 +137,15 @@ func TestMobilityWhereTheNewPathIsDead(t *testing.T) {
 		t.Errorf("state %v though the old path answers", l.m.State(id))
 	}
 	l.run(time.Minute)
+	doubts := 0
+	for _, s := range l.states() {
+		if s == turnclient.Disconnecting {
+			doubts++
+		}
+	}
+	if doubts != 1 {
+		t.Errorf("disconnecting %d times", doubts)
+	}
 	relayed := len(l.toPeers)
 	l.send(id, peerA, "after")
 	l.run(time.Second)
@@ -159,6 +168,63 @@ func TestMobilityWhereTheOldSocketBreaks(t *testing.T) {
 	l.run(time.Minute)
 	if !l.m.State(id).Usable() || len(l.all(turnclient.EventAllocated)) != 2 || len(l.sockets) != 1 {
 		t.Errorf("state %v, %d sockets: %v", l.m.State(id), len(l.sockets), l.failures())
+	}
+}
+
+// The server has moved the allocation and says so on the old path, by 437, before its
+// success arrives on the new one; or the success never arrives.
+func TestMobilityWhereTheOldPathIsRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		oldLost   int // requests on the old path
+		newLost   int // answers on the new one
+		other     bool
+		moved     int
+		allocated int
+	}{
+		"the success is late": {oldLost: 1, newLost: 2, moved: 1, allocated: 1},
+		"no success":          {oldLost: 1, newLost: 1000, allocated: 2},
+		"no success, and another peer is refused": {newLost: 1000, other: true, allocated: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t, turnclient.MachineConfig{Credentials: creds, Mobility: true, Keepalive: -1})
+			cfg := authed()
+			cfg.Mobility = true
+			l.serve(serverAddr, cfg)
+			id := l.ready()
+			l.send(id, peerA, "x")
+			l.run(time.Second)
+			presented := make(map[wire.TransactionID]bool)
+			l.up = func(b []byte) []byte {
+				var m wire.Message
+				if m.Decode(b) != nil || m.Method() != wire.Refresh {
+					return b
+				}
+				if m.Has(wire.AttrMobilityTicket) {
+					presented[m.TransactionID()] = true
+				} else if c.oldLost--; c.oldLost >= 0 {
+					return nil
+				}
+				return b
+			}
+			l.down = func(b []byte) []byte {
+				var m wire.Message
+				if m.Decode(b) == nil && presented[m.TransactionID()] {
+					if c.newLost--; c.newLost >= 0 {
+						return nil
+					}
+				}
+				return b
+			}
+			l.do(l.m.NetworkChanged)
+			l.run(200 * time.Millisecond)
+			if c.other {
+				l.send(id, peerB, "y")
+			}
+			l.run(10 * time.Second)
+			if n, m := len(l.all(turnclient.EventMoved)), len(l.all(turnclient.EventAllocated)); n != c.moved || m != c.allocated || !l.m.State(id).Usable() {
+				t.Errorf("%d moves, %d allocations, state %v: %v", n, m, l.m.State(id), l.failures())
+			}
+		})
 	}
 }
 
