@@ -138,7 +138,7 @@ func (a *allocation) ask(now time.Time, limit int, every time.Duration) {
 		default:
 			// The server lives, but does not want to now. It may, before the end.
 			a.tell(now, Event{Kind: EventServer, State: a.state, Server: r.link.srv.Endpoint, Err: err})
-			a.m.timers.set(&a.refresh, now.Add(backoffFirst+a.backoff.next(a.m.random)))
+			a.m.timers.set(&a.refresh, now.Add(leastWait+a.backoff.next(a.m.random)))
 		}
 	}
 	a.asking = r

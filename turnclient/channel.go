@@ -116,7 +116,7 @@ func (c *channel) ask(now time.Time) {
 				p.noChannel = now.Add(noChannelHold)
 			}
 			if c.bound && now.Add(noChannelHold).Before(c.until) {
-				a.m.timers.set(&c.timer, now.Add(backoffFirst)) // a renewal: there is time left
+				a.m.timers.set(&c.timer, now.Add(leastWait)) // a renewal: there is time left
 				return
 			}
 			c.lapse(now, err)
