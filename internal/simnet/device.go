@@ -2,6 +2,7 @@ package simnet
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
@@ -15,6 +16,7 @@ type NAT struct {
 	inside  *Network
 	outside *Iface
 	back    time.Time // until then it forwards nothing
+	echo    *rand.Rand
 }
 
 // AddNAT puts a NAT between a new network, which it returns by Inside, and outer.
@@ -79,6 +81,7 @@ func (w *World) joinNAT(name string, inside, outer *Network, c NATConfig, link L
 			n.outside.add(p.Addr())
 		}
 	}
+	n.echo = w.Rand("echo of " + name)
 	n.table = newTranslator(c, w.Rand("nat "+name), n.outside.addrs)
 	n.table.onChange = func(now time.Time, m *mapping, what string) { w.trace.mapped(now, name, m, what) }
 	return n, nil
@@ -160,6 +163,10 @@ func (n *NAT) receive(p *Packet, _ *Iface) {
 		if e := complaint(n.outside.speaker(p.Src.Addr()), p, TTLExceeded); e != nil {
 			n.send(e)
 		}
+		return
+	}
+	if isEchoRequest(p) && n.owns(p.Dst.Addr()) {
+		n.echoed(p)
 		return
 	}
 	n.fromOutside(p)

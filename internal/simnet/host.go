@@ -18,6 +18,8 @@ type Host struct {
 	rand   *rand.Rand
 	udp    map[netip.AddrPort]*socket
 	tcp    *tcpStack
+	echo   map[uint16]*EchoConn // by identifier
+	noEcho bool
 }
 
 // socket is a bound UDP port.
@@ -33,7 +35,7 @@ type socket struct {
 func (w *World) AddHost(name string, on *Network, link Link, addrs ...netip.Addr) *Host {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	h := &Host{w: w, name: name, rand: w.Rand("host " + name), udp: make(map[netip.AddrPort]*socket)}
+	h := &Host{w: w, name: name, rand: w.Rand("host " + name), udp: make(map[netip.AddrPort]*socket), echo: make(map[uint16]*EchoConn)}
 	h.tcp = newTCPStack(h)
 	h.addIface(on, link, addrs)
 	return h
@@ -230,10 +232,12 @@ func (h *Host) receive(p *Packet, i *Iface) {
 		}
 	case TCP:
 		h.tcp.receive(p)
+	case Echo:
+		h.echoed(p)
 	case ICMP:
 		if p.Error.Proto == TCP {
 			h.tcp.unreachable(p.Error)
-		} else if s := h.socketAt(p.Error.Src); s != nil {
+		} else if s := h.socketAt(p.Error.Src); s != nil && p.Error.Proto == UDP {
 			p.Error.From = p.Src.Addr()
 			s.failed(p.Error)
 		}

@@ -10,10 +10,10 @@ import (
 // packets from elsewhere can go through it, too. Time is handed in.
 type translator struct {
 	NATConfig
-	by       [2]Rules // by transport
+	by       [4]Rules // by transport; echo goes by UDP's
 	rand     *rand.Rand
 	outside  []netip.Addr
-	ports    [2]*allocator
+	ports    [4]*allocator
 	pooled   map[netip.Addr]netip.Addr // inside address to its outside address
 	byInside map[mapKey]*mapping
 	byPort   map[portKey]*mapping
@@ -64,7 +64,7 @@ const (
 
 func newTranslator(c NATConfig, r *rand.Rand, outside []netip.Addr) *translator {
 	t := &translator{
-		NATConfig: c, by: [2]Rules{UDP: c.rules(UDP), TCP: c.rules(TCP)},
+		NATConfig: c, by: [4]Rules{UDP: c.rules(UDP), TCP: c.rules(TCP), Echo: c.rules(UDP)},
 		rand: r, outside: outside, onChange: func(time.Time, *mapping, string) {},
 	}
 	t.clear()
@@ -74,7 +74,7 @@ func newTranslator(c NATConfig, r *rand.Rand, outside []netip.Addr) *translator 
 // clear forgets everything, as a NAT does that is switched off and on.
 func (t *translator) clear() {
 	t.ports[UDP] = newAllocator(t.by[UDP].Ports, t.rand)
-	t.ports[TCP] = t.ports[UDP]
+	t.ports[TCP], t.ports[Echo] = t.ports[UDP], t.ports[UDP]
 	if t.NATConfig.TCP != nil {
 		t.ports[TCP] = newAllocator(t.by[TCP].Ports, t.rand)
 	}

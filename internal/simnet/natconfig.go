@@ -107,6 +107,9 @@ type NATConfig struct {
 	// StrayUDP and StraySYN are what is said to the sender outside of a datagram or a
 	// SYN that is not let in; default Silence.
 	StrayUDP, StraySYN Answer
+	// EchoLoss is the share of echo requests to its own outside address that the NAT
+	// leaves unanswered, 0 to 1; default 0.
+	EchoLoss float64
 	// Prohibit tells the sender inside, by an ICMP error, that a packet was dropped
 	// because it is forbidden or because there was no room (RFC 5508 REQ 8).
 	Prohibit bool

@@ -12,7 +12,8 @@ type Proto uint8
 const (
 	UDP Proto = iota
 	TCP
-	ICMP
+	ICMP // errors
+	Echo // ICMP echo requests and replies
 )
 
 // String returns the transport's name.
@@ -24,6 +25,8 @@ func (p Proto) String() string {
 		return "tcp"
 	case ICMP:
 		return "icmp"
+	case Echo:
+		return "echo"
 	}
 	return "unknown"
 }
@@ -110,7 +113,7 @@ func (p *Packet) size() int {
 		n = 40
 	}
 	switch p.Proto {
-	case UDP:
+	case UDP, Echo:
 		n += 8
 	case TCP:
 		n += 20
