@@ -31,6 +31,7 @@ import (
 	"github.com/bradawl/bradawl/examples/internal/talk"
 	"github.com/bradawl/bradawl/internal/netio"
 	"github.com/bradawl/bradawl/punch/rendezvous"
+	"github.com/bradawl/bradawl/turnclient"
 )
 
 func main() {
@@ -127,6 +128,11 @@ func parse(args []string, usage io.Writer) (talk.Config, options, error) {
 	}
 	if *turn != "" {
 		c.TURN = strings.Split(*turn, ",")
+		for _, uri := range c.TURN {
+			if _, err := turnclient.ParseURI(uri); err != nil {
+				return c, o, fmt.Errorf("-turn: %w", err)
+			}
+		}
 	}
 	return c, o, nil
 }

@@ -31,6 +31,7 @@ func TestBadInput(t *testing.T) {
 		ok + "-policy any":      `-policy "any": want auto, direct or relay`,
 		ok + "-local-ports 9-1": `-local-ports: netio: port range 9-1`,
 		ok + "-local-ports a":   "want LOW-HIGH",
+		ok + "-turn foo":        `-turn: `,
 		ok + "-echo 0":          "-echo 0: want at least 1",
 		ok + "-timeout 0s":      "-timeout 0s: want a positive time",
 		ok + "-linger -1s":      "-linger -1s",

@@ -14,7 +14,7 @@ import (
 // An answer leaves from the address that was asked, where a socket has several.
 func TestSource(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("127.0.0.2 is not an address of this system without setup")
+		t.Skip("needs Linux, where 127.0.0.2 is an address without setup (elsewhere: ifconfig lo0 alias 127.0.0.2, and lift this)")
 	}
 	for _, c := range []struct{ name, network, bound, from, source, want string }{
 		{"the one asked for", "udp4", "0.0.0.0:0", "127.0.0.1:0", "127.0.0.2", "127.0.0.2"},

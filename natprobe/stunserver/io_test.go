@@ -16,7 +16,7 @@ import (
 
 func TestListenOnTwoAddresses(t *testing.T) {
 	if runtime.GOOS != "linux" && runtime.GOOS != "windows" {
-		t.Skip("127.0.0.2 is not an address of this system without setup")
+		t.Skip("needs Linux, where 127.0.0.2 is an address without setup (elsewhere: ifconfig lo0 alias 127.0.0.2, and lift this)")
 	}
 	server, err := stunserver.Listen(t.Context(), stunserver.Config{IP2: netip.MustParseAddr("127.0.0.2"), Port1: -1, Port2: -1})
 	if err != nil {
@@ -54,7 +54,7 @@ func TestListenOnTwoAddresses(t *testing.T) {
 // A server on all of the host's addresses answers from the one that it was asked at.
 func TestListenOnAllAddresses(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("127.0.0.2 is not an address of this system without setup")
+		t.Skip("needs Linux, where 127.0.0.2 is an address without setup (elsewhere: ifconfig lo0 alias 127.0.0.2, and lift this)")
 	}
 	server, err := stunserver.Listen(t.Context(), stunserver.Config{IP1: netip.IPv4Unspecified(), Port1: -1, Port2: -1})
 	if err != nil {
@@ -87,7 +87,7 @@ func TestListenOnAllAddresses(t *testing.T) {
 // hears it, and from the address that it asks for.
 func TestListenWithReaders(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("127.0.0.2 is not an address of this system without setup, or ports cannot be shared")
+		t.Skip("needs Linux, where 127.0.0.2 is an address without setup and sockets share a port")
 	}
 	server, err := stunserver.Listen(t.Context(), stunserver.Config{IP2: netip.MustParseAddr("127.0.0.2"), Port1: -1, Port2: -1, Readers: 3})
 	if err != nil {

@@ -37,7 +37,7 @@ func (r *relay) addrs() []netip.AddrPort {
 const turnTime = 5 * time.Second
 
 // allocate gets an address on one of the servers. Without one a direct path may still
-// do, so that only -policy relay makes it a failure.
+// do, so that only -policy relay, or a URI that cannot work, makes it a failure.
 func (c *Config) allocate(ctx context.Context, servers []string, cred turnclient.Credentials) (r relay, err error) {
 	if len(servers) == 0 || c.Policy == "direct" {
 		return r, nil
@@ -58,7 +58,8 @@ func (c *Config) allocate(ctx context.Context, servers []string, cred turnclient
 		return r, nil
 	}
 	r.close()
-	if c.Policy != "relay" {
+	var wrong *turnclient.ConfigError
+	if c.Policy != "relay" && !errors.As(err, &wrong) {
 		c.Note("no relay: %v", err)
 		err = nil
 	}
