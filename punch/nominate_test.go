@@ -268,6 +268,12 @@ func TestAnswersLeaveFromWhereTheProbeCame(t *testing.T) {
 	m, p, _ := begun(t, low)
 	give(m, epoch, addrB, p.request(false, false))
 	if out := sent(m); len(out) == 0 || out[0].Local != addrA {
-		t.Errorf("%+v", out)
+		t.Errorf("answer %+v", out)
+	}
+	// And so do the probes that follow, as a relay lets nobody else in.
+	now := m.NextTimeout()
+	m.HandleTimeout(now)
+	if n, last := requests(sent(m)); n != 1 || last.Local != addrA {
+		t.Errorf("%d probes, from %v, want one from %v", n, last.Local, addrA)
 	}
 }

@@ -71,7 +71,9 @@ func (m *UDPMachine) probe(now time.Time, t *target) {
 		m.asked++
 		m.builder.AddUseCandidate()
 	}
-	m.seal(t, t.path.Local)
+	// Once the peer has been heard, from where it reaches us (RFC 8445 7.3.1.4): a host
+	// with several addresses would else be somebody else to its NAT, or relay.
+	m.seal(t, t.local)
 }
 
 // seal finishes the message under construction and sends it to t, from local if that
@@ -144,7 +146,7 @@ func (m *UDPMachine) request(now time.Time, d machine.Datagram, from tag, ready 
 		m.tell(now, UDPLearned, Path{Remote: t.remote, Learned: true}, nil)
 	}
 	first := !t.heard
-	t.heard = true
+	t.heard, t.local = true, d.Local
 	if m.msg.UseCandidate() && m.peer.after(m.tag) && m.state == probing {
 		m.wanted = t
 	}

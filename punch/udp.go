@@ -132,6 +132,7 @@ type target struct {
 	valid   bool
 	err     error
 	path    Path
+	local   netip.AddrPort // ours, as the peer's last probe from there arrived at it
 	probes  int
 	step    int       // in the schedule
 	next    time.Time // of the next probe; zero: none is due

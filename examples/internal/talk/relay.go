@@ -117,5 +117,6 @@ func (c *Config) throughRelay(ctx context.Context, m *meeting, pc net.PacketConn
 		return nil, Event{}, fmt.Errorf("by way of the relay: %w", err)
 	}
 	c.Note("relayed path to %s, round trip %v", path.Remote, path.RTT.Round(time.Microsecond))
-	return newUDPLink(pc, path), Event{Path: "relay", Proto: proto, Local: path.Local.String(), Remote: path.Remote.String()}, nil
+	l, err := newUDPLink(pc, path)
+	return l, Event{Path: "relay", Proto: proto, Local: path.Local.String(), Remote: path.Remote.String()}, err
 }

@@ -307,7 +307,8 @@ func (c *Config) punch(ctx context.Context, m *meeting, pc net.PacketConn, relay
 		})
 		if err == nil {
 			c.Note("direct UDP path to %s, round trip %v", path.Remote, path.RTT.Round(time.Microsecond))
-			return newUDPLink(pc, path), Event{Proto: "udp", Local: path.Local.String(), Remote: path.Remote.String()}, nil
+			l, err := newUDPLink(pc, path)
+			return l, Event{Proto: "udp", Local: path.Local.String(), Remote: path.Remote.String()}, err
 		}
 		if c.Proto == "udp" || ctx.Err() != nil {
 			return nil, Event{}, err

@@ -2,7 +2,6 @@ package talk
 
 import (
 	"net"
-	"net/netip"
 
 	"github.com/bradawl/bradawl/internal/netio"
 	"github.com/bradawl/bradawl/punch"
@@ -10,18 +9,24 @@ import (
 
 // udpLink is a punched path.
 type udpLink struct {
-	pc     net.PacketConn
-	remote netip.AddrPort
-	early  [][]byte
-	buf    []byte
+	conn  netio.Conn
+	path  punch.Path
+	early [][]byte
+	buf   []byte
 }
 
-func newUDPLink(pc net.PacketConn, p punch.Path) *udpLink {
-	return &udpLink{pc: pc, remote: p.Remote, early: p.Early, buf: make([]byte, 2048)}
+func newUDPLink(pc net.PacketConn, p punch.Path) (*udpLink, error) {
+	conn, err := netio.Wrap(pc)
+	if err != nil {
+		return nil, err
+	}
+	return &udpLink{conn: conn, path: p, early: p.Early, buf: make([]byte, 2048)}, nil
 }
 
+// send leaves from the address that the path was found with, whatever others the host
+// has: to a NAT or a relay another one would be somebody else.
 func (l *udpLink) send(b []byte) error {
-	_, err := l.pc.WriteTo(b, net.UDPAddrFromAddrPort(l.remote))
+	_, err := l.conn.WriteOpts(b, l.path.Remote, netio.SendOptions{Source: l.path.Local.Addr()})
 	if netio.IsTransient(err) {
 		return nil // lost, and sent again
 	}
@@ -35,15 +40,15 @@ func (l *udpLink) receive() ([]byte, error) {
 		return b, nil
 	}
 	for {
-		n, from, err := l.pc.ReadFrom(l.buf)
+		n, m, err := l.conn.ReadMeta(l.buf)
 		switch {
 		case netio.IsTransient(err):
 		case err != nil:
 			return nil, err
-		case netio.AddrPortOf(from) == l.remote && !punch.IsProbe(l.buf[:n]):
+		case m.Remote == l.path.Remote && !punch.IsProbe(l.buf[:n]):
 			return append([]byte(nil), l.buf[:n]...), nil
 		}
 	}
 }
 
-func (l *udpLink) close() error { return l.pc.Close() }
+func (l *udpLink) close() error { return l.conn.Close() }
