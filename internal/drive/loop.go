@@ -73,12 +73,14 @@ type Loop struct {
 	queue  []func(now time.Time) // posted, not yet taken by the loop
 	closed bool
 
-	wake    chan struct{} // capacity 1: queue is not empty
-	cancel  func()        // tells every goroutine to end
-	unblock func()        // ends a write that waits
-	detach  func(machine.StreamID) (net.Conn, <-chan struct{})
-	done    chan struct{} // closed when every goroutine has ended
-	err     error         // of closing the sockets; read after done
+	wake         chan struct{} // capacity 1: queue is not empty
+	cancel       func()        // tells every goroutine to end
+	unblock      func()        // ends a write that waits
+	detach       func(machine.StreamID) (net.Conn, <-chan struct{})
+	addSocket    func(machine.SocketID, net.PacketConn) error
+	removeSocket func(machine.SocketID) error
+	done         chan struct{} // closed when every goroutine has ended
+	err          error         // of closing the sockets; read after done
 }
 
 // Run starts m on sockets and returns at once. Deadlines that m already has
@@ -120,6 +122,7 @@ func Run[E any](m machine.Machine[E], onEvent func(E), o Options) (*Loop, error)
 	r.collect = r.events.Push
 	l.unblock = r.sockets.unblock
 	l.detach = r.detachStep
+	l.addSocket, l.removeSocket = r.addSocket, r.close
 	if o.ListenPacket != nil {
 		r.listen = func(network, address string) (net.PacketConn, error) {
 			return o.ListenPacket(ctx, network, address)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/bradawl/bradawl/internal/machine"
 )
@@ -103,4 +104,39 @@ func listenAddress(local netip.AddrPort) (network, address string) {
 	default:
 		return "udp", ":" + strconv.Itoa(int(local.Port()))
 	}
+}
+
+// AddSocket makes pc socket id of the machine, as if it had been among Options.Sockets:
+// for sockets that somebody else opens, such as a relayed address. The loop owns and
+// closes it, unless an error is returned: pc is no socket that the loop can use, id is
+// taken, or the loop was closed (ErrClosed). It must not be called from the loop
+// goroutine.
+func (l *Loop) AddSocket(id machine.SocketID, pc net.PacketConn) error {
+	var err error
+	if closed := l.Do(func(time.Time) { err = l.addSocket(id, pc) }); closed != nil {
+		return closed
+	}
+	return err
+}
+
+// RemoveSocket closes a socket of the machine, which is not told. The error is of closing
+// it, or ErrClosed. It must not be called from the loop goroutine.
+func (l *Loop) RemoveSocket(id machine.SocketID) error {
+	var err error
+	if closed := l.Do(func(time.Time) { err = l.removeSocket(id) }); closed != nil {
+		return closed
+	}
+	return err
+}
+
+func (r *runner[E]) addSocket(id machine.SocketID, pc net.PacketConn) error {
+	if r.inUse(id) {
+		return errInUse
+	}
+	s, err := r.sockets.add(id, pc, false)
+	if err != nil {
+		return err
+	}
+	r.sockets.start(s)
+	return nil
 }

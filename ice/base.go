@@ -1,0 +1,193 @@
+package ice
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/machine"
+)
+
+// BaseID names one base of a [Machine].
+type BaseID uint32
+
+// Base is an address that checks leave from (RFC 8445 section 4): one of the host's own,
+// or a relayed one.
+type Base struct {
+	Type      CandidateType // Host or Relay
+	Transport Transport
+	TCPType   TCPType          // of a TCP base
+	Socket    machine.SocketID // UDP, relays: where its datagrams come and go
+	// Shared says that the socket is bound to the unspecified address and may have
+	// several bases.
+	Shared bool
+	Addr   netip.AddrPort // the host's address as it is bound; the relayed one. Active TCP: the port is 0
+	Mapped netip.AddrPort // Relay: the host as the TURN server sees it
+	Server netip.Addr     // Relay: the TURN server
+	// Interface is what is known of the host's interface.
+	Interface InterfaceInfo
+}
+
+// base is a Base with what is kept for it.
+type base struct {
+	Base
+	id     BaseID
+	socket machine.SocketID
+	addr   netip.AddrPort
+	shared bool
+	trips  RTTSamples
+	gone   bool
+}
+
+// isSocket reports whether datagrams go by the base's socket number.
+func (b *base) isSocket() bool { return b.Transport == UDP }
+
+// local is a candidate of ours. It never changes: a new preference makes a new one.
+type local struct {
+	base       *base
+	addr       netip.AddrPort
+	server     netip.Addr // that told a reflexive address, or relays
+	preference uint16
+	score      Explanation
+	cand       Candidate
+}
+
+// AddBase adds an address that checks can leave from, and asks the STUN servers where
+// they see it. The error is a *ConfigError.
+func (m *Machine) AddBase(now time.Time, spec Base) (BaseID, error) {
+	m.enter()
+	spec.Addr = netip.AddrPortFrom(spec.Addr.Addr().Unmap().WithZone(""), spec.Addr.Port())
+	if err := spec.check(); err != nil {
+		return 0, err
+	}
+	m.nextBase++
+	b := &base{Base: spec, id: m.nextBase, socket: spec.Socket, addr: spec.Addr, shared: spec.Shared}
+	m.bases = append(m.bases, b)
+	m.addLocal(now, m.newLocal(now, b, spec.Type, b.addr, spec.Server))
+	for _, a := range m.order() {
+		a.addBase(now, b)
+	}
+	m.ask(now, b)
+	return b.id, nil
+}
+
+func (s Base) check() error {
+	ip := s.Addr.Addr()
+	switch {
+	case s.Type != Host && s.Type != Relay:
+		return &ConfigError{"Base.Type", fmt.Sprintf("%v is no base; use Host or Relay", s.Type)}
+	case !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast():
+		return &ConfigError{"Base.Addr", fmt.Sprintf("%v is not the address of one host; name the address that the socket is reached at", s.Addr)}
+	case s.Addr.Port() == 0 && s.TCPType != Active:
+		return &ConfigError{"Base.Addr", fmt.Sprintf("%v has no port; name the one that the socket is bound to", s.Addr)}
+	case (s.Transport == TCP) != (s.TCPType != NotTCP):
+		return &ConfigError{"Base.TCPType", "goes with Transport TCP, and TCP needs one"}
+	}
+	return nil
+}
+
+// AddMapped adds an outside address that the router has mapped to a base on request.
+func (m *Machine) AddMapped(now time.Time, id BaseID, outside netip.AddrPort) {
+	m.enter()
+	if b := m.base(id); b != nil {
+		m.reflexive(now, b, outside, netip.Addr{})
+	}
+}
+
+// RemoveBase ends the use of a base. Pairs that use it are lost.
+func (m *Machine) RemoveBase(now time.Time, id BaseID) {
+	m.enter()
+	if b := m.base(id); b != nil {
+		m.removeBase(now, b, errBaseRemoved)
+	}
+}
+
+var errBaseRemoved = errors.New("the local address is gone")
+
+func (m *Machine) removeBase(now time.Time, b *base, why error) {
+	b.gone = true
+	m.bases = slices.DeleteFunc(m.bases, func(c *base) bool { return c == b })
+	ours := func(l *local) bool { return l.base == b }
+	for _, l := range m.locals {
+		if ours(l) {
+			m.preferencesOf(l.cand).Release(l.preference)
+		}
+	}
+	m.locals = slices.DeleteFunc(slices.Clone(m.locals), ours) // agents may share the old one
+	m.gathering.forget(b)
+	for _, a := range m.order() {
+		a.locals = slices.DeleteFunc(slices.Clone(a.locals), ours)
+		a.removeBase(now, b, why)
+	}
+	m.checkGathered(now)
+}
+
+func (m *Machine) base(id BaseID) *base {
+	for _, b := range m.bases {
+		if b.id == id {
+			return b
+		}
+	}
+	return nil
+}
+
+// baseAt returns the base that a datagram came to. Sockets that cannot tell which of
+// their addresses that was have their first base of the family take it.
+func (m *Machine) baseAt(socket machine.SocketID, at netip.AddrPort, remote netip.Addr) *base {
+	var first *base
+	for _, b := range m.bases {
+		if !b.isSocket() || b.socket != socket {
+			continue
+		}
+		if !b.shared || b.addr == at {
+			return b
+		}
+		if first == nil && b.addr.Addr().Is4() == remote.Is4() {
+			first = b
+		}
+	}
+	return first
+}
+
+// newLocal makes a candidate of b.
+func (m *Machine) newLocal(now time.Time, b *base, t CandidateType, addr netip.AddrPort, server netip.Addr) *local {
+	l := &local{base: b, addr: addr, server: server, score: m.score(now, b)}
+	l.cand = Candidate{
+		Foundation: foundation(m.foundations, t, b.addr.Addr(), server, b.Transport),
+		Component:  1, Transport: b.Transport, TCPType: b.TCPType, Type: t, Addr: addr,
+	}
+	m.prefer(l)
+	switch {
+	case b.TCPType == Active:
+		l.cand.Addr = netip.AddrPortFrom(addr.Addr(), 9) // RFC 6544 section 4.5: the discard port
+	case t == Relay:
+		l.cand.Related = b.Mapped
+	case t == ServerReflexive:
+		l.cand.Related = b.addr
+	}
+	return l
+}
+
+// addLocal makes a candidate known to all agents.
+func (m *Machine) addLocal(now time.Time, l *local) {
+	m.locals = append(m.locals[:len(m.locals):len(m.locals)], l)
+	for _, a := range m.order() {
+		a.addLocal(now, l)
+	}
+}
+
+// reflexive takes in an address that b has outside.
+func (m *Machine) reflexive(now time.Time, b *base, addr netip.AddrPort, server netip.Addr) {
+	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+	if addr == b.addr || unusable(addr, m.cfg.Loopback) != "" {
+		return // redundant (RFC 8445 section 5.1.3), or nothing that a peer could use
+	}
+	for _, l := range m.locals {
+		if l.base == b && l.addr == addr {
+			return
+		}
+	}
+	m.addLocal(now, m.newLocal(now, b, ServerReflexive, addr, server))
+}

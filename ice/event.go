@@ -1,0 +1,88 @@
+package ice
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/machine"
+)
+
+// AgentID names one agent of a [Machine].
+type AgentID uint32
+
+// EventKind is the sort of an Event.
+type EventKind uint8
+
+// The kinds of events.
+const (
+	EventState      EventKind = iota // From became State; Err says why
+	EventCandidate                   // Candidate is to be told to the peer, with Credentials.Ufrag
+	EventGathered                    // no more candidates are to be told: end-of-candidates (RFC 8838 section 13)
+	EventPassedOver                  // the peer's Candidate is not checked: Err says why
+	EventValid                       // Pair can carry data
+	EventInvalid                     // Pair cannot any more: Err says why
+	EventSelected                    // Pair carries data from now on; without a route: no pair does
+	EventRole                        // the agent's role changed, by a conflict (RFC 8445 section 7.3.1.1): Controlling
+	EventRestarted                   // the peer restarted, so the agent did: tell it the new Credentials
+	EventServer                      // a STUN server was of no use: Err says why; Agent is 0
+	EventData                        // Data came from the peer
+	EventClosed                      // the agent is gone; its last event
+)
+
+var eventNames = [...]string{
+	"state", "candidate", "gathered", "passed-over", "valid", "invalid", "selected", "role", "restarted", "server", "data", "closed",
+}
+
+// String returns the kind's name.
+func (k EventKind) String() string {
+	if int(k) < len(eventNames) {
+		return eventNames[k]
+	}
+	return "unknown"
+}
+
+// Event is something that happened to an agent. Which fields are set depends on Kind;
+// At, Agent and State always are.
+type Event struct {
+	Kind        EventKind
+	At          time.Time
+	Agent       AgentID
+	From        State
+	State       State
+	Candidate   Candidate
+	Credentials Credentials // EventRestarted; of the generation, without the password, in EventCandidate and EventGathered
+	Pair        Pair
+	Controlling bool
+	Data        []byte // EventData: the receiver's
+	Missed      int    // events that were dropped before this one, because nobody took them (Agent.Events)
+	Err         error
+}
+
+// Route is how datagrams get to the peer by way of one pair.
+type Route struct {
+	Socket machine.SocketID // of the machine, for UDP and relays
+	Stream machine.StreamID // for TCP; 0: none
+	Local  netip.AddrPort   // to send from, where the socket has several addresses; of the stream; else not valid
+	Remote netip.AddrPort   // to send to
+}
+
+// Pair is a pair of candidates and what is known of it.
+type Pair struct {
+	// Local is the candidate that the peer sees: peer-reflexive, where it is none that was
+	// gathered. Before the pair is valid, it is the one of the pair's base.
+	Local, Remote Candidate
+	Route         Route
+	State         PairState
+	Priority      uint64
+	Valid         bool // data can be sent
+	Nominated     bool
+	Selected      bool          // data is sent
+	RTT           time.Duration // median of the last checks that were answered; 0: none yet
+	Sent          int           // checks
+	Answered      int           // of those
+	Requests      int           // checks of the peer
+	Err           error         // what was wrong last
+}
+
+// IsValid reports whether p is a pair at all.
+func (p Pair) IsValid() bool { return p.Route.Remote.IsValid() }

@@ -1,0 +1,180 @@
+package ice
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/wire"
+)
+
+// generation is what lives and ends with one pair of credentials: a restart begins
+// another (RFC 8445 section 9).
+type generation struct {
+	a             *agent
+	local, remote Credentials // remote is empty until the peer has told
+	localDone     bool        // our end of candidates was told
+	remoteDone    bool        // and the peer's
+
+	held    []Candidate // the peer's, that came before its credentials
+	early   []request   // of the peer, that came before its credentials
+	remotes []*remote
+	learned int     // remotes from checks of the peer
+	pairs   []*pair // the best first
+	wanted  []*pair // triggered checks
+	fresh   int     // new pairs that were checked in a row
+	targets []target
+
+	nominated  *pair // by USE-CANDIDATE, ours or the peer's
+	nominating *pair // controlling: USE-CANDIDATE is under way
+	firstValid time.Time
+	nominateAt time.Time // controlling: when to look again whether to nominate
+
+	began  time.Time // when the peer's credentials became known
+	sent   int       // checks
+	heard  bool      // authentic messages of the peer came in
+	forged int       // messages whose integrity does not match
+	failed *FailedError
+	seen   replays
+}
+
+// remote is a candidate of the peer.
+type remote struct {
+	cand    Candidate
+	addr    netip.AddrPort
+	learned bool // peer-reflexive: nobody has told it
+}
+
+// request is a check of the peer.
+type request struct {
+	from     path
+	priority uint32
+	nominate bool
+}
+
+const (
+	// maxLearned bounds the candidates learned from a peer's checks.
+	maxLearned = 16
+	// maxEarly bounds what is kept of checks that come before the credentials.
+	maxEarly = 16
+)
+
+// newGeneration makes credentials, or takes those given.
+func (a *agent) newGeneration(now time.Time, c Credentials) (*generation, error) {
+	m := a.m
+	if c == (Credentials{}) {
+		var err error
+		if c, err = newCredentials(m.secrets); err != nil {
+			return nil, err
+		}
+		for m.byUfrag[c.Ufrag] != nil {
+			if c, err = newCredentials(m.secrets); err != nil {
+				return nil, err
+			}
+		}
+	} else if m.byUfrag[c.Ufrag] != nil {
+		return nil, &ConfigError{"Credentials", fmt.Sprintf("ufrag %q is another agent's on this endpoint; leave Credentials empty to have them made", c.Ufrag)}
+	}
+	g := &generation{a: a, local: c}
+	m.byUfrag[c.Ufrag] = g
+	return g, nil
+}
+
+// restart begins another generation. The one whose pair carries data stays until the new
+// one has a pair.
+func (a *agent) restart(now time.Time) error {
+	g, err := a.newGeneration(now, Credentials{})
+	if err != nil {
+		return err
+	}
+	if a.selected != nil && a.selected.g == a.cur {
+		if a.old != nil {
+			a.old.drop(now)
+		}
+		a.old = a.cur
+		a.old.stop()
+	} else {
+		a.cur.drop(now)
+	}
+	a.cur = g
+	a.ordinary = time.Time{}
+	return nil
+}
+
+// stop ends all checks but those of consent.
+func (g *generation) stop() {
+	g.wanted, g.nominating, g.nominateAt = nil, nil, time.Time{}
+	for _, p := range g.pairs {
+		if p.state < Succeeded {
+			p.state = PairFailed
+		}
+	}
+}
+
+// drop forgets the generation.
+func (g *generation) drop(now time.Time) {
+	m := g.a.m
+	delete(m.byUfrag, g.local.Ufrag)
+	for _, p := range g.pairs {
+		was := p.valid
+		p.abandon()
+		if was {
+			g.a.tell(now, Event{Kind: EventInvalid, Pair: p.public(), Err: errRestarted})
+		}
+		p.hangUp()
+	}
+	g.pairs, g.wanted, g.remotes, g.held, g.early = nil, nil, nil, nil, nil
+}
+
+// setRemote takes in the peer's credentials, and what has come before them.
+func (g *generation) setRemote(now time.Time, c Credentials) {
+	g.remote, g.began = c, now
+	held, early := g.held, g.early
+	g.held, g.early = nil, nil
+	for _, cand := range held {
+		g.addRemote(now, cand)
+	}
+	for _, r := range early {
+		g.trigger(now, r)
+	}
+}
+
+// replays remembers the last checks of the peer: the same transaction from another
+// address is a recording.
+type replays struct {
+	ring []replay
+	next int
+}
+
+const maxReplays = 16
+
+type replay struct {
+	id   wire.TransactionID
+	from netip.AddrPort
+}
+
+// foreign reports whether id has come from another address before, and notes it.
+func (r *replays) foreign(id wire.TransactionID, from netip.AddrPort) bool {
+	for _, s := range r.ring {
+		if s.id == id {
+			return s.from != from
+		}
+	}
+	if len(r.ring) < maxReplays {
+		r.ring = append(r.ring, replay{id, from})
+		return false
+	}
+	r.ring[r.next] = replay{id, from}
+	r.next = (r.next + 1) % maxReplays
+	return false
+}
+
+// find returns the peer's candidate at an address, or nil.
+func (g *generation) find(t Transport, at netip.AddrPort) *remote {
+	i := slices.IndexFunc(g.remotes, func(r *remote) bool { return r.cand.Transport == t && r.addr == at })
+	if i < 0 {
+		return nil
+	}
+	return g.remotes[i]
+}

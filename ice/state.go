@@ -1,0 +1,88 @@
+package ice
+
+import (
+	"slices"
+	"time"
+)
+
+// State is where an agent stands.
+type State uint8
+
+// The states of an agent. See [State.Next] for what follows what.
+const (
+	Gathering    State = iota // candidates are being found; the peer's credentials are not known yet
+	Checking                  // pairs are being checked, none works yet
+	Connected                 // a pair works and carries data; the choice may still change
+	Completed                 // a pair has been nominated and carries data
+	Disconnected              // the peer does not answer on the pair that carries data; it may again
+	Failed                    // no pair works; a check of the peer, or a restart, may still change that
+	Closed                    // for good
+)
+
+var stateNames = [...]string{"gathering", "checking", "connected", "completed", "disconnected", "failed", "closed"}
+
+// String returns the state's name.
+func (s State) String() string {
+	if int(s) < len(stateNames) {
+		return stateNames[s]
+	}
+	return "unknown"
+}
+
+// Usable reports whether data can be sent.
+func (s State) Usable() bool { return s == Connected || s == Completed || s == Disconnected }
+
+// transitions is the table of what may follow what.
+var transitions = [...][]State{
+	Gathering:    {Checking, Failed, Closed},
+	Checking:     {Connected, Completed, Failed, Gathering, Closed},
+	Connected:    {Completed, Disconnected, Failed, Checking, Gathering, Closed},
+	Completed:    {Connected, Disconnected, Failed, Checking, Gathering, Closed},
+	Disconnected: {Connected, Completed, Failed, Checking, Gathering, Closed},
+	Failed:       {Checking, Connected, Completed, Gathering, Closed},
+	Closed:       nil,
+}
+
+// Next returns the states that may follow s. The caller owns the slice.
+func (s State) Next() []State {
+	if int(s) >= len(transitions) {
+		return nil
+	}
+	return slices.Clone(transitions[s])
+}
+
+// setState makes a transition and tells of it. reason says why.
+func (a *agent) setState(now time.Time, to State, reason error) {
+	from := a.state
+	if from == to {
+		return
+	}
+	if !slices.Contains(transitions[from], to) {
+		a.m.illegal++
+		return
+	}
+	a.state = to
+	a.tell(now, Event{Kind: EventState, From: from, Err: reason})
+}
+
+// PairState is where the checks of a pair stand (RFC 8445 section 6.1.2.6).
+type PairState uint8
+
+// The states of a pair.
+const (
+	Frozen     PairState = iota // waits for another pair of its foundation
+	Waiting                     // to be checked
+	InProgress                  // a check is under way
+	Succeeded                   // a check was answered
+	PairFailed                  // none was in time, or not as it must be
+)
+
+var pairStateNames = [...]string{"frozen", "waiting", "in-progress", "succeeded", "failed"}
+
+// String returns the state's name.
+func (s PairState) String() string {
+	if int(s) < len(pairStateNames) {
+		return pairStateNames[s]
+	}
+	return "unknown"
+}

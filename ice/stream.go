@@ -1,0 +1,186 @@
+package ice
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/machine"
+)
+
+// stream is a TCP connection of a pair (RFC 6544), or one that came in and has not said
+// yet whose it is. Everything on it is framed (RFC 4571).
+type stream struct {
+	m      *Machine
+	id     machine.StreamID
+	base   *base
+	local  netip.AddrPort // once it stands
+	remote netip.AddrPort
+	pair   *pair
+	held   bool // a check on it waits for the peer's credentials
+	up     bool
+	in     deframer
+	timer  machine.Timer // until the first check
+}
+
+const (
+	// strangers is how many connections may be there that have not said whose they are.
+	strangers = 64
+	// strangerTime is how long they have for it.
+	strangerTime = 5 * time.Second
+	// redialGap is the time between two dials of a pair that opens simultaneously, where
+	// a refusal only says that the other side has not begun.
+	redialGap = 50 * time.Millisecond
+)
+
+var (
+	errNotICE    = errors.New("what came first on the connection is no check")
+	errHungUp    = errors.New("the peer closed the connection")
+	errTCPFailed = errors.New("no connection")
+)
+
+// connected reports whether the pair has a connection; if not, one is dialled.
+func (p *pair) connected(now time.Time) bool {
+	if p.stream != nil {
+		return p.stream.up
+	}
+	m := p.g.a.m
+	m.nextStream++
+	s := &stream{m: m, id: m.nextStream, base: p.base, remote: p.remote.addr, pair: p}
+	m.streams[s.id] = s
+	p.stream = s
+	p.next = time.Time{}
+	m.out.Push(machine.Transmit{Op: machine.Dial, Stream: s.id, Local: p.base.addr, Remote: p.remote.addr})
+	return false
+}
+
+// hangUp ends the pair's connection.
+func (p *pair) hangUp() {
+	if s := p.stream; s != nil {
+		p.stream = nil
+		s.close()
+	}
+}
+
+func (s *stream) close() {
+	if s.m.streams[s.id] == s {
+		s.forget()
+		s.m.out.Push(machine.Transmit{Op: machine.Close, Stream: s.id})
+	}
+}
+
+func (s *stream) forget() {
+	delete(s.m.streams, s.id)
+	s.m.timers.Stop(&s.timer)
+	if p := s.pair; p != nil && p.stream == s {
+		p.stream = nil
+	}
+}
+
+// write sends one frame.
+func (s *stream) write(b []byte) {
+	if !s.up {
+		return
+	}
+	framed, err := appendFrame(nil, b)
+	if err != nil {
+		return // longer than any message of ours, and than Send takes
+	}
+	s.m.out.Push(machine.Transmit{Op: machine.Write, Stream: s.id, Data: framed})
+}
+
+// belongsTo reports whether a check of g may come on s: one connection is one pair's.
+func (s *stream) belongsTo(g *generation) bool { return s.pair == nil || s.pair.g == g }
+
+// streamNotice takes in what happened to a connection.
+func (m *Machine) streamNotice(now time.Time, n machine.Notice) {
+	s := m.streams[n.Stream]
+	switch {
+	case n.Kind == machine.Accepted:
+		m.accept(now, n)
+	case s == nil:
+	case n.Kind == machine.Connected:
+		s.up, s.local = true, n.Local
+		p := s.pair
+		p.schedule(now)
+		p.request(now, p.g.nominating == p)
+		p.g.a.settle(now)
+	case n.Kind == machine.Received:
+		s.received(now, n.Data)
+	case n.Kind == machine.Closed:
+		err := n.Err
+		if err == nil {
+			err = errHungUp
+		}
+		s.lost(now, err)
+	}
+}
+
+// accept takes in a connection to one of the passive bases.
+func (m *Machine) accept(now time.Time, n machine.Notice) {
+	b := m.listening(n.Local)
+	waiting := 0
+	for _, s := range m.streams {
+		if s.pair == nil {
+			waiting++
+		}
+	}
+	if b == nil || waiting >= strangers {
+		m.out.Push(machine.Transmit{Op: machine.Reset, Stream: n.Stream})
+		return
+	}
+	s := &stream{m: m, id: n.Stream, base: b, local: n.Local, remote: n.Remote, up: true}
+	m.streams[s.id] = s
+	s.timer.Fire = func(time.Time) { s.close() }
+	m.timers.Set(&s.timer, now.Add(strangerTime))
+}
+
+// listening returns the base that takes connections at an address.
+func (m *Machine) listening(at netip.AddrPort) *base {
+	for _, b := range m.bases {
+		if b.TCPType != Active && b.Transport == TCP && b.addr == at {
+			return b
+		}
+	}
+	return nil
+}
+
+func (s *stream) received(now time.Time, b []byte) {
+	m := s.m
+	s.in.feed(b)
+	for frame, ok := s.in.next(); ok; frame, ok = s.in.next() {
+		m.message(now, path{s.base, s.remote, s}, machine.Datagram{Local: s.base.addr, Remote: s.remote, Data: frame})
+		if m.streams[s.id] != s {
+			return // closed by what came
+		}
+		if s.pair == nil && !s.held {
+			s.close() // RFC 6544 section 7.1: not ICE
+			return
+		}
+	}
+	if s.pair != nil {
+		m.timers.Stop(&s.timer)
+	}
+}
+
+// lost takes in that a connection is gone.
+func (s *stream) lost(now time.Time, err error) {
+	p := s.pair
+	s.forget()
+	if p == nil {
+		return
+	}
+	g := p.g
+	switch ours := p.base.TCPType != Passive && !p.remote.learned; {
+	case p.valid && ours && p == g.a.selected:
+		// RFC 6544 section 11.1: the active side opens another, which is checked anew.
+		p.fail(now, err)
+		p.trigger(now)
+	case !p.valid && p.base.TCPType == SimultaneousOpen && p.state == InProgress:
+		p.next = now.Add(redialGap)
+		p.err = err
+	case p.state != PairFailed:
+		p.fail(now, err)
+	}
+	g.a.settle(now)
+}
