@@ -33,8 +33,8 @@ type pair struct {
 	trips   RTTSamples
 	err     error
 
-	valid         bool // a check was answered: data can be sent
-	open          bool // that, or the peer has checked: its data is taken
+	valid         bool           // a check was answered: data can be sent
+	open          bool           // that, or the peer has checked: its data is taken
 	mapped        netip.AddrPort // our side as the peer sees it
 	prflx         *Candidate     // our side, where it is none that was gathered
 	peerNominated bool           // by the peer, before it was valid
