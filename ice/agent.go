@@ -24,6 +24,8 @@ type agent struct {
 	cur      *generation // the credentials in force, and what is checked under them
 	old      *generation // before a restart: nil, or the one whose pair is in use until cur has one
 	selected *pair       // that data takes
+	held     []Candidate // the peer's, whose credentials have not come
+	past     []string    // ufrags of the peer that are not in force any more
 
 	timer    machine.Timer
 	waiting  bool      // for a slot

@@ -127,7 +127,8 @@ func (g *generation) turn(now time.Time) *pair {
 		switch {
 		case p.state == Waiting && (fresh == nil || p.proven && !fresh.proven):
 			fresh = p
-		case p.state == InProgress && (again == nil || p.next.Before(again.next)):
+		case p.state != InProgress:
+		case again == nil, again.distant() && !p.distant(), again.distant() == p.distant() && p.next.Before(again.next):
 			again = p
 		}
 	}
@@ -137,6 +138,19 @@ func (g *generation) turn(now time.Time) *pair {
 	}
 	g.fresh = min(g.fresh+1, 2)
 	return fresh
+}
+
+// distant reports whether the peer's address is one of another private network than ours,
+// which is checked once, for it may be reached all the same, but again only where nothing
+// else is to be.
+func (p *pair) distant() bool {
+	ip, ours := p.remote.addr.Addr(), p.base.addr.Addr()
+	bits := 24
+	if ip.Is6() {
+		bits = 64
+	}
+	network, err := ours.Prefix(bits)
+	return p.remote.cand.Type == Host && ip.IsPrivate() && err == nil && !network.Contains(ip)
 }
 
 // schedule sets when the pair is checked again, if it is not answered.

@@ -17,8 +17,7 @@ type generation struct {
 	localDone     bool        // our end of candidates was told
 	remoteDone    bool        // and the peer's
 
-	held    []Candidate // the peer's, that came before its credentials
-	early   []request   // of the peer, that came before its credentials
+	early   []request // of the peer, that came before its credentials
 	remotes []*remote
 	learned int     // remotes from checks of the peer
 	pairs   []*pair // the best first
@@ -88,6 +87,10 @@ func (a *agent) restart(now time.Time) error {
 	if err != nil {
 		return err
 	}
+	if u := a.cur.remote.Ufrag; u != "" {
+		const remembered = 8
+		a.past = append(a.past[max(0, len(a.past)-remembered+1):], u)
+	}
 	if a.selected != nil && a.selected.g == a.cur {
 		if a.old != nil {
 			a.old.drop(now)
@@ -124,17 +127,15 @@ func (g *generation) drop(now time.Time) {
 		}
 		p.hangUp()
 	}
-	g.pairs, g.wanted, g.remotes, g.held, g.early = nil, nil, nil, nil, nil
+	g.pairs, g.wanted, g.remotes, g.early = nil, nil, nil, nil
 }
 
 // setRemote takes in the peer's credentials, and what has come before them.
 func (g *generation) setRemote(now time.Time, c Credentials) {
 	g.remote, g.began = c, now
-	held, early := g.held, g.early
-	g.held, g.early = nil, nil
-	for _, cand := range held {
-		g.addRemote(now, cand)
-	}
+	g.a.release(now)
+	early := g.early
+	g.early = nil
 	for _, r := range early {
 		g.trigger(now, r)
 	}

@@ -8,25 +8,39 @@ import (
 )
 
 // addRemote takes in a candidate of the peer.
-func (g *generation) addRemote(now time.Time, c Candidate) {
+func (a *agent) addRemote(now time.Time, c Candidate) {
+	g := a.cur
 	c.Addr = netip.AddrPortFrom(c.Addr.Addr().Unmap().WithZone(""), c.Addr.Port())
-	if u, ok := c.Extension("ufrag"); ok && g.remote.Ufrag != "" && u != g.remote.Ufrag {
-		g.passOver(now, c, "belongs to other credentials: it is from before a restart")
-		return
-	}
-	if g.remoteDone && len(g.held) == 0 {
-		g.passOver(now, c, "came after the end of candidates")
-		return
-	}
-	if g.remote == (Credentials{}) {
-		// RFC 8838 section 14: it may outrun the answer.
-		if len(g.held) < g.a.cfg.MaxPairs {
-			g.held = append(g.held, c)
+	ufrag, named := c.Extension("ufrag")
+	switch {
+	case named && slices.Contains(a.past, ufrag):
+		g.passOver(now, c, "belongs to credentials of before a restart")
+	case g.remote == (Credentials{}) || named && ufrag != g.remote.Ufrag:
+		// RFC 8838 section 14: it may outrun what it belongs to.
+		if len(a.held) < a.cfg.MaxPairs {
+			a.held = append(a.held, c)
 		} else {
 			g.passOver(now, c, "is one too many before the peer's credentials")
 		}
-		return
+	case g.remoteDone:
+		g.passOver(now, c, "came after the end of candidates")
+	default:
+		g.addRemote(now, c)
 	}
+}
+
+// release takes in the candidates that were held for the credentials that have come.
+func (a *agent) release(now time.Time) {
+	held := a.held
+	a.held = nil
+	for _, c := range held {
+		if ufrag, named := c.Extension("ufrag"); !named || ufrag == a.cur.remote.Ufrag {
+			a.cur.addRemote(now, c)
+		}
+	}
+}
+
+func (g *generation) addRemote(now time.Time, c Candidate) {
 	if why := g.unfit(c); why != "" {
 		g.passOver(now, c, why)
 		return

@@ -60,7 +60,7 @@ func (m *Machine) AddRemote(now time.Time, id AgentID, c Candidate) error {
 	if err != nil {
 		return err
 	}
-	a.cur.addRemote(now, c)
+	a.addRemote(now, c)
 	a.settle(now)
 	return nil
 }

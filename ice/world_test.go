@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/simnet"
 	"github.com/bradawl/bradawl/natprobe/stunserver"
 )
@@ -18,6 +19,7 @@ type world struct {
 	*simnet.World
 	t      *testing.T
 	stun   netip.AddrPort
+	turn   netip.AddrPort // not valid: there is no TURN server
 	peers  [2]*peer
 	signal time.Duration // one way
 	start  time.Time     // when the controlling side's offer left
@@ -35,6 +37,7 @@ type peer struct {
 	other  *peer
 	site   *simnet.Site
 	m      *ice.Machine
+	relay  *relayed // nil: none
 	runner *simnet.Runner
 	id     ice.AgentID
 	cfg    ice.AgentConfig
@@ -49,8 +52,9 @@ type peer struct {
 }
 
 // newWorld builds a world; the peers gather at once and do not know of each other yet.
-// loss is that of a path between the peers, each way.
-func newWorld(t *testing.T, seed uint64, natA, natB string, loss float64) *world {
+// loss is that of a path between the peers, each way. with is called before the peers are
+// made.
+func newWorld(t *testing.T, seed uint64, natA, natB string, loss float64, with ...func(*world)) *world {
 	t.Helper()
 	w := &world{World: simnet.New(seed), t: t, signal: rtt / 2}
 	server := w.AddHost("server", w.Internet(), simnet.Link{})
@@ -59,6 +63,9 @@ func newWorld(t *testing.T, seed uint64, natA, natB string, loss float64) *world
 	w.check(err)
 	_, err = simnet.Run(server, stun, simnet.RunOptions{Sockets: []netip.AddrPort{w.stun}}, nil)
 	w.check(err)
+	for _, fn := range with {
+		fn(w)
+	}
 	link := simnet.Link{Delay: access, Loss: loss / 2}
 	for i, nat := range []string{natA, natB} {
 		site, err := w.AddSite(string('a'+rune(i)), nat, link)
@@ -83,9 +90,19 @@ func (w *world) newPeer(site *simnet.Site) *peer {
 	var err error
 	p.m, err = ice.NewMachine(ice.MachineConfig{}, rand.New(rand.NewPCG(w.Seed(), 7)), w.Secrets(site.Name()+" ice"))
 	w.check(err)
-	p.runner, err = simnet.Run(site.Host, p.m, simnet.RunOptions{Sockets: []netip.AddrPort{netip.AddrPortFrom(netip.Addr{}, port)}}, p.event)
+	var m machine.Machine[ice.Event] = p.m
+	if w.turn.IsValid() {
+		p.relay = p.withRelay(p.m)
+		m = p.relay
+	}
+	p.runner, err = simnet.Run(site.Host, m, simnet.RunOptions{Sockets: []netip.AddrPort{netip.AddrPortFrom(netip.Addr{}, port)}}, p.event)
 	w.check(err)
 	p.do(func(now time.Time) {
+		if p.relay != nil {
+			p.relay.now = now
+			p.m.Hold(now)
+			p.relay.alloc = p.relay.turn.Allocate(now)
+		}
 		p.m.AddServer(now, w.stun)
 		for _, a := range site.Addrs() {
 			_, err := p.m.AddBase(now, ice.Base{Socket: 0, Shared: true, Addr: netip.AddrPortFrom(a, port)})
@@ -127,7 +144,7 @@ func (p *peer) event(now time.Time, e ice.Event) {
 	case ice.EventData:
 		p.got = append(p.got, string(e.Data))
 	case ice.EventRestarted:
-		p.known = false
+		p.ended = false
 		p.tellCredentials(e.Credentials)
 	}
 }
