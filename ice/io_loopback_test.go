@@ -33,10 +33,9 @@ func exchange(t *testing.T, from, to *ice.Agent) {
 	t.Cleanup(func() { <-done })
 }
 
-func loopbackPair(t *testing.T, cfg ice.Config) (a, b *ice.Agent) {
+func loopbackPair(t testing.TB, cfg ice.Config) (a, b *ice.Agent) {
 	t.Helper()
-	cfg.Loopback = true
-	cfg.Filter = func(h ice.HostAddr) bool { return h.Addr.IsLoopback() }
+	cfg = loopbackOnly(cfg)
 	var agents [2]*ice.Agent
 	for i := range agents {
 		e, err := ice.Listen(t.Context(), cfg)

@@ -327,3 +327,12 @@ func (c *Client) fetch(e Event) {
 		c.loop.Post(func(now time.Time) { c.m.SetCredentials(now, e.Server, got, err) })
 	})
 }
+
+// AllocateRelay is Allocate in the shape in which package ice takes its relays.
+func (c *Client) AllocateRelay(ctx context.Context) (net.PacketConn, error) {
+	a, err := c.Allocate(ctx)
+	if err != nil {
+		return nil, err // not a nil *Allocation in an interface
+	}
+	return a, nil
+}
