@@ -133,7 +133,7 @@ func (a *allocation) ask(now time.Time, limit int, every time.Duration) {
 			a.lose(now, err, true) // RFC 8656 section 8.3
 		case r.link.gone:
 			// The link's end says it.
-		case code == 0 && !errors.Is(err, ErrCredentials) && !errors.Is(err, ErrBidDown):
+		case !refused(err) && !errors.Is(err, ErrCredentials) && !errors.Is(err, ErrBidDown):
 			a.disconnect(now, err)
 		default:
 			// The server lives, but does not want to now. It may, before the end.
