@@ -27,6 +27,13 @@ import (
 	"github.com/bradawl/bradawl/turnclient"
 )
 
+// turnServer is a TURN server on loopback that can be killed and started again.
+type turnServer interface {
+	start(t *testing.T)
+	kill()
+	config(transport string) turnclient.Config
+}
+
 // turnserver is a coturn of the test's own on loopback.
 type turnserver struct {
 	conf        string // its configuration file
@@ -144,13 +151,17 @@ func (s *turnserver) kill() {
 // config is that of a client which reaches s over a transport, and binds a channel
 // with the first datagram.
 func (s *turnserver) config(transport string) turnclient.Config {
-	uri := fmt.Sprintf("turn:127.0.0.1:%d?transport=%s", s.port, transport)
+	return turnConfig(transport, s.port, s.port2, s.roots)
+}
+
+func turnConfig(transport string, plain, secure int, roots *x509.CertPool) turnclient.Config {
+	uri := fmt.Sprintf("turn:127.0.0.1:%d?transport=%s", plain, transport)
 	if transport == "tls" {
-		uri = fmt.Sprintf("turns:%s:%d?transport=tcp", turnHost, s.port2)
+		uri = fmt.Sprintf("turns:%s:%d?transport=tcp", turnHost, secure)
 	}
 	return turnclient.Config{
 		Servers: []string{uri}, Credentials: turnUser, ChannelAfter: 1,
-		TLS: &tls.Config{RootCAs: s.roots},
+		TLS: &tls.Config{RootCAs: roots},
 		Lookup: func(context.Context, string, string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}, nil
 		},
