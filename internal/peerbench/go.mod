@@ -4,12 +4,12 @@ go 1.26.0
 
 require (
 	github.com/bradawl/bradawl v0.0.0
+	github.com/pion/logging v0.2.4
 	github.com/pion/turn/v4 v4.1.4
 )
 
 require (
 	github.com/pion/dtls/v3 v3.1.5 // indirect
-	github.com/pion/logging v0.2.4 // indirect
 	github.com/pion/randutil v0.1.0 // indirect
 	github.com/pion/stun/v3 v3.1.7 // indirect
 	github.com/pion/transport/v4 v4.1.0 // indirect
