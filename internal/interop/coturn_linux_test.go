@@ -291,7 +291,7 @@ func (m mobile) WriteTo(b []byte, to net.Addr) (int, error) {
 }
 
 // allocate gets an allocation that lives until the test ends.
-func allocate(t *testing.T, cfg turnclient.Config) (*turnclient.Client, *turnclient.Allocation) {
+func allocate(t testing.TB, cfg turnclient.Config) (*turnclient.Client, *turnclient.Allocation) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -342,7 +342,7 @@ func mustEcho(t *testing.T, relay *turnclient.Allocation, to netip.AddrPort, tex
 }
 
 // awaitEvent takes events until one is of the kind.
-func awaitEvent(t *testing.T, relay *turnclient.Allocation, kind turnclient.EventKind) turnclient.Event {
+func awaitEvent(t testing.TB, relay *turnclient.Allocation, kind turnclient.EventKind) turnclient.Event {
 	t.Helper()
 	late := time.After(10 * time.Second)
 	for {

@@ -50,7 +50,7 @@ func newPionServer(t *testing.T) *pionServer {
 	return s
 }
 
-func (s *pionServer) start(t *testing.T) {
+func (s *pionServer) start(t testing.TB) {
 	t.Helper()
 	pc, err := net.ListenPacket("udp4", fmt.Sprint("127.0.0.1:", s.port))
 	if err != nil {
