@@ -110,17 +110,6 @@ func TestPathBreaksWhileNewAllocationWaits(t *testing.T) {
 	}
 }
 
-// Nothing else is asked for while one waits.
-func TestNetworkChangesWhileNewAllocationWaits(t *testing.T) {
-	l, id := standing(t)
-	server := l.hosts[serverAddr].(deafTo).host.(*turnHost).s
-	l.do(l.m.NetworkChanged)
-	l.run(10 * time.Second)
-	if n := len(l.all(turnclient.EventAllocated)); n != 2 || server.Made != 2 || len(l.sockets) != 1 || !l.m.State(id).Usable() {
-		t.Errorf("told of %d allocations, %d made, %d sockets, state %v", n, server.Made, len(l.sockets), l.m.State(id))
-	}
-}
-
 // Whenever the server comes back, one other allocation is made and no more.
 func TestOneNewAllocationWaits(t *testing.T) {
 	for i := range 100 {
