@@ -54,7 +54,8 @@ func (g *generation) unfreeze(now time.Time) {
 
 // checksNow reports whether pairs are being checked.
 func (g *generation) checksNow() bool {
-	return g.remote != (Credentials{}) && (g.nominated == nil || g.a.cfg.Multipath) && g.failed == nil
+	reopening := g.nominated != nil && !g.nominated.valid && g.nominated.state < Succeeded
+	return g.remote != (Credentials{}) && (g.nominated == nil || g.a.cfg.Multipath || reopening) && g.failed == nil
 }
 
 // nextCheck is when the next check may be sent; zero: none is to be.
@@ -178,12 +179,16 @@ func (g *generation) expire(now time.Time) {
 	for _, p := range g.pairs {
 		if at := g.expiry(p); !at.IsZero() && !at.After(now) {
 			why := errNoAnswer
-			if p.state == Succeeded {
+			switch {
+			case p.state == Succeeded && !g.keeps(p):
+				why = errNotNeeded
+			case p.state == Succeeded:
 				why = ErrConsent
 				p.remember(now, false)
-			} else if p.err != nil {
+			case p.err != nil:
 				why = p.err
 			}
+			p.spent = p.state == Succeeded
 			p.fail(now, why)
 		}
 	}
@@ -219,7 +224,7 @@ type target struct {
 }
 
 const (
-	targetGap   = 25 * time.Millisecond // 40 checks a second
+	targetGap   = time.Second / 30 // with the burst, at most 40 checks in any second
 	targetBurst = 10
 )
 
