@@ -32,21 +32,29 @@ const (
 )
 
 // blocked reports whether p waits for another pair of its foundation (RFC 8445 section
-// 6.1.2.6). A pair that has not been answered at first holds up nobody: foundations are
-// the peer's to choose.
-func (g *generation) blocked(_ time.Time, p *pair) bool {
+// 6.1.2.6), of which none has succeeded (section 7.2.5.3.3). A pair that has not been
+// answered at first holds up nobody: foundations are the peer's to choose.
+func (g *generation) blocked(p *pair) (blocked bool) {
 	for _, q := range g.pairs {
-		if q != p && (q.state == Waiting || q.state == InProgress && q.sent < foundationHold) && p.sameFoundation(q) {
-			return true
+		if q == p || !p.sameFoundation(q) {
+			continue
+		}
+		switch q.state {
+		case Succeeded:
+			return false
+		case Waiting:
+			blocked = true
+		case InProgress:
+			blocked = blocked || q.sent < foundationHold
 		}
 	}
-	return false
+	return blocked
 }
 
 // unfreeze makes those pairs wait for their check that need not wait for others any more.
 func (g *generation) unfreeze(now time.Time) {
 	for _, p := range g.pairs {
-		if p.state == Frozen && !g.blocked(now, p) {
+		if p.state == Frozen && !g.blocked(p) {
 			p.wait(now)
 		}
 	}

@@ -108,7 +108,7 @@ func (g *generation) add(now time.Time, p *pair) *pair {
 	if len(g.pairs) >= g.a.cfg.MaxPairs && !g.makeRoom(p) {
 		return nil
 	}
-	if !g.blocked(now, p) {
+	if !g.blocked(p) {
 		p.wait(now)
 	}
 	i, _ := slices.BinarySearchFunc(g.pairs, p, better)
