@@ -86,7 +86,7 @@ func (a *agent) announceAll(now time.Time) {
 // announce tells a candidate, if the peer may know it.
 func (a *agent) announce(now time.Time, l *local) {
 	c, ok := a.public(l)
-	if !ok || a.cur.localDone || a.cur.nominated != nil && !a.cfg.Multipath {
+	if !ok || !a.cfg.Multipath && (a.cur.localDone || a.cur.nominated != nil) {
 		return // after the end of candidates, or a nomination, there are none (RFC 8838 section 13)
 	}
 	ufrag := a.cur.local.Ufrag

@@ -141,12 +141,29 @@ func (g *generation) turn(now time.Time) *pair {
 			again = p
 		}
 	}
+	if p := g.relayTurn(); p != nil {
+		g.relayed, fresh, again = true, p, nil
+	}
 	if fresh == nil || again != nil && g.fresh == 2 {
 		g.fresh = 0
 		return again
 	}
 	g.fresh = min(g.fresh+1, 2)
 	return fresh
+}
+
+// relayTurn is the best pair of relays, once, early on: where data may take any pair that
+// works, that is the one which works almost always.
+func (g *generation) relayTurn() *pair {
+	if !g.a.cfg.Multipath || g.relayed || g.sent == 0 {
+		return nil
+	}
+	for _, p := range g.pairs {
+		if p.state == Waiting && p.base.Type == Relay && p.remote.cand.Type == Relay {
+			return p
+		}
+	}
+	return nil
 }
 
 // distant reports whether the peer's address is one of another private network than ours,

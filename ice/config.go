@@ -80,7 +80,8 @@ type AgentConfig struct {
 	Policy Policy
 
 	// Multipath makes every pair that works stay usable, and the agent move to the best
-	// one without another nomination. Both sides must want it. Default false: the
+	// one without another nomination; candidates may follow after the end of candidates.
+	// Both sides must want it. Default false: the
 	// nominated pair alone carries data (RFC 8445 section 12.1).
 	Multipath bool
 

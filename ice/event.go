@@ -25,7 +25,7 @@ const (
 	EventRole                        // the agent's role changed, by a conflict (RFC 8445 section 7.3.1.1): Controlling
 	EventRestarted                   // the peer restarted, so the agent did: tell it the new Credentials
 	EventServer                      // a STUN server was of no use: Err says why; Agent is 0
-	EventData                        // Data came from the peer
+	EventData                        // Data came from the peer by Pair.Route
 	EventClosed                      // the agent is gone; its last event
 )
 

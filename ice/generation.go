@@ -24,6 +24,7 @@ type generation struct {
 	pairs       []*pair // the best first
 	wanted      []*pair // triggered checks
 	fresh       int     // new pairs that were checked in a row
+	relayed     bool    // a pair of relays has had its early turn
 	targets     []target
 
 	nominated  *pair // by USE-CANDIDATE, ours or the peer's

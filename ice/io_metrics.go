@@ -15,14 +15,14 @@ import (
 
 // SystemInterfaces returns a function that says what the system knows of the interfaces
 // that have an address: on Linux from the kernel, elsewhere what kind of interface usually
-// has such a name. An application that knows more may call it and add to the result.
+// has such a name. An application that knows more may call it and change the result.
 //
-// Loss is of the packets since the call before, once there are a thousand; of the first
-// call it is that of all since the interface is there. Network is made of the kind of the interface
-// and a keyed hash of the default gateway's addresses, or of the interface's own networks
-// where no gateway is known. So neither an address nor the name of a Wi-Fi can be read
-// from it. secret is the hash's key: the same for as long as a [History] lasts, and known to nobody
-// else; nil: random, which is right for a history in memory.
+// Loss is that of the packets since the call before, once there are a thousand; at first
+// that of all since the interface is there. Network is the kind of the interface and a
+// keyed hash of the default gateway's addresses, or of the interface's own networks where no
+// gateway is known, so that neither an address nor the name of a Wi-Fi can be read from
+// it. secret is the hash's key: the same for as long as a [History] lasts, and known to
+// nobody else. nil: random, which is right for a history in memory.
 //
 // The function is safe for concurrent use. It reads some files for each interface: it is
 // not for a loop that must not wait. It fails where the system refuses to enumerate
@@ -75,13 +75,13 @@ var linkKinds = map[netio.LinkKind]InterfaceKind{
 	netio.LinkVirtual:  Virtual,
 }
 
-// lossMeter makes a loss of counters that only grow.
+// lossMeter turns counters that only grow into a loss.
 type lossMeter struct {
 	packets, lost uint64 // as they were when loss was made
 	loss          Reading
 }
 
-// enoughPackets is from how many packets on a loss is more than chance.
+// enoughPackets is how many packets it takes for a loss to be more than chance.
 const enoughPackets = 1000
 
 func (m *lossMeter) update(packets, lost uint64) {

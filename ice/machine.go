@@ -185,7 +185,7 @@ func (m *Machine) at(from path) []*agent {
 // are there, the one gets it whose pair was validated last.
 func (m *Machine) data(now time.Time, from path, b []byte) {
 	if all := m.at(from); len(all) > 0 {
-		all[0].tell(now, Event{Kind: EventData, Data: slices.Clone(b)})
+		all[0].tell(now, Event{Kind: EventData, Pair: Pair{Route: from.route()}, Data: slices.Clone(b)})
 	}
 }
 

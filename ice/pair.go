@@ -297,17 +297,25 @@ func (p *pair) public() Pair {
 		Nominated: p.g.nominated == p, Selected: p.g.a.selected == p,
 		RTT: p.trips.Median(), Sent: p.sent, Answered: p.answers, Requests: p.asked, Err: p.err,
 	}
-	out.Route = Route{Socket: p.base.socket, Remote: p.remote.addr}
-	if p.base.shared {
-		out.Route.Local = p.base.addr
-	}
-	if p.stream != nil {
-		out.Route.Stream, out.Route.Local = p.stream.id, p.stream.local
-	}
+	out.Route = p.route()
 	if p.prflx != nil {
 		out.Local = *p.prflx
 	} else if l := p.g.a.local(p.base, p.mapped); l != nil {
 		out.Local = l.cand
 	}
 	return out
+}
+
+func (p *pair) route() Route { return p.path().route() }
+
+// route is how to get back to where a message came from.
+func (p path) route() Route {
+	r := Route{Socket: p.base.socket, Remote: p.remote}
+	if p.base.shared {
+		r.Local = p.base.addr
+	}
+	if p.stream != nil {
+		r.Stream, r.Local = p.stream.id, p.stream.local
+	}
+	return r
 }

@@ -141,9 +141,6 @@ func (p *parser) extensions(c *Candidate) *flaw {
 		var part *string
 		switch {
 		case !c.owns(name):
-			if len(c.Extensions) == MaxExtensions {
-				return badPart("extension", "there are more than %d", MaxExtensions)
-			}
 			c.Extensions = append(c.Extensions, Extension{name, value})
 			continue
 		case strings.EqualFold(name, "raddr"):

@@ -22,7 +22,7 @@ func (a *agent) addRemote(now time.Time, c Candidate) {
 		} else {
 			g.passOver(now, c, "is one too many before the peer's credentials")
 		}
-	case g.remoteDone:
+	case g.remoteDone && !a.cfg.Multipath:
 		g.passOver(now, c, "came after the end of candidates")
 	default:
 		g.addRemote(now, c)

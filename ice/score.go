@@ -12,13 +12,15 @@ import (
 //
 // Each local candidate has a score from 0 to 1, the weighted mean of three terms:
 //
-//	interface  0.40  the quality of the interface ([InterfaceInfo.Quality])
-//	rtt        0.25  round trips measured from it ([RTTSamples], ScoreConfig.LiteralRTT)
-//	history    0.35  what became of paths from its local network ([History])
+//	interface  0.40  the quality of the interface: kind, speed, loss, signal ([InterfaceInfo.Quality])
+//	rtt        0.25  the last five round trips measured from it ([RTTSamples.Quality])
+//	history    0.35  what became of paths from its local network in the last 24 hours ([History])
 //
-// A term that nothing is known of is [Neutral], so that what is unknown stands between
-// the good and the bad. The score becomes the candidate's local preference
-// ([Preferences]), which is all that the peer sees of it; Explanation says how it came about.
+// A term that nothing is known of is [Neutral], so that the unknown stands between the good and the
+// bad. What is known of interfaces comes from the system ([SystemInterfaces]) or from the
+// application. The score becomes the candidate's local preference ([Preferences]), so that what
+// goes over the wire is RFC 8445's and the peer sees a number alone; [Explanation] says how it
+// came about.
 
 // Neutral is the value of a term that nothing is known of.
 const Neutral = decay.Neutral
@@ -55,7 +57,8 @@ func weight(w, byDefault float64) float64 {
 // concurrent use.
 type ScoreConfig struct {
 	// Weights of the terms. Default 0.4 for the interface, 0.25 for the round-trip time,
-	// 0.35 for the history. NaN counts as 0, the default.
+	// 0.35 for the history. NaN counts as 0 and so as the default, +Inf as the greatest
+	// number there is.
 	Weights Weights
 
 	// LiteralRTT takes max(0.01, 100/(ms+1))/100 for the term of the round-trip time, of

@@ -98,17 +98,3 @@ func (c TCPConfig) withDefaults() (TCPConfig, error) {
 	}
 	return c, checkSecret(c.Secret)
 }
-
-// unusable says why an address must not be probed; "" if it may be. a is unmapped.
-func unusable(a netip.AddrPort, loopback bool) string {
-	ip := a.Addr()
-	switch {
-	case !a.IsValid() || a.Port() == 0:
-		return "is no address with port"
-	case ip.IsUnspecified(), ip.IsMulticast(), ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return "is no address of one host"
-	case ip.IsLoopback() && !loopback:
-		return "is a loopback address; set Loopback if the peer is on this machine"
-	}
-	return ""
-}

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/bradawl/bradawl/internal/ipcheck"
 )
 
 // maxPingFlights bounds the probes to one remote whose fate is open. It is far below
@@ -46,7 +48,7 @@ func (m *PingerMachine) remote(a netip.AddrPort) (*pingRemote, error) {
 	if r := m.byAddr[a]; r != nil {
 		return r, nil
 	}
-	if why := unusable(a, true); why != "" {
+	if why := ipcheck.Unusable(a, true); why != "" {
 		return nil, badConfig("remote", a, why)
 	}
 	if len(m.remotes) == MaxPingRemotes {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/ipcheck"
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
 )
@@ -131,7 +132,7 @@ func (m *UDPMachine) HandleDatagram(now time.Time, d machine.Datagram) {
 // request answers a probe of the peer and learns from where it came.
 func (m *UDPMachine) request(now time.Time, d machine.Datagram, from tag, ready bool) {
 	id := m.msg.TransactionID()
-	if unusable(d.Remote, true) != "" || m.seen.elsewhere(id, d.Remote) {
+	if ipcheck.Unusable(d.Remote, true) != "" || m.seen.elsewhere(id, d.Remote) {
 		return
 	}
 	m.peer = from

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/ipcheck"
 	"github.com/bradawl/bradawl/internal/machine"
 )
 
@@ -108,7 +109,7 @@ func (m *TCPMachine) AddRemote(now time.Time, a netip.AddrPort) {
 	if m.target(a) != nil {
 		return
 	}
-	why := unusable(a, m.cfg.Loopback)
+	why := ipcheck.Unusable(a, m.cfg.Loopback)
 	if why == "" && len(m.targets) == MaxPeerAddrs {
 		why = tooMany
 	}

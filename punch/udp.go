@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/ipcheck"
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
 )
@@ -191,7 +192,7 @@ func (m *UDPMachine) AddRemote(now time.Time, a netip.AddrPort) {
 	if m.target(a) != nil {
 		return
 	}
-	why := unusable(a, m.cfg.Loopback)
+	why := ipcheck.Unusable(a, m.cfg.Loopback)
 	if why == "" && len(m.targets)-m.learned == MaxPeerAddrs {
 		why = tooMany
 	}

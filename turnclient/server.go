@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/ipcheck"
 	"github.com/bradawl/bradawl/internal/wire"
 )
 
@@ -98,7 +99,7 @@ func (m *Machine) redirect(now time.Time, from *server, msg *wire.Message) (*ser
 	switch {
 	case !to.IsValid() || to.Port() == 0:
 		return nil, fmt.Errorf("it names no other server of this address family")
-	case !public(to.Addr()) && public(from.Addr.Addr()):
+	case !ipcheck.Public(to.Addr()) && ipcheck.Public(from.Addr.Addr()):
 		return nil, fmt.Errorf("it names %v, which is not on the public internet", to)
 	}
 	e := Endpoint{Addr: to, Transport: from.Transport, Name: from.Name}
@@ -140,10 +141,3 @@ func (m *Machine) forgetAlternates(now time.Time) {
 		return s.alternate && !used[s] && now.Sub(s.tried) >= redirectSpan
 	})
 }
-
-// public reports whether a server on the internet may send us to a.
-func public(a netip.Addr) bool {
-	return a.IsGlobalUnicast() && !a.IsPrivate() && !carrierGrade.Contains(a)
-}
-
-var carrierGrade = netip.MustParsePrefix("100.64.0.0/10")

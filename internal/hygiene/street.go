@@ -33,7 +33,7 @@ var street = []floor{
 	{"detection", []string{"natprobe"}},
 	{"the simulated internet", []string{"internal/simnet"}},
 	{"the event loop", []string{"internal/drive"}},
-	{"the ground", []string{"internal/wire", "internal/netio", "internal/ident", "internal/plog"}},
+	{"the ground", []string{"internal/wire", "internal/netio", "internal/ident", "internal/plog", "internal/decay"}},
 	{"the contract", []string{"internal/machine"}},
 }
 

@@ -195,11 +195,20 @@ func TestKindsFromNetlink(t *testing.T) {
 	body := append(make([]byte, unix.SizeofIfInfomsg), attr(unix.IFLA_MTU, []byte{1, 2, 3, 4, 5})...)
 	body = append(body, attr(unix.IFLA_IFNAME, []byte("wg0\x00"))...)
 	body = append(body, attr(unix.IFLA_LINKINFO|unix.NLA_F_NESTED, info)...)
-	rib := binary.NativeEndian.AppendUint32(nil, uint32(unix.SizeofNlMsghdr+len(body)))
-	rib = binary.NativeEndian.AppendUint16(rib, unix.RTM_NEWLINK)
-	rib = append(append(rib, make([]byte, 10)...), body...)
+	message := func(body []byte) []byte {
+		b := binary.NativeEndian.AppendUint32(nil, uint32(unix.SizeofNlMsghdr+len(body)))
+		b = binary.NativeEndian.AppendUint16(b, unix.RTM_NEWLINK)
+		return append(append(b, make([]byte, 10)...), body...)
+	}
+	rib := message(body)
 	if got := linkKinds(rib); len(got) != 1 || got["wg0"] != "wireguard" {
 		t.Errorf("%v", got)
+	}
+	if got := linkKinds(message(body[:4])); len(got) != 0 {
+		t.Errorf("a message that ends early: %v", got)
+	}
+	if got := attribute(attr(unix.IFLA_MTU, []byte{1})[:5], unix.IFLA_IFNAME); got != nil {
+		t.Errorf("an attribute without padding: %v", got)
 	}
 	for i := range rib {
 		for _, b := range []byte{0, 1, 3, 4, 255} { // lengths that lead nowhere

@@ -1,0 +1,293 @@
+package bradawl
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/internal/seal"
+	"github.com/bradawl/bradawl/natprobe"
+)
+
+// What goes by the signalling, by its first byte. An answer and what follows it name the
+// receiver's index in the next three.
+const (
+	msgOffer  = 1 // the first message of the handshake, with a hello
+	msgAnswer = 2 // the second one, with a hello
+	msgSealed = 3 // an update, under keys of the handshake
+)
+
+const indexSize = 3
+
+// hello is what an offer and an answer say. Fields that a version does not know are passed
+// over.
+type hello struct {
+	Stamp      uint64   `json:"t,omitzero"` // offer: it grows, so that a recorded one is told from a new one
+	Index      uint32   `json:"i"`          // for sealed datagrams to its sender
+	Protocol   string   `json:"l,omitzero"`
+	Plaintext  bool     `json:"x,omitzero"`
+	Ufrag      string   `json:"u"`
+	Pwd        string   `json:"p"`
+	Candidates []string `json:"c,omitzero"`
+	Profile    []byte   `json:"n,omitzero"` // natprobe.Profile
+	Refused    string   `json:"r,omitzero"` // answer: there will be no connection, and why
+	Last       uint64   `json:"s,omitzero"` // answer: the greatest stamp seen, where the offer's was stale
+}
+
+// update is what peers tell each other later: by the signalling, and by a path that works.
+// It may come twice, late and out of order.
+type update struct {
+	Candidates []string `json:"c,omitzero"`
+	Generation int      `json:"g,omitzero"` // of the credentials, which a restart changes
+	Ufrag      string   `json:"u,omitzero"`
+	Pwd        string   `json:"p,omitzero"`
+	Profile    []byte   `json:"n,omitzero"`
+	Bye        bool     `json:"b,omitzero"`
+}
+
+func (h *hello) credentials() ice.Credentials { return ice.Credentials{Ufrag: h.Ufrag, Pwd: h.Pwd} }
+
+// check says what is wrong with a peer's hello.
+func (h *hello) check() error {
+	switch {
+	case h.Index == 0 || h.Index >= 1<<24:
+		return fmt.Errorf("index %d is out of range", h.Index)
+	case len(h.Candidates) > maxCandidates:
+		return fmt.Errorf("%d candidates are too many", len(h.Candidates))
+	}
+	return h.credentials().Check()
+}
+
+// maxCandidates is how many candidates one message may have.
+const maxCandidates = 100
+
+// encode writes what always can be written.
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("bradawl: " + err.Error())
+	}
+	return b
+}
+
+// wrap puts the first byte, and the index, before a message.
+func wrap(kind byte, index uint32, message []byte) []byte {
+	b := []byte{kind}
+	if kind != msgOffer {
+		b = append(b, byte(index>>16), byte(index>>8), byte(index))
+	}
+	return append(b, message...)
+}
+
+// signal takes in a message that came by the signalling.
+func (c *control) signal(now time.Time, from PeerID, message []byte) {
+	c.enter()
+	defer c.pump(now)
+	if len(message) == 0 {
+		return
+	}
+	if message[0] == msgOffer {
+		c.offered(now, from, message[1:])
+		return
+	}
+	if len(message) < 1+indexSize {
+		return
+	}
+	k := c.byIndex[uint32(message[1])<<16|uint32(message[2])<<8|uint32(message[3])]
+	if k == nil || k.peer != from {
+		return // of a connection that is over, or of somebody who guesses
+	}
+	switch message[0] {
+	case msgAnswer:
+		k.answered(now, message[1+indexSize:])
+	case msgSealed:
+		if k.keys == nil {
+			return
+		}
+		plain, err := k.keys.OpenSignal(message[1+indexSize:])
+		if err != nil {
+			c.counts.Forged++
+			return
+		}
+		k.updated(now, plain)
+	}
+}
+
+// undeliverable tells that the signalling cannot reach a peer.
+func (c *control) undeliverable(now time.Time, peer PeerID, why error) {
+	c.enter()
+	for _, k := range c.order() {
+		if k.peer == peer && k.state == dialing {
+			k.end(now, &PeerError{Peer: peer, Err: errors.Join(ErrOffline, why)})
+		}
+	}
+	c.pump(now)
+}
+
+// signedOn tells that the signalling works again: what waits for an answer is sent at once.
+func (c *control) signedOn(now time.Time) {
+	c.enter()
+	for _, k := range c.order() {
+		k.repeat(now)
+	}
+	c.pump(now)
+}
+
+// offered takes in an offer.
+func (c *control) offered(now time.Time, from PeerID, message []byte) {
+	for _, k := range c.order() { // the same once more: the answer got lost
+		if k.peer == from && !k.dialled && k.state != over && string(k.offer) == string(message) {
+			k.repeat(now)
+			return
+		}
+	}
+	got, err := seal.Receive(c.cfg.identity, message, c.secrets)
+	if err != nil || got.From != from {
+		c.counts.Forged++
+		c.refused(now, from, "an offer does not decrypt, or is not of who sent it", seal.ErrForged)
+		return
+	}
+	var h hello
+	if json.Unmarshal(got.Payload, &h) != nil || h.check() != nil {
+		c.refused(now, from, "an offer makes no sense", h.check())
+		return
+	}
+	p := c.peers[from]
+	if p != nil && h.Stamp <= p.stamp {
+		// Recorded, or the peer's clock was set back: it learns what to begin with.
+		c.counts.Stale++
+		c.refuse(from, got, h.Index, hello{Refused: "stale", Last: p.stamp})
+		return
+	}
+	if p == nil {
+		if len(c.peers) >= maxPeers {
+			c.forgetPeer()
+		}
+		p = new(peerState)
+		c.peers[from] = p
+	}
+	p.stamp = h.Stamp
+	if why := c.unfit(&h); why != "" {
+		c.refuse(from, got, h.Index, hello{Refused: why})
+		c.refused(now, from, why, nil)
+		return
+	}
+	if k := c.dialling(from); k != nil {
+		if c.cfg.identity.ID().Compare(from) > 0 {
+			return // two dials cross: that of the greater ID is answered
+		}
+		k.yield(now, got, &h, message)
+		return
+	}
+	asked := 0
+	for _, k := range c.conns {
+		if k.state == waiting {
+			asked++
+		}
+	}
+	if asked >= maxAsked {
+		c.counts.Flooded++
+		return
+	}
+	k := c.newConnection(now, from, false)
+	k.take(got, &h, message)
+	k.setState(now, waiting)
+	if !c.cfg.ask {
+		k.allow(now)
+		return
+	}
+	c.notes.Push(note{kind: noteAsk, conn: k.number, peer: from})
+}
+
+// unfit says why an offer cannot lead to a connection.
+func (c *control) unfit(h *hello) string {
+	switch {
+	case h.Protocol != c.cfg.protocol:
+		return fmt.Sprintf("protocol %q is not spoken here", h.Protocol)
+	case h.Plaintext != c.cfg.plaintext:
+		return "one side wants plaintext, and the other does not"
+	}
+	return ""
+}
+
+// dialling returns our own dial of a peer that waits for an answer.
+func (c *control) dialling(peer PeerID) *connection {
+	for _, k := range c.order() {
+		if k.peer == peer && k.dialled && k.state == dialing {
+			return k
+		}
+	}
+	return nil
+}
+
+// refuse answers an offer that leads to nothing. It makes no state.
+func (c *control) refuse(to PeerID, got *seal.Received, index uint32, h hello) {
+	h.Index, h.Ufrag, h.Pwd = 1, "none", "none-none-none-none-none"
+	message, _, err := got.Answer(encode(h))
+	if err == nil {
+		c.notes.Push(note{kind: noteSignal, peer: to, message: wrap(msgAnswer, index, message)})
+	}
+}
+
+func (c *control) refused(now time.Time, from PeerID, why string, err error) {
+	c.tell(now, Event{Kind: EventRefused, Peer: from, Reason: why, Err: err})
+}
+
+// forgetPeer lets go of the peer whose offers are the oldest.
+func (c *control) forgetPeer() {
+	var oldest PeerID
+	first := true
+	for id, p := range c.peers {
+		o := c.peers[oldest]
+		if first || p.stamp < o.stamp || p.stamp == o.stamp && id.Compare(oldest) < 0 {
+			oldest, first = id, false
+		}
+	}
+	delete(c.peers, oldest)
+}
+
+// decide answers noteAsk.
+func (c *control) decide(now time.Time, number uint32, allowed bool) {
+	c.enter()
+	defer c.pump(now)
+	k := c.conns[number]
+	if k == nil || k.state != waiting {
+		return
+	}
+	if !allowed {
+		c.refuse(k.peer, k.received, k.theirs, hello{Refused: "not allowed"})
+		k.end(now, &PeerError{Peer: k.peer, Err: ErrNotAllowed})
+		return
+	}
+	k.allow(now)
+}
+
+// setProfile takes in what our NAT was found to be.
+func (c *control) setProfile(now time.Time, p natprobe.Profile) {
+	c.enter()
+	c.profile = p
+	for _, k := range c.order() {
+		k.update(now, update{Profile: c.profileBytes()})
+	}
+	c.pump(now)
+}
+
+func (c *control) profileBytes() []byte {
+	if c.profile == (natprobe.Profile{}) {
+		return nil
+	}
+	b, _ := c.profile.MarshalBinary() // does not fail
+	return b
+}
+
+// parseCandidates reads a peer's candidates; what makes no sense is passed over.
+func parseCandidates(texts []string) (all []ice.Candidate) {
+	for _, t := range texts[:min(len(texts), maxCandidates)] {
+		if cand, err := ice.ParseCandidate(t); err == nil {
+			all = append(all, cand)
+		}
+	}
+	return all
+}

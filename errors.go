@@ -1,0 +1,116 @@
+package bradawl
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// What can go wrong, for errors.Is.
+var (
+	// ErrClosed: the session, or the connection, was closed on this side.
+	ErrClosed = errors.New("bradawl: closed")
+	// ErrPeerClosed: the peer closed the connection.
+	ErrPeerClosed = errors.New("the peer closed the connection")
+	// ErrOffline: the signalling cannot reach the peer: it is not signed on.
+	ErrOffline = errors.New("the peer is not signed on; see that it runs and uses the same rendezvous")
+	// ErrNoAnswer: the peer did not answer the offer in time.
+	ErrNoAnswer = errors.New("the peer did not answer")
+	// ErrNoPath: the peer answered, but no path to it was found in time.
+	ErrNoPath = errors.New("no path to the peer was found")
+	// ErrNotAllowed: Config.AllowPeer, here, refused the peer.
+	ErrNotAllowed = errors.New("not allowed by AllowPeer")
+	// ErrSelf: a session cannot dial itself.
+	ErrSelf = errors.New("the PeerID is this session's own; dial another one")
+	// ErrNobody: the zero PeerID names nobody.
+	ErrNobody = errors.New("no PeerID given; read one by ParsePeerID")
+	// ErrLost: no path works at the moment; the session looks for one.
+	ErrLost = errors.New("no path works at the moment")
+	// ErrTooLong: a datagram is longer than every path takes.
+	ErrTooLong = errors.New("datagram too long")
+
+	errNonsense = errors.New("its message makes no sense; it may be of another version")
+)
+
+// MaxDatagram is how many bytes a datagram of a Conn always may have: whatever the path,
+// it is not fragmented (IPv6's least MTU of 1,280, less what IPv6, UDP, a TURN channel and
+// the sealing take).
+const MaxDatagram = 1200
+
+// ConfigError says what is wrong with a configuration.
+type ConfigError struct {
+	Field  string // the field
+	Reason string // what is wrong with it, and what would be right
+}
+
+// Error tells field and reason.
+func (e *ConfigError) Error() string { return fmt.Sprintf("bradawl: %s: %s", e.Field, e.Reason) }
+
+// PeerError is what went wrong with one peer.
+type PeerError struct {
+	Peer PeerID
+	Err  error
+}
+
+// Error names the peer and what went wrong.
+func (e *PeerError) Error() string {
+	if e.Peer.IsZero() {
+		return "bradawl: " + e.Err.Error()
+	}
+	return fmt.Sprintf("bradawl: peer %s: %v", e.Peer.Short(), e.Err)
+}
+
+// Unwrap returns what went wrong.
+func (e *PeerError) Unwrap() error { return e.Err }
+
+// RefusedError says that the peer refused the connection. The words are the peer's.
+type RefusedError struct{ Reason string }
+
+// Error tells the peer's reason.
+func (e *RefusedError) Error() string { return fmt.Sprintf("it refused: %q", e.Reason) }
+
+// PathsError says that no path was found, and what was tried. It matches ErrNoAnswer or
+// ErrNoPath.
+type PathsError struct {
+	Peer    PeerID
+	Elapsed time.Duration
+	Tried   []PathError
+	Err     error // ErrNoAnswer or ErrNoPath
+	Why     string
+}
+
+// PathError is what became of one pair of addresses.
+type PathError struct {
+	Path Path
+	Sent int // checks
+	Err  error
+}
+
+// Error tells what was tried.
+func (e PathError) Error() string {
+	return fmt.Sprintf("%v -> %v: %d checks sent: %v", e.Path.Local, e.Path.Remote, e.Sent, e.Err)
+}
+
+// Unwrap returns why.
+func (e PathError) Unwrap() error { return e.Err }
+
+// Error tells how long was tried what.
+func (e *PathsError) Error() string {
+	text := fmt.Sprintf("bradawl: peer %s: %v within %v", e.Peer.Short(), e.Err, e.Elapsed.Round(time.Millisecond))
+	if len(e.Tried) > 0 {
+		text += fmt.Sprintf("; %d pairs of addresses were tried", len(e.Tried))
+	}
+	if e.Why != "" {
+		text += "; " + e.Why
+	}
+	return text
+}
+
+// Unwrap returns ErrNoAnswer or ErrNoPath, and an error for each path that was tried.
+func (e *PathsError) Unwrap() []error {
+	all := []error{e.Err}
+	for _, t := range e.Tried {
+		all = append(all, t)
+	}
+	return all
+}

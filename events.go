@@ -1,0 +1,100 @@
+package bradawl
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/bradawl/bradawl/ice"
+)
+
+// EventKind is the sort of an Event.
+type EventKind uint8
+
+// The kinds of events.
+const (
+	EventDialing    EventKind = iota // an offer leaves for Peer, or one of Peer's came
+	EventConnected                   // data can be sent, by Path
+	EventUpgraded                    // the first direct path carries data in place of a relay
+	EventMoved                       // another Path carries data: Reason says why
+	EventDoubt                       // Path does not answer; data goes on all others as well
+	EventLost                        // no path works any more; the session looks for one
+	EventRecovered                   // one does again
+	EventClosed                      // the connection is over: Err says why, nil after a Close of ours
+	EventRefused                     // a message of Peer was not taken: Err says why
+	EventSignalUp                    // the session is signed on
+	EventSignalDown                  // the signalling is gone; the session signs on again by itself
+	EventNAT                         // the NAT is known; Session.NAT tells
+	EventNetwork                     // the host's addresses have changed
+)
+
+var eventNames = [...]string{
+	"dialing", "connected", "upgraded", "moved", "doubt", "lost", "recovered", "closed", "refused",
+	"signal-up", "signal-down", "nat", "network",
+}
+
+// String returns the kind's name.
+func (k EventKind) String() string {
+	if int(k) < len(eventNames) {
+		return eventNames[k]
+	}
+	return "unknown"
+}
+
+// Event is something that happened to a session. Which fields are set depends on Kind.
+type Event struct {
+	Kind   EventKind
+	At     time.Time
+	Peer   PeerID
+	Conn   uint32        // numbers the session's connections
+	Path   Path          // in use
+	After  time.Duration // since the dial, or since the peer's offer
+	Reason string
+	Err    error
+	Missed int // events that were dropped before this one, because nobody took them
+}
+
+// PathKind says what a path leads through.
+type PathKind string
+
+// The kinds of paths.
+const (
+	PathNone   PathKind = ""
+	PathDirect PathKind = "direct"
+	PathRelay  PathKind = "relay"
+)
+
+// Path is how datagrams get to the peer.
+type Path struct {
+	Kind   PathKind
+	Local  netip.AddrPort // ours as the peer sees it
+	Remote netip.AddrPort // the peer's
+	// LocalType and RemoteType are the candidates' types: "host", "srflx", "prflx" or
+	// "relay". Protocol is "udp" or "tcp".
+	LocalType, RemoteType string
+	Protocol              string
+	RTT                   time.Duration // median of the last round trips; 0: not measured yet
+	Loss                  float64       // of the last pings, 0 to 1
+}
+
+// IsValid reports whether p is a path at all.
+func (p Path) IsValid() bool { return p.Kind != PathNone }
+
+// String describes the path in a few words.
+func (p Path) String() string {
+	if !p.IsValid() {
+		return "no path"
+	}
+	return string(p.Kind) + " " + p.Protocol + " " + p.LocalType + " " + p.Local.String() + " -> " + p.RemoteType + " " + p.Remote.String()
+}
+
+// pathOf is a pair as a path.
+func pathOf(p ice.Pair) Path {
+	out := Path{
+		Kind: PathDirect, Local: p.Local.Addr, Remote: p.Remote.Addr, LocalType: p.Local.Type.String(), RemoteType: p.Remote.Type.String(),
+		Protocol: p.Local.Transport.String(), RTT: p.RTT,
+	}
+	if p.Local.Type == ice.Relay || p.Remote.Type == ice.Relay {
+		out.Kind = PathRelay
+	}
+	return out
+}

@@ -1,0 +1,106 @@
+package ice
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/machine"
+)
+
+// What follows is for those who know the peer by keys of their own and move its data among
+// all pairs that work (AgentConfig.Multipath).
+
+// SendOn sends data by one valid pair of the agent. The error is ErrClosed or ErrNoPair.
+func (m *Machine) SendOn(_ time.Time, id AgentID, r Route, data []byte) error {
+	m.enter()
+	a, err := m.agent(id)
+	if err != nil {
+		return err
+	}
+	for _, g := range a.generations() {
+		for _, p := range g.pairs {
+			if p.valid && p.route() == r {
+				m.send(p.path(), data)
+				return nil
+			}
+		}
+	}
+	return ErrNoPair
+}
+
+// Heard says that authentic data of the peer came in on socket from an address that may
+// be new, as after its NAT was rebooted. The pair is checked at once; only an answer makes
+// it valid (and so a forged source cannot draw data anywhere).
+func (m *Machine) Heard(now time.Time, id AgentID, socket machine.SocketID, local, remote netip.AddrPort) {
+	m.enter()
+	a := m.agents[id]
+	b := m.baseAt(socket, local, remote.Addr())
+	if a == nil || b == nil || a.cur.remote == (Credentials{}) || !a.uses(b) || unusable(remote, m.cfg.Loopback) != "" {
+		return
+	}
+	g := a.cur
+	from := path{base: b, remote: remote}
+	r := g.find(UDP, remote)
+	if r == nil {
+		if r = g.learn(UDP, remote, 1); r == nil {
+			return
+		}
+	}
+	p := g.at(from, r)
+	if p == nil {
+		if p = g.add(now, &pair{g: g, base: b, remote: r}); p == nil {
+			return
+		}
+	}
+	if p.state != Succeeded {
+		p.trigger(now)
+		a.settle(now)
+	}
+}
+
+// Recheck checks all pairs of the agent that do not work once more, as after a change of
+// the network.
+func (m *Machine) Recheck(now time.Time, id AgentID) {
+	m.enter()
+	a := m.agents[id]
+	if a == nil {
+		return
+	}
+	g := a.cur
+	g.sent, g.failed, g.began = 0, nil, now
+	for _, p := range g.pairs {
+		if p.state == PairFailed && !p.base.gone {
+			p.wait(now)
+		}
+	}
+	a.settle(now)
+}
+
+// Suspect says that a valid pair is thought to be dead. It is checked anew, and not valid
+// until that is answered.
+func (m *Machine) Suspect(now time.Time, id AgentID, r Route) {
+	m.enter()
+	a := m.agents[id]
+	if a == nil {
+		return
+	}
+	for _, p := range a.cur.pairs {
+		if p.valid && p.route() == r && p.stream == nil {
+			p.fail(now, ErrSilent)
+			p.wait(now)
+			break
+		}
+	}
+	a.settle(now)
+}
+
+// Refresh asks all STUN servers again where they see us, at once.
+func (m *Machine) Refresh(now time.Time) {
+	m.enter()
+	for _, p := range m.probes {
+		if p.asking == nil {
+			m.timers.Stop(&p.timer)
+			m.pace.want(now, p)
+		}
+	}
+}

@@ -1,0 +1,258 @@
+package seal
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"sync"
+	"sync/atomic"
+)
+
+// Kind is what a sealed datagram carries.
+type Kind uint8
+
+// The kinds, of which there may be four.
+const (
+	Data    Kind = iota
+	Ping         // path liveness
+	Control      // what signalling also carries
+	Close        // the connection's end
+	numKinds
+)
+
+const (
+	// Overhead is how many bytes longer a sealed datagram is than its payload.
+	Overhead = headerSize + tagSize
+
+	headerSize = 12
+	tagSize    = 16
+	firstType  = 4
+	maxIndex   = 1<<24 - 1
+)
+
+// Reasons for which a datagram is not taken.
+var (
+	ErrNotSealed = errors.New("seal: no sealed datagram")
+	ErrReplay    = errors.New("seal: a datagram that was taken before, or is too old to tell")
+)
+
+// Keys are what two peers seal their datagrams with. All methods are safe for concurrent
+// use; sealing and opening do not allocate, if the destination has room.
+type Keys struct {
+	send    sendKeys
+	receive receiveKeys
+
+	signalOut, signalIn signalKey
+}
+
+type sendKeys struct {
+	counter atomic.Uint64
+	epoch   atomic.Pointer[epoch]
+	mu      sync.Mutex // of moving on
+}
+
+type receiveKeys struct {
+	mu                    sync.Mutex
+	before, now, upcoming *epoch // before and upcoming may be nil
+	first                 uint64 // the lowest counter taken in now's time
+	window                window
+}
+
+// epoch is one key of the chain.
+type epoch struct {
+	aead  cipher.AEAD
+	chain [32]byte // of which the next comes
+	phase byte
+}
+
+func newKeys(send, receive [32]byte) *Keys {
+	k := new(Keys)
+	k.send.epoch.Store(newEpoch(derive(send, "bradawl data chain"), 0))
+	k.receive.now = newEpoch(derive(receive, "bradawl data chain"), 0)
+	k.signalOut.aead = newAEAD(derive(send, "bradawl signal"))
+	k.signalIn.aead = newAEAD(derive(receive, "bradawl signal"))
+	return k
+}
+
+func derive(key [32]byte, what string) [32]byte {
+	out, err := hkdf.Expand(sha256.New, key[:], what, 32)
+	if err != nil {
+		panic("seal: " + err.Error()) // 32 bytes are never too many
+	}
+	return [32]byte(out)
+}
+
+func newEpoch(chain [32]byte, phase byte) *epoch {
+	return &epoch{aead: newAEAD(derive(chain, "bradawl data key")), chain: chain, phase: phase}
+}
+
+func (e *epoch) next() *epoch { return newEpoch(derive(e.chain, "bradawl data chain"), e.phase^1) }
+
+func newAEAD(key [32]byte) cipher.AEAD {
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		panic("seal: " + err.Error()) // the length is right
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		panic("seal: " + err.Error())
+	}
+	return aead
+}
+
+// Rekey makes what is sealed from now on use the next key; the peer follows by itself.
+// Who gets hold of the new key cannot read what was sealed before.
+func (k *Keys) Rekey() {
+	k.send.mu.Lock()
+	defer k.send.mu.Unlock()
+	k.send.epoch.Store(k.send.epoch.Load().next())
+}
+
+// Sent is how many datagrams have been sealed.
+func (k *Keys) Sent() uint64 { return k.send.counter.Load() }
+
+// Seal appends payload, sealed for the receiver's index, to dst.
+func (k *Keys) Seal(dst []byte, kind Kind, index uint32, payload []byte) []byte {
+	e := k.send.epoch.Load()
+	n := k.send.counter.Add(1)
+	at := len(dst)
+	dst = append(dst, firstType+byte(kind)<<1|e.phase, byte(index>>16), byte(index>>8), byte(index))
+	dst = binary.BigEndian.AppendUint64(dst, n)
+	header := dst[at : at+headerSize]
+	return e.aead.Seal(dst, header, payload, header)
+}
+
+// Index returns the receiver's index of a sealed datagram; false where b is none.
+func Index(b []byte) (uint32, bool) {
+	if len(b) < Overhead || b[0] < firstType || b[0] >= firstType+2*byte(numKinds) {
+		return 0, false
+	}
+	return uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3]), true
+}
+
+// Open appends the payload of a sealed datagram to dst. dst may be b[:0]. The error is
+// ErrNotSealed, ErrForged or ErrReplay.
+func (k *Keys) Open(dst, b []byte) (payload []byte, kind Kind, err error) {
+	if _, ok := Index(b); !ok {
+		return dst, 0, ErrNotSealed
+	}
+	kind = Kind(b[0]-firstType) >> 1
+	phase := b[0] & 1
+	n := binary.BigEndian.Uint64(b[4:])
+	r := &k.receive
+	r.mu.Lock()
+	if !r.window.fresh(n) {
+		r.mu.Unlock()
+		return dst, kind, ErrReplay
+	}
+	e := r.epochFor(phase, n)
+	r.mu.Unlock()
+	if e == nil {
+		return dst, kind, ErrForged
+	}
+	payload, err = e.open(dst, b)
+	if err != nil {
+		return dst, kind, ErrForged
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.window.take(n) {
+		return dst, kind, ErrReplay // another goroutine has just taken it
+	}
+	if e == r.upcoming {
+		r.before, r.now, r.upcoming, r.first = r.now, e, nil, n
+	}
+	return payload, kind, nil
+}
+
+func (e *epoch) open(dst, b []byte) ([]byte, error) {
+	return e.aead.Open(dst, b[:headerSize], b[headerSize:], b[:headerSize])
+}
+
+// epochFor returns the key that a datagram must have been sealed with.
+func (r *receiveKeys) epochFor(phase byte, n uint64) *epoch {
+	switch {
+	case phase == r.now.phase:
+		return r.now
+	case r.before != nil && n < r.first:
+		return r.before
+	}
+	if r.upcoming == nil {
+		r.upcoming = r.now.next()
+	}
+	return r.upcoming
+}
+
+// windowSize is how far behind the newest datagram one may be.
+const windowSize = 2048
+
+// window remembers which of the last datagrams were taken (RFC 6479).
+type window struct {
+	bits [windowSize/64 + 1]uint64
+	last uint64
+}
+
+// fresh reports whether n can still be taken.
+func (w *window) fresh(n uint64) bool {
+	switch {
+	case n == 0, n+windowSize <= w.last:
+		return false
+	case n > w.last:
+		return true
+	}
+	return w.bits[n/64%uint64(len(w.bits))]&(1<<(n%64)) == 0
+}
+
+// take takes n, or reports that it cannot be.
+func (w *window) take(n uint64) bool {
+	if !w.fresh(n) {
+		return false
+	}
+	words := uint64(len(w.bits))
+	if n > w.last {
+		for i, word := w.last/64+1, uint64(0); i <= n/64 && word < words; i, word = i+1, word+1 {
+			w.bits[i%words] = 0
+		}
+		w.last = n
+	}
+	w.bits[n/64%words] |= 1 << (n % 64)
+	return true
+}
+
+// signalKey seals what goes by the signalling after the handshake.
+type signalKey struct {
+	aead    cipher.AEAD
+	counter atomic.Uint64
+	mu      sync.Mutex
+	window  window
+}
+
+// SealSignal seals a message for the signalling.
+func (k *Keys) SealSignal(message []byte) []byte {
+	var nonce [12]byte
+	binary.BigEndian.PutUint64(nonce[4:], k.signalOut.counter.Add(1))
+	return k.signalOut.aead.Seal(append([]byte(nil), nonce[4:]...), nonce[:], message, nil)
+}
+
+// OpenSignal opens a message of the peer's SealSignal, once. The error is ErrForged or
+// ErrReplay.
+func (k *Keys) OpenSignal(sealed []byte) ([]byte, error) {
+	if len(sealed) < 8+tagSize {
+		return nil, ErrForged
+	}
+	var nonce [12]byte
+	copy(nonce[4:], sealed[:8])
+	message, err := k.signalIn.aead.Open(nil, nonce[:], sealed[8:], nil)
+	if err != nil {
+		return nil, ErrForged
+	}
+	k.signalIn.mu.Lock()
+	defer k.signalIn.mu.Unlock()
+	if !k.signalIn.window.take(binary.BigEndian.Uint64(nonce[4:])) {
+		return nil, ErrReplay
+	}
+	return message, nil
+}

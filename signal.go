@@ -1,0 +1,40 @@
+package bradawl
+
+import (
+	"context"
+	"time"
+)
+
+// A Signaler gets messages to peers before there is a path to them: a rendezvous
+// (package punch/rendezvous has one), or whatever a program has. It is not trusted:
+// messages are sealed to the peer's key, and repeated until they are answered. Whoever
+// runs it learns who talks to whom and when, and can keep messages back.
+type Signaler interface {
+	// SignOn makes the session reachable under id's PeerID. It is called again after the
+	// connection was lost. The Signals are closed by the session.
+	SignOn(ctx context.Context, id *Identity) (Signals, error)
+}
+
+// Signals is one connection of a Signaler. Its methods are called from several
+// goroutines, and return when ctx ends.
+//
+// If it has a method
+//
+//	Servers() (stun []string, turn []string, username, password string, expires time.Time)
+//
+// the session uses the STUN and TURN servers that this names, too, and asks again before
+// expires; a zero time means for ever.
+type Signals = interface {
+	// Send sends a message of at most 48,000 bytes to a peer. That it returns nil does not
+	// mean that the peer has it.
+	Send(ctx context.Context, to PeerID, message []byte) error
+	// Receive waits for a message. After an error the connection is of no more use.
+	Receive(ctx context.Context) (from PeerID, message []byte, err error)
+	// Close ends the connection and unblocks the other methods.
+	Close() error
+}
+
+// serverLister is the optional method of Signals.
+type serverLister interface {
+	Servers() (stun []string, turn []string, username, password string, expires time.Time)
+}
