@@ -86,8 +86,8 @@ func (a *agent) announceAll(now time.Time) {
 // announce tells a candidate, if the peer may know it.
 func (a *agent) announce(now time.Time, l *local) {
 	c, ok := a.public(l)
-	if !ok || a.cur.localDone && !a.cfg.Multipath {
-		return // after the end of candidates there are none (RFC 8838 section 14)
+	if !ok || !a.cfg.Multipath && (a.cur.localDone || a.cur.nominated != nil) {
+		return // after the end of candidates, or a nomination, there are none (RFC 8838 section 13)
 	}
 	ufrag := a.cur.local.Ufrag
 	c.Extensions = []Extension{{"ufrag", ufrag}} // RFC 8838 section 4.1: which generation it belongs to
@@ -97,10 +97,10 @@ func (a *agent) announce(now time.Time, l *local) {
 // public is a candidate as the peer may know it.
 func (a *agent) public(l *local) (Candidate, bool) {
 	c := l.cand
-	if a.cfg.Policy == NoHost {
-		if c.Type == Host {
-			return c, false
-		}
+	if a.cfg.Policy == NoHost && c.Type == Host {
+		return c, false
+	}
+	if a.cfg.Policy != AllCandidates { // where the TURN server sees a host may be its own address
 		any4 := netip.IPv4Unspecified()
 		if c.Addr.Addr().Is6() {
 			any4 = netip.IPv6Unspecified()
@@ -229,6 +229,9 @@ func (a *agent) nextDue(now time.Time) (next time.Time, check bool) {
 func (a *agent) nextOther(now time.Time) (next time.Time) {
 	for _, g := range a.generations() {
 		next = machine.Earliest(next, g.nextExpiry(), g.nextConsent(now))
+	}
+	if a.old != nil {
+		next = machine.Earliest(next, a.old.until)
 	}
 	return machine.Earliest(next, a.cur.nominateAt, a.cur.failAt(now))
 }

@@ -28,6 +28,9 @@ func (m *Machine) request(now time.Time, from path) bool {
 	if from.stream != nil && !from.stream.belongsTo(g) {
 		return true
 	}
+	if from.stream == nil && g.find(UDP, from.remote) == nil && unusable(from.remote, m.cfg.Loopback) != "" {
+		return true // no peer is there: it has us answer to somebody else
+	}
 	g.heard = true
 	if unknown := msg.AppendUnknown(nil, understood); len(unknown) > 0 {
 		m.refuse(from, g, wire.CodeUnknownAttribute, "Unknown Attribute", unknown)
@@ -48,6 +51,7 @@ func (m *Machine) request(now time.Time, from path) bool {
 	m.b.AddFingerprint()
 	m.send(from, m.b.Bytes())
 	if g.remote == (Credentials{}) {
+		r.ufrag = string(theirs)
 		g.hold(r) // RFC 8445 section 7.3: answered at once, the rest is done later
 		return true
 	}
@@ -71,15 +75,16 @@ func (m *Machine) refuse(to path, g *generation, code int, reason string, unknow
 // hold keeps a check that came before the peer's credentials.
 func (g *generation) hold(r request) {
 	for i := range g.early {
-		if e := &g.early[i]; e.from == r.from {
+		if e := &g.early[i]; e.from == r.from && e.ufrag == r.ufrag {
 			e.nominate = e.nominate || r.nominate
 			return
 		}
 	}
 	if len(g.early) < maxEarly {
 		g.early = append(g.early, r)
-		if r.from.stream != nil {
-			r.from.stream.held = true
+		if s := r.from.stream; s != nil {
+			s.held = true
+			s.m.timers.Stop(&s.timer)
 		}
 	}
 }
@@ -119,8 +124,11 @@ func (a *agent) switchRole(now time.Time) {
 
 // trigger follows a check of the peer (RFC 8445 section 7.3.1.4).
 func (g *generation) trigger(now time.Time, r request) {
-	t := r.from.base.Transport
+	t, s := r.from.base.Transport, r.from.stream
 	remote := g.find(t, r.from.remote)
+	if remote == nil && s != nil {
+		remote = g.reopened(r.from)
+	}
 	if remote == nil {
 		if remote = g.learn(t, r.from.remote, r.priority); remote == nil {
 			return
@@ -128,15 +136,17 @@ func (g *generation) trigger(now time.Time, r request) {
 	}
 	p := g.at(r.from, remote)
 	if p == nil {
-		if p = g.add(now, &pair{g: g, base: r.from.base, remote: remote, stream: r.from.stream}); p == nil {
+		if p = g.add(now, &pair{g: g, base: r.from.base, remote: remote}); p == nil {
+			if remote.learned {
+				g.forget(remote)
+			}
 			return
 		}
 	}
-	if s := r.from.stream; s != nil && p.stream == nil {
-		p.stream = s
-	}
-	if r.from.stream != nil {
-		r.from.stream.pair = p
+	if s != nil && p.stream != s {
+		p.hangUp() // it did not stand yet
+		p.stream, s.pair = s, p
+		s.m.timers.Stop(&s.timer)
 	}
 	p.asked++
 	p.admit()
@@ -147,7 +157,7 @@ func (g *generation) trigger(now time.Time, r request) {
 		return
 	}
 	if p.valid {
-		g.nominate(p)
+		g.nominate(now, p)
 	} else {
 		p.peerNominated = true
 	}
@@ -156,6 +166,9 @@ func (g *generation) trigger(now time.Time, r request) {
 // trigger puts the pair in front of all that are checked by the schedule.
 func (p *pair) trigger(now time.Time) {
 	g := p.g
+	if p.spent {
+		return
+	}
 	if p.state == PairFailed || p.state == Frozen {
 		p.wait(now) // the peer reaches us, so it is worth another try
 	}

@@ -59,7 +59,7 @@ type local struct {
 func (m *Machine) AddBase(now time.Time, spec Base) (BaseID, error) {
 	m.enter()
 	spec.Addr = netip.AddrPortFrom(spec.Addr.Addr().Unmap().WithZone(""), spec.Addr.Port())
-	if err := spec.check(); err != nil {
+	if err := spec.check(m.cfg.Loopback); err != nil {
 		return 0, err
 	}
 	m.nextBase++
@@ -73,9 +73,19 @@ func (m *Machine) AddBase(now time.Time, spec Base) (BaseID, error) {
 	return b.id, nil
 }
 
-func (s Base) check() error {
+// What no host candidate may be of, beside loopback addresses (RFC 8445 section 5.1.1.1).
+var (
+	compatible = netip.MustParsePrefix("::/96")
+	siteLocal  = netip.MustParsePrefix("fec0::/10")
+)
+
+func (s Base) check(loopback bool) error {
 	ip := s.Addr.Addr()
 	switch {
+	case ip.IsLoopback() && !loopback:
+		return &ConfigError{"Base.Addr", fmt.Sprintf("%v is a loopback address, which no candidate may have (RFC 8445 section 5.1.1.1); set Loopback for peers on this machine", s.Addr)}
+	case compatible.Contains(ip) && !ip.IsLoopback() || siteLocal.Contains(ip):
+		return &ConfigError{"Base.Addr", fmt.Sprintf("%v is of a range that no candidate may be of (RFC 8445 section 5.1.1.1); leave it out", s.Addr)}
 	case s.Type != Host && s.Type != Relay:
 		return &ConfigError{"Base.Type", fmt.Sprintf("%v is no base; use Host or Relay", s.Type)}
 	case !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast():

@@ -123,8 +123,9 @@ func (p *pair) refused(now time.Time, f flight) {
 		}
 		p.trigger(now) // RFC 8445 section 7.2.5.1
 	case code == wire.CodeForbidden && p.valid:
+		p.spent = true
 		p.fail(now, fmt.Errorf("%w: it was revoked", ErrConsent)) // RFC 7675 section 5.2
-	case !p.valid:
+	case !p.valid || f.nominate: // RFC 8445 sections 7.2.5.2.4 and 7.2.5.3.4
 		p.fail(now, fmt.Errorf("the peer answered %d %q", code, reason))
 	}
 }
@@ -148,6 +149,6 @@ func (p *pair) confirmed(now time.Time, f flight) {
 		g.failed = nil
 	}
 	if p.peerNominated && !g.a.controlling || f.nominate && g.a.controlling {
-		g.nominate(p)
+		g.nominate(now, p)
 	}
 }

@@ -32,21 +32,29 @@ const (
 )
 
 // blocked reports whether p waits for another pair of its foundation (RFC 8445 section
-// 6.1.2.6). A pair that has not been answered at first holds up nobody: foundations are
-// the peer's to choose.
-func (g *generation) blocked(_ time.Time, p *pair) bool {
+// 6.1.2.6), of which none has succeeded (section 7.2.5.3.3). A pair that has not been
+// answered at first holds up nobody: foundations are the peer's to choose.
+func (g *generation) blocked(p *pair) (blocked bool) {
 	for _, q := range g.pairs {
-		if q != p && (q.state == Waiting || q.state == InProgress && q.sent < foundationHold) && p.sameFoundation(q) {
-			return true
+		if q == p || !p.sameFoundation(q) {
+			continue
+		}
+		switch q.state {
+		case Succeeded:
+			return false
+		case Waiting:
+			blocked = true
+		case InProgress:
+			blocked = blocked || q.sent < foundationHold
 		}
 	}
-	return false
+	return blocked
 }
 
 // unfreeze makes those pairs wait for their check that need not wait for others any more.
 func (g *generation) unfreeze(now time.Time) {
 	for _, p := range g.pairs {
-		if p.state == Frozen && !g.blocked(now, p) {
+		if p.state == Frozen && !g.blocked(p) {
 			p.wait(now)
 		}
 	}
@@ -54,7 +62,8 @@ func (g *generation) unfreeze(now time.Time) {
 
 // checksNow reports whether pairs are being checked.
 func (g *generation) checksNow() bool {
-	return g.remote != (Credentials{}) && (g.nominated == nil || g.a.cfg.Multipath) && g.failed == nil
+	reopening := g.nominated != nil && !g.nominated.valid && g.nominated.state < Succeeded
+	return g.remote != (Credentials{}) && (g.nominated == nil || g.a.cfg.Multipath || reopening) && g.failed == nil
 }
 
 // nextCheck is when the next check may be sent; zero: none is to be.
@@ -184,7 +193,7 @@ func (p *pair) schedule(now time.Time) {
 	if p.step < len(steps) {
 		p.step++
 	}
-	p.next = now.Add(steps[p.step-1])
+	p.next = now.Add(max(steps[p.step-1], p.trips.Median()*3/2)) // a nomination's answer is awaited
 	if p.stream != nil {
 		p.next = time.Time{} // a connection loses nothing (RFC 6544 section 7.1)
 	}
@@ -195,12 +204,16 @@ func (g *generation) expire(now time.Time) {
 	for _, p := range g.pairs {
 		if at := g.expiry(p); !at.IsZero() && !at.After(now) {
 			why := errNoAnswer
-			if p.state == Succeeded {
+			switch {
+			case p.state == Succeeded && !g.keeps(p):
+				why = errNotNeeded
+			case p.state == Succeeded:
 				why = ErrConsent
 				p.remember(now, false)
-			} else if p.err != nil {
+			case p.err != nil:
 				why = p.err
 			}
+			p.spent = p.state == Succeeded
 			p.fail(now, why)
 		}
 	}
@@ -236,7 +249,7 @@ type target struct {
 }
 
 const (
-	targetGap   = 25 * time.Millisecond // 40 checks a second
+	targetGap   = time.Second / 30 // with the burst, at most 40 checks in any second
 	targetBurst = 10
 )
 

@@ -10,18 +10,34 @@ var (
 	errRestarted = errors.New("the agent was restarted or closed")
 )
 
-// choose sets the pair that carries data.
+// linger is how long the generation of before a restart is still heard once the new one
+// stands: what the peer has sent before it knew must not be lost (RFC 8445 section 8.3.1).
+const linger = 3 * time.Second
+
+// choose sets the pair that carries data. During a restart that is the one of before (RFC
+// 8445 section 12.1), until the new generation stands or the old pair does not work.
 func (a *agent) choose(now time.Time) {
 	to := a.cur.choice(now)
-	if to == nil && a.old != nil {
-		to = a.old.choice(now)
+	if old := a.old; old != nil && old.until.IsZero() {
+		p := old.choice(now)
+		switch {
+		case to != nil && a.cur.stands():
+			old.until = now.Add(linger)
+		case p != nil && (to == nil || !p.silent(now)):
+			to = p
+		case p == nil:
+			old.until = now
+		}
 	}
-	if a.old != nil && (to == nil || to.g == a.cur) {
-		a.old.drop(now)
+	if old := a.old; old != nil && !old.until.IsZero() && !old.until.After(now) {
+		old.drop(now)
 		a.old = nil
 	}
 	if to == a.selected {
 		return
+	}
+	if to == nil {
+		a.cur.began = now // there is time again to find another
 	}
 	a.selected = to
 	e := Event{Kind: EventSelected}
@@ -31,14 +47,17 @@ func (a *agent) choose(now time.Time) {
 	a.tell(now, e)
 }
 
+// stands reports whether the generation is done with what a restart is for.
+func (g *generation) stands() bool {
+	return g.a.cfg.Multipath || g.nominated != nil && g.nominated.valid
+}
+
 // choice is the pair of the generation that should carry data, or nil. Before one is
-// nominated, that is the best that works (RFC 8445 section 12.1).
+// nominated, that is the best that works (RFC 8445 section 12.1); so it is when the one
+// that was nominated is lost, since only a restart may bring another nomination.
 func (g *generation) choice(now time.Time) *pair {
-	if g.nominated != nil && !g.a.cfg.Multipath {
-		if g.nominated.valid {
-			return g.nominated
-		}
-		return nil
+	if p := g.nominated; p != nil && p.valid && !g.a.cfg.Multipath {
+		return p
 	}
 	var best *pair
 	for _, p := range g.pairs {
@@ -74,6 +93,7 @@ func (a *agent) judge(now time.Time) {
 	default:
 		if at := a.cur.failAt(now); g.failed == nil && !at.IsZero() && !at.After(now) {
 			g.failed = g.report(now)
+			g.hush()
 			for _, p := range g.pairs {
 				if p.sent > 0 {
 					p.remember(now, false)
@@ -94,8 +114,8 @@ func (g *generation) failAt(now time.Time) time.Time {
 	if a.selected != nil || g.failed != nil || g.remote == (Credentials{}) || a.state == Closed {
 		return time.Time{}
 	}
-	if g.nominated != nil && !g.nominated.valid {
-		return now // what was agreed on is lost: only a restart helps
+	if p := g.nominated; p != nil && !a.cfg.Multipath && p.state == PairFailed {
+		return latest(now, p.await) // what was agreed on is lost: only a restart helps
 	}
 	busy := false
 	for _, p := range g.pairs {

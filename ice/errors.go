@@ -15,8 +15,8 @@ var (
 	ErrNoPair = errors.New("ice: there is no pair that works")
 	// ErrSilent: nothing of the peer has come in.
 	ErrSilent = errors.New("ice: nothing was heard of the peer")
-	// ErrCredentials: checks of the peer came in that do not match the credentials.
-	ErrCredentials = errors.New("ice: checks of the peer do not match the credentials that it was told")
+	// ErrCredentials: checks or answers came in that do not match the credentials.
+	ErrCredentials = errors.New("ice: what came in of the peer does not match the credentials that were exchanged")
 	// ErrConsent: the peer did not renew its consent in time, or revoked it (RFC 7675).
 	ErrConsent = errors.New("ice: the peer did not renew its consent to receive")
 	// ErrTooLong: a datagram is longer than the path takes.
@@ -42,7 +42,7 @@ type Try struct {
 // FailedError says why an agent failed. It matches ErrSilent or ErrCredentials where these
 // say what happened, and the cause.
 type FailedError struct {
-	Elapsed time.Duration // since the peer's credentials were known
+	Elapsed time.Duration // since the peer's credentials were known, or a pair last worked
 	Pairs   []Try         // what was tried, the best first
 	Forged  int           // messages whose integrity did not match
 	Heard   bool          // authentic checks or answers of the peer came in
@@ -59,10 +59,10 @@ func (e *FailedError) Error() string {
 	switch {
 	case len(e.Pairs) == 0:
 		text += "; the peer has told no candidate that ours can reach"
+	case e.Forged > 0:
+		text += fmt.Sprintf("; %d checks or answers came in that do not match the passwords: the two sides use different credentials", e.Forged)
 	case e.Heard:
 		text += "; checks of the peer came in, but none of ours was answered: something blocks one direction"
-	case e.Forged > 0:
-		text += fmt.Sprintf("; %d checks came in that do not match the password: the two sides use different credentials", e.Forged)
 	default:
 		text += "; nothing was heard of the peer: see that it runs, and try a relay"
 	}
@@ -76,10 +76,9 @@ func (e *FailedError) Error() string {
 func (e *FailedError) Unwrap() []error {
 	var errs []error
 	switch {
-	case e.Heard:
 	case e.Forged > 0:
 		errs = append(errs, ErrCredentials)
-	default:
+	case !e.Heard:
 		errs = append(errs, ErrSilent)
 	}
 	if e.Cause != nil {

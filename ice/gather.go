@@ -16,7 +16,7 @@ type gathering struct {
 	servers []netip.AddrPort
 	probes  []*probe
 	holds   int           // candidates that the shell is still finding: relays, mapped ports, names
-	cap     machine.Timer // GatherTimeout after the first thing began
+	cap     machine.Timer // GatherTimeout after something began when nothing else was
 	over    bool          // that has passed
 }
 
@@ -70,7 +70,8 @@ func (m *Machine) Release(now time.Time) {
 
 // begin starts the time that gathering may take.
 func (m *Machine) begin(now time.Time) {
-	if !m.over && !m.gathering.cap.IsSet() {
+	if !m.gathering.cap.IsSet() {
+		m.over = false
 		m.timers.Set(&m.gathering.cap, now.Add(m.cfg.GatherTimeout))
 	}
 }

@@ -17,14 +17,15 @@ type generation struct {
 	localDone     bool        // our end of candidates was told
 	remoteDone    bool        // and the peer's
 
-	early   []request // of the peer, that came before its credentials
-	remotes []*remote
-	learned int     // remotes from checks of the peer
-	pairs   []*pair // the best first
-	wanted  []*pair // triggered checks
-	fresh   int     // new pairs that were checked in a row
-	relayed bool    // a pair of relays has had its early turn
-	targets []target
+	early       []request // of the peer, that came before its credentials
+	remotes     []*remote
+	learned     int     // remotes from checks of the peer
+	everLearned int     // with those that were forgotten
+	pairs       []*pair // the best first
+	wanted      []*pair // triggered checks
+	fresh       int     // new pairs that were checked in a row
+	relayed     bool    // a pair of relays has had its early turn
+	targets     []target
 
 	nominated  *pair // by USE-CANDIDATE, ours or the peer's
 	nominating *pair // controlling: USE-CANDIDATE is under way
@@ -36,6 +37,7 @@ type generation struct {
 	heard  bool      // authentic messages of the peer came in
 	forged int       // messages whose integrity does not match
 	failed *FailedError
+	until  time.Time // of before a restart: when it is forgotten; zero: its pair is in use
 	seen   replays
 }
 
@@ -49,8 +51,16 @@ type remote struct {
 // request is a check of the peer.
 type request struct {
 	from     path
+	ufrag    string // the peer's; while its credentials are not known
 	priority uint32
 	nominate bool
+}
+
+// end closes the connection that a check came by, unless a pair has it.
+func (r request) end() {
+	if s := r.from.stream; s != nil && s.pair == nil {
+		s.close()
+	}
 }
 
 const (
@@ -108,12 +118,22 @@ func (a *agent) restart(now time.Time) error {
 
 // stop ends all checks but those of consent.
 func (g *generation) stop() {
-	g.wanted, g.nominating, g.nominateAt = nil, nil, time.Time{}
+	g.hush()
 	for _, p := range g.pairs {
 		if p.state < Succeeded {
-			p.state = PairFailed
+			p.abandon()
+			p.hangUp()
+			p.state, p.err = PairFailed, errRestarted
 		}
 	}
+}
+
+// hush ends the checks that were to be sent out of turn.
+func (g *generation) hush() {
+	for _, p := range g.wanted {
+		p.due = false
+	}
+	g.wanted, g.nominating, g.nominateAt = nil, nil, time.Time{}
 }
 
 // drop forgets the generation.
@@ -128,6 +148,9 @@ func (g *generation) drop(now time.Time) {
 		}
 		p.hangUp()
 	}
+	for _, r := range g.early {
+		r.end()
+	}
 	g.pairs, g.wanted, g.remotes, g.early = nil, nil, nil, nil
 }
 
@@ -138,7 +161,10 @@ func (g *generation) setRemote(now time.Time, c Credentials) {
 	early := g.early
 	g.early = nil
 	for _, r := range early {
-		g.trigger(now, r)
+		if r.ufrag == c.Ufrag { // else it is of another that our offer went to
+			g.trigger(now, r)
+		}
+		r.end()
 	}
 }
 

@@ -123,12 +123,13 @@ type path struct {
 	stream *stream // nil: a datagram
 }
 
-// message takes in one whole message.
-func (m *Machine) message(now time.Time, from path, d machine.Datagram) {
+// message takes in one whole message, and reports whether it is of ICE.
+func (m *Machine) message(now time.Time, from path, d machine.Datagram) bool {
 	if wire.IsSTUN(d.Data) && m.msg.Decode(d.Data) == nil && m.stun(now, from, d) {
-		return
+		return true
 	}
 	m.data(now, from, d.Data)
+	return false
 }
 
 // stun takes in a STUN message, if it is ours.
@@ -145,6 +146,9 @@ func (m *Machine) stun(now time.Time, from path, d machine.Datagram) bool {
 		return m.request(now, from)
 	case wire.Success, wire.Failure:
 		if p := m.checks[msg.TransactionID()]; p != nil {
+			if !isTold(d.Local) && from.base.socket == p.base.socket {
+				from.base = p.base // the socket cannot tell to which of its addresses it came
+			}
 			p.answered(now, from)
 			return true
 		}
@@ -153,6 +157,10 @@ func (m *Machine) stun(now time.Time, from path, d machine.Datagram) bool {
 		// A keepalive (RFC 8445 section 11). Data of others is no Binding indication.
 		return true
 	}
+}
+
+func isTold(local netip.AddrPort) bool {
+	return local.IsValid() && !local.Addr().IsUnspecified()
 }
 
 // isLate reports whether a message is an answer to a check that nobody waits for any more.

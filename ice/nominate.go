@@ -68,7 +68,7 @@ func (g *generation) best() *pair {
 
 // nominate makes p the pair of the generation. Of several that a peer nominates, as
 // agents of RFC 5245 do, the best counts.
-func (g *generation) nominate(p *pair) {
+func (g *generation) nominate(now time.Time, p *pair) {
 	p.next = time.Time{}
 	if g.nominating == p {
 		g.nominating = nil
@@ -80,15 +80,12 @@ func (g *generation) nominate(p *pair) {
 	if g.a.cfg.Multipath {
 		return
 	}
-	// RFC 8445 section 8.1.2: the other pairs are not checked any more.
-	g.wanted = nil
+	// RFC 8445 section 8.1.2: the other pairs are not checked any more. RFC 6544 section 8:
+	// and no other connection is kept.
+	g.hush()
 	for _, q := range g.pairs {
-		q.due = false
-		if q.state < Succeeded {
-			q.abandon()
-			q.state = PairFailed
-			q.err = errNotNeeded
-			q.hangUp()
+		if q != p && (q.state < Succeeded || q.stream != nil) {
+			q.fail(now, errNotNeeded)
 		}
 	}
 }

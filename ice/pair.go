@@ -1,7 +1,6 @@
 package ice
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -38,6 +37,9 @@ type pair struct {
 	mapped        netip.AddrPort // our side as the peer sees it
 	prflx         *Candidate     // our side, where it is none that was gathered
 	peerNominated bool           // by the peer, before it was valid
+	spent         bool           // consent was lost: RFC 7675 section 5.1 forbids to use it again
+	redials       int            // since the connection was refused, or broke
+	await         time.Time      // until when the peer may open the connection anew that broke
 
 	heard      time.Time // the last answer
 	consentAt  time.Time // the last check of consent
@@ -103,28 +105,33 @@ func (g *generation) add(now time.Time, p *pair) *pair {
 	}
 	p.proven = p.worked(now)
 	p.priority = p.rank()
-	if len(g.pairs) >= g.a.cfg.MaxPairs {
-		// RFC 8838 section 11: the failed go first, then the lowest.
-		worst := -1
-		for i, q := range g.pairs {
-			if q.state == PairFailed {
-				worst = i
-			}
-		}
-		if last := len(g.pairs) - 1; worst < 0 && g.pairs[last].priority < p.priority && !g.pairs[last].valid {
-			worst = last
-		}
-		if worst < 0 {
-			return nil
-		}
-		g.remove(g.pairs[worst])
+	if len(g.pairs) >= g.a.cfg.MaxPairs && !g.makeRoom(p) {
+		return nil
 	}
-	if !g.blocked(now, p) {
+	if !g.blocked(p) {
 		p.wait(now)
 	}
 	i, _ := slices.BinarySearchFunc(g.pairs, p, better)
 	g.pairs = slices.Insert(g.pairs, i, p)
 	return p
+}
+
+// makeRoom drops a pair for p: a failed one, or else the one of the lowest priority, if
+// that is less than p's (RFC 8838 sections 10 and 11). Those that work stay.
+func (g *generation) makeRoom(p *pair) bool {
+	var worst *pair
+	for _, q := range g.pairs { // the best first
+		switch {
+		case q.valid || q.peerNominated:
+		case q.state == PairFailed, q.priority < p.priority && (worst == nil || worst.state != PairFailed):
+			worst = q
+		}
+	}
+	if worst == nil {
+		return false
+	}
+	g.remove(worst)
+	return true
 }
 
 // better is the order of pairs; equal ones are as they came.
@@ -155,22 +162,16 @@ func (g *generation) sort() {
 func (g *generation) remove(p *pair) {
 	p.abandon()
 	p.hangUp()
+	p.state = PairFailed
 	g.pairs = slices.DeleteFunc(g.pairs, func(q *pair) bool { return q == p })
-	if g.nominated == p {
-		g.nominated = nil
-	}
-	if !slices.ContainsFunc(g.pairs, func(q *pair) bool { return q.remote == p.remote }) {
-		if p.remote.learned {
-			g.learned--
-		}
-		g.remotes = slices.DeleteFunc(g.remotes, func(r *remote) bool { return r == p.remote })
-	}
 }
 
-// at returns the pair of a base, or stream, and a candidate of the peer, or nil.
+// at returns the pair of a base and a candidate of the peer, or nil; that of a connection
+// is the one that has it, or that has none that stands.
 func (g *generation) at(from path, r *remote) *pair {
 	i := slices.IndexFunc(g.pairs, func(p *pair) bool {
-		return p.base == from.base && p.remote == r && (from.stream == nil || p.stream == from.stream)
+		s := p.stream
+		return p.base == from.base && p.remote == r && (from.stream == nil || s == from.stream || s == nil || !s.up)
 	})
 	if i < 0 {
 		return nil
@@ -248,6 +249,7 @@ func (p *pair) fail(now time.Time, why error) {
 	if was {
 		p.g.a.tell(now, Event{Kind: EventInvalid, Pair: p.public(), Err: why})
 	}
+	p.hangUp()
 	p.g.unfreeze(now)
 }
 
@@ -255,6 +257,7 @@ func (p *pair) fail(now time.Time, why error) {
 func (p *pair) succeed(now time.Time, mapped netip.AddrPort, f flight) {
 	a := p.g.a
 	p.state, p.valid, p.err, p.mapped, p.next = Succeeded, true, nil, mapped, time.Time{}
+	p.redials, p.await = 0, time.Time{}
 	for _, other := range p.flights {
 		delete(a.m.checks, other.id)
 	}
@@ -262,7 +265,8 @@ func (p *pair) succeed(now time.Time, mapped netip.AddrPort, f flight) {
 	p.prflx = nil
 	if a.local(p.base, mapped) == nil {
 		p.prflx = &Candidate{
-			Foundation: fmt.Sprintf("prflx-%d", p.base.id), Component: 1, Transport: p.base.Transport, TCPType: p.base.TCPType,
+			Foundation: foundation(a.m.foundations, PeerReflexive, p.base.addr.Addr(), netip.Addr{}, p.base.Transport),
+			Component:  1, Transport: p.base.Transport, TCPType: p.base.TCPType,
 			Priority: f.priority, Addr: mapped, Type: PeerReflexive, Related: p.base.addr,
 		}
 	}

@@ -45,25 +45,84 @@ func (g *generation) addRemote(now time.Time, c Candidate) {
 		g.passOver(now, c, why)
 		return
 	}
+	if c.TCPType == Active {
+		return // its connections come by themselves (RFC 6544 section 6.2)
+	}
 	if r := g.find(c.Transport, c.Addr); r != nil {
 		if r.learned {
 			g.name(r, c)
 		}
 		return // RFC 8838 section 14: the same again is ignored
 	}
+	if len(g.remotes)-g.learned >= g.a.cfg.MaxPairs && !g.makeRoomFor(c) {
+		g.passOver(now, c, "is one too many, and worse than the others")
+		return
+	}
 	r := &remote{cand: c, addr: c.Addr}
 	g.remotes = append(g.remotes, r)
 	for _, b := range g.a.m.bases {
 		g.pairUp(now, b, r)
 	}
-	if !slices.ContainsFunc(g.pairs, func(p *pair) bool { return p.remote == r }) {
-		g.remotes = slices.DeleteFunc(g.remotes, func(o *remote) bool { return o == r })
+}
+
+// makeRoomFor drops a candidate that the peer has told for c: one whose pairs have all
+// failed, or else the one of the lowest priority, if that is less than c's.
+func (g *generation) makeRoomFor(c Candidate) bool {
+	var worst *remote
+	worstFailed := false
+	for _, r := range g.remotes {
+		works, failed := g.fate(r)
+		switch {
+		case r.learned || works:
+		case failed && !worstFailed:
+			worst, worstFailed = r, true
+		case failed == worstFailed && (failed || r.cand.Priority < c.Priority) && (worst == nil || r.cand.Priority < worst.cand.Priority):
+			worst = r
+		}
+	}
+	if worst == nil {
+		return false
+	}
+	g.forget(worst)
+	return true
+}
+
+// fate reports whether a pair with r works or is about to, and whether all have failed.
+func (g *generation) fate(r *remote) (works, failed bool) {
+	pairs := 0
+	failed = true
+	for _, p := range g.pairs {
+		if p.remote == r {
+			pairs++
+			works = works || p.valid || p.peerNominated
+			failed = failed && p.state == PairFailed
+		}
+	}
+	return works, failed && pairs > 0
+}
+
+// forget drops a candidate of the peer with its pairs.
+func (g *generation) forget(r *remote) {
+	for _, p := range slices.Clone(g.pairs) {
+		if p.remote == r {
+			g.remove(p)
+		}
+	}
+	if i := slices.Index(g.remotes, r); i >= 0 {
+		g.remotes = slices.Delete(g.remotes, i, i+1)
+		if r.learned {
+			g.learned--
+		}
 	}
 }
 
 // unfit says why a candidate cannot be checked; "" if it may be.
 func (g *generation) unfit(c Candidate) string {
 	switch {
+	case c.Transport > TCP || (c.Transport == TCP) != (c.TCPType != NotTCP) || c.TCPType > SimultaneousOpen:
+		return "is of a transport that is not known here; RFC 6544 has those of TCP"
+	case c.Priority == 0 || c.Priority > maxPriority:
+		return fmt.Sprintf("has priority %d; it must be from 1 to %d", c.Priority, maxPriority)
 	case c.Component != 1:
 		return fmt.Sprintf("is of component %d; agents here have component 1 alone", c.Component)
 	case c.Name != "":
@@ -88,17 +147,33 @@ func (g *generation) name(r *remote, c Candidate) {
 // learn makes a peer-reflexive candidate of where a check came from (RFC 8445 section
 // 7.3.1.3).
 func (g *generation) learn(t Transport, from netip.AddrPort, priority uint32) *remote {
-	if g.learned == maxLearned {
-		return nil
+	if g.learned >= maxLearned {
+		i := slices.IndexFunc(g.remotes, func(r *remote) bool { works, _ := g.fate(r); return r.learned && !works })
+		if i < 0 {
+			return nil
+		}
+		g.forget(g.remotes[i]) // the first that was learned, of those that do not work
 	}
 	g.learned++
+	g.everLearned++
 	r := &remote{addr: from, learned: true}
 	r.cand = Candidate{
-		Foundation: fmt.Sprintf("prflx%d", g.learned), Component: 1, Transport: t, Priority: priority, Addr: from, Type: PeerReflexive,
+		Foundation: fmt.Sprintf("prflx%d", g.everLearned), Component: 1, Transport: t, Priority: min(priority, maxPriority), Addr: from, Type: PeerReflexive,
 	}
 	if t == TCP {
 		r.cand.TCPType = Active
 	}
 	g.remotes = append(g.remotes, r)
 	return r
+}
+
+// reopened returns the candidate whose connection broke, where the peer opens another: it
+// may come from any port (RFC 6544 section 11.1).
+func (g *generation) reopened(from path) *remote {
+	p := g.nominated
+	if p == nil || p.valid || p.stream != nil || p.base != from.base || !p.remote.learned || p.remote.addr.Addr() != from.remote.Addr() {
+		return nil
+	}
+	p.remote.addr, p.remote.cand.Addr = from.remote, from.remote
+	return p.remote
 }

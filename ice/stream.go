@@ -28,9 +28,12 @@ const (
 	strangers = 64
 	// strangerTime is how long they have for it.
 	strangerTime = 5 * time.Second
-	// redialGap is the time between two dials of a pair that opens simultaneously, where
-	// a refusal only says that the other side has not begun.
+	// redialGap is the time to the second dial of a pair that opens simultaneously, where
+	// a refusal only says that the other side has not begun, or whose connection broke.
+	// It doubles.
 	redialGap = 50 * time.Millisecond
+	// redialMost is what that grows to.
+	redialMost = time.Second
 )
 
 var (
@@ -72,9 +75,6 @@ func (s *stream) close() {
 func (s *stream) forget() {
 	delete(s.m.streams, s.id)
 	s.m.timers.Stop(&s.timer)
-	if p := s.pair; p != nil && p.stream == s {
-		p.stream = nil
-	}
 }
 
 // write sends one frame.
@@ -121,7 +121,7 @@ func (m *Machine) accept(now time.Time, n machine.Notice) {
 	b := m.listening(n.Local)
 	waiting := 0
 	for _, s := range m.streams {
-		if s.pair == nil {
+		if s.pair == nil && !s.held {
 			waiting++
 		}
 	}
@@ -149,38 +149,66 @@ func (s *stream) received(now time.Time, b []byte) {
 	m := s.m
 	s.in.feed(b)
 	for frame, ok := s.in.next(); ok; frame, ok = s.in.next() {
-		m.message(now, path{s.base, s.remote, s}, machine.Datagram{Local: s.base.addr, Remote: s.remote, Data: frame})
-		if m.streams[s.id] != s {
+		ours := m.message(now, path{s.base, s.remote, s}, machine.Datagram{Local: s.base.addr, Remote: s.remote, Data: frame})
+		switch p := s.pair; {
+		case m.streams[s.id] != s:
 			return // closed by what came
-		}
-		if s.pair == nil && !s.held {
-			s.close() // RFC 6544 section 7.1: not ICE
+		case p == nil && !s.held:
+			s.close() // no peer's
+			return
+		case p != nil && !p.open && !ours:
+			p.g.mistaken(now, p.remote)
 			return
 		}
 	}
-	if s.pair != nil {
-		m.timers.Stop(&s.timer)
+}
+
+// mistaken fails all pairs with what is apparently none of the peer's addresses (RFC 6544
+// section 7.1).
+func (g *generation) mistaken(now time.Time, r *remote) {
+	for _, p := range g.pairs {
+		if p.remote == r && p.state != PairFailed {
+			p.fail(now, errNotICE)
+		}
 	}
+	g.a.settle(now)
 }
 
 // lost takes in that a connection is gone.
 func (s *stream) lost(now time.Time, err error) {
-	p := s.pair
 	s.forget()
-	if p == nil {
+	p := s.pair
+	if p == nil || p.stream != s {
 		return
 	}
 	g := p.g
-	switch ours := p.base.TCPType != Passive && !p.remote.learned; {
-	case p.valid && ours && p == g.a.selected:
-		// RFC 6544 section 11.1: the active side opens another, which is checked anew.
-		p.fail(now, err)
-		p.trigger(now)
-	case !p.valid && p.base.TCPType == SimultaneousOpen && p.state == InProgress:
-		p.next = now.Add(redialGap)
-		p.err = err
+	broke := p.valid && p == g.a.selected
+	switch {
+	case p.state == InProgress && p.opens() && (p.redials > 0 || p.base.TCPType == SimultaneousOpen):
+		p.redial(now, err)
 	case p.state != PairFailed:
 		p.fail(now, err)
 	}
+	// RFC 6544 section 11.1: whoever has opened the connection opens another, which is
+	// checked anew; the other side waits for it, as long as there would be consent.
+	if broke && p.opens() {
+		p.state, p.first = InProgress, now
+		p.redial(now, err)
+	} else if broke {
+		p.await = p.heard.Add(consentLife)
+	}
 	g.a.settle(now)
+}
+
+// opens reports whether the pair's connections are opened by us.
+func (p *pair) opens() bool { return p.base.TCPType != Passive && !p.remote.learned }
+
+// redial makes the pair open another connection, the later the more often it has.
+func (p *pair) redial(now time.Time, err error) {
+	gap := min(redialGap<<min(p.redials, 10), redialMost)
+	if p.base.TCPType != SimultaneousOpen && p.redials == 0 {
+		gap = 0
+	}
+	p.redials++
+	p.stream, p.err, p.next = nil, err, now.Add(gap)
 }

@@ -24,7 +24,8 @@ func (m *Machine) Credentials(id AgentID) Credentials {
 
 // SetRemote takes in the peer's credentials. When the peer is known by others already, it
 // has restarted, and so does the agent: EventRestarted tells the new credentials that the
-// peer must be told (RFC 8445 section 9). The same again change nothing.
+// peer must be told (RFC 8445 section 9). The same again change nothing, nor do those of
+// before.
 //
 // The error is ErrClosed or a *ConfigError.
 func (m *Machine) SetRemote(now time.Time, id AgentID, c Credentials) error {
@@ -35,6 +36,9 @@ func (m *Machine) SetRemote(now time.Time, id AgentID, c Credentials) error {
 	}
 	if err := c.Check(); err != nil {
 		return err
+	}
+	if slices.Contains(a.past, c.Ufrag) {
+		return nil // late: they are not in force any more
 	}
 	switch a.cur.remote {
 	case c:

@@ -3,6 +3,7 @@ package ice_test
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/ice"
@@ -19,6 +20,7 @@ type relayed struct {
 	turn  *turnclient.Machine
 	alloc turnclient.AllocationID
 	now   time.Time
+	out   machine.Queue[machine.Transmit]
 }
 
 const (
@@ -60,20 +62,32 @@ func (r *relayed) NextTimeout() time.Time {
 	return machine.Earliest(r.turn.NextTimeout(), r.Machine.NextTimeout())
 }
 
-func (r *relayed) PollTransmit() (machine.Transmit, bool) {
-	for {
-		t, ok := r.Machine.PollTransmit()
-		if !ok {
-			break
-		}
+// flush moves what both have to send to out: a machine must be drained before it is
+// entered again, and here each enters the other.
+func (r *relayed) flush() {
+	for t, ok := r.Machine.PollTransmit(); ok; t, ok = r.Machine.PollTransmit() {
 		if t.Op != machine.Send || t.Socket != relaySocket {
-			return t, true
+			t.Data = slices.Clone(t.Data)
+			r.out.Push(t)
+			continue
 		}
+		r.flushTURN()
 		_ = r.turn.Send(r.now, r.alloc, t.Remote, t.Data) // lost, as datagrams are
 	}
-	t, ok := r.turn.PollTransmit()
-	t.Socket += turnSockets
-	return t, ok
+	r.flushTURN()
+}
+
+func (r *relayed) flushTURN() {
+	for t, ok := r.turn.PollTransmit(); ok; t, ok = r.turn.PollTransmit() {
+		t.Data = slices.Clone(t.Data)
+		t.Socket += turnSockets
+		r.out.Push(t)
+	}
+}
+
+func (r *relayed) PollTransmit() (machine.Transmit, bool) {
+	r.flush()
+	return r.out.Pop()
 }
 
 func (r *relayed) PollEvent() (event ice.Event, more bool) {
@@ -86,10 +100,12 @@ func (r *relayed) PollEvent() (event ice.Event, more bool) {
 		switch e.Kind {
 		case turnclient.EventAllocated:
 			_, _ = r.Machine.AddBase(r.now, ice.Base{Type: ice.Relay, Socket: relaySocket, Addr: e.Relayed[0], Mapped: e.Mapped, Server: e.Server.Addr.Addr()})
+			r.flush()
 			r.Machine.Release(r.now)
 		case turnclient.EventData:
 			r.Machine.HandleDatagram(r.now, machine.Datagram{Socket: relaySocket, Remote: e.Peer, Data: e.Data})
 		}
+		r.flush()
 	}
 }
 

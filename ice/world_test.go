@@ -20,6 +20,7 @@ type world struct {
 	t      *testing.T
 	stun   netip.AddrPort
 	turn   netip.AddrPort // not valid: there is no TURN server
+	tcp    []ice.TCPType  // bases of each peer, in place of UDP; nil: UDP
 	peers  [2]*peer
 	signal time.Duration // one way
 	start  time.Time     // when the controlling side's offer left
@@ -95,7 +96,8 @@ func (w *world) newPeer(site *simnet.Site) *peer {
 		p.relay = p.withRelay(p.m)
 		m = p.relay
 	}
-	p.runner, err = simnet.Run(site.Host, m, simnet.RunOptions{Sockets: []netip.AddrPort{netip.AddrPortFrom(netip.Addr{}, port)}}, p.event)
+	at := netip.AddrPortFrom(netip.Addr{}, port)
+	p.runner, err = simnet.Run(site.Host, m, simnet.RunOptions{Sockets: []netip.AddrPort{at}, Listen: w.listen(site.Host)}, p.event)
 	w.check(err)
 	p.do(func(now time.Time) {
 		if p.relay != nil {
@@ -105,6 +107,10 @@ func (w *world) newPeer(site *simnet.Site) *peer {
 		}
 		p.m.AddServer(now, w.stun)
 		for _, a := range site.Addrs() {
+			if w.tcp != nil {
+				p.addTCP(now, a)
+				continue
+			}
 			_, err := p.m.AddBase(now, ice.Base{Socket: 0, Shared: true, Addr: netip.AddrPortFrom(a, port)})
 			w.check(err)
 		}
