@@ -86,7 +86,7 @@ func (a *Allocation) handle(e Event) {
 	case EventDropped:
 		a.stats[countDropped].Add(uint64(e.Lost.Datagrams))
 	case EventChannel:
-		a.bind(e.Peer, e.Channel)
+		a.bind(e.Peer, e.Channel, e.Err != nil)
 	case EventReleased:
 		a.relErr = e.Err
 		a.settleWith(ErrClosed)

@@ -1,6 +1,7 @@
 package turnclient
 
 import (
+	"maps"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -97,6 +98,9 @@ func (p *path) lookup(to netip.AddrPort) (r *route, out sender, df bool) {
 // route returns the route to a permitted peer, making it if need be.
 func (p *path) route(to netip.AddrPort) *route {
 	r := p.routes[to]
+	if r == nil && len(p.routes) >= maxPeers { // of those without a channel nothing but counts is kept
+		maps.DeleteFunc(p.routes, func(_ netip.AddrPort, r *route) bool { return r.channel.Load() == 0 })
+	}
 	if g := p.grants[to.Addr()]; r == nil && g != nil && p.out != nil && len(p.routes) < maxPeers {
 		r = &route{addr: to, grant: g}
 		p.routes[to] = r
@@ -227,7 +231,11 @@ func (p *path) permit(ip netip.Addr, ok bool) {
 	}
 }
 
-func (p *path) bind(peer netip.AddrPort, number uint16) {
+// retryChannel is after how many more datagrams a channel is asked for again that the
+// server refused.
+const retryChannel = 1024
+
+func (p *path) bind(peer netip.AddrPort, number uint16, refused bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.route(peer)
@@ -237,6 +245,9 @@ func (p *path) bind(peer netip.AddrPort, number uint16) {
 	delete(p.channels, uint16(r.channel.Load()))
 	r.channel.Store(uint32(number))
 	r.sends.Store(0)
+	if refused {
+		r.sends.Store(-retryChannel)
+	}
 	if number != 0 {
 		p.channels[number] = r
 	}

@@ -196,7 +196,9 @@ func TestClientAllocateEndsWithItsContext(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		_, err = client.Allocate(ctx)
-		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 3*time.Second {
+		var server *turnclient.ServerError
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 3*time.Second || !errors.Is(err, turnclient.ErrNoAnswer) ||
+			!errors.As(err, &server) || server.Server.Addr.String() != "203.0.113.200:3478" || !strings.Contains(err.Error(), "UDP may be blocked here") {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 		if err := client.Close(); err != nil {

@@ -296,8 +296,22 @@ func (t *attempt) won(now time.Time, msg *wire.Message, r *request) error {
 	a.ticket = nil
 	a.takeTicket(msg)
 	a.takeToken(msg)
-	a.adopt(now, l, relayed, mapped, lifetime, r.sent)
+	a.adopt(now, r.sent, l, Event{Relayed: relayed, Mapped: mapped, Lifetime: lifetime, Err: a.missing(l.srv, msg)})
 	return nil
+}
+
+// missing says why a server gave no address of one family of two (RFC 8656 section
+// 7.3); nil: it did not say, or there are both.
+func (a *allocation) missing(s *server, msg *wire.Message) error {
+	family, code, reason, ok := msg.AddressError()
+	if !ok {
+		return nil
+	}
+	name := "IPv4"
+	if family == wire.FamilyIPv6 {
+		name = "IPv6"
+	}
+	return &ServerError{Server: s.Endpoint, Op: "allocate " + name, Code: code, Reason: text(reason)}
 }
 
 // accepts checks that the addresses are what was asked for. Of a dual allocation one
@@ -342,6 +356,34 @@ func (a *allocation) failure(now time.Time, err error) {
 	a.m.timers.stop(&a.stagger)
 	a.nextServer(now)
 }
+
+// unanswered says of each server that is still being asked, or is to be asked yet, how
+// far that has got: what there is to tell when whoever waits does not want to any more.
+func (m *Machine) unanswered(now time.Time, id AllocationID) (all []error) {
+	a := m.allocs[id]
+	if a == nil {
+		return nil
+	}
+	add := func(s *server, err error) {
+		all = append(all, &ServerError{Server: s.Endpoint, Op: "allocate", Err: err})
+	}
+	for _, t := range a.attempts {
+		switch s := t.link.srv; {
+		case t.request == nil:
+			add(s, fmt.Errorf("%w: no connection within %v", ErrNoAnswer, now.Sub(s.tried).Round(time.Millisecond)))
+		case !t.request.timer.isSet():
+			add(s, fmt.Errorf("%w: those for realm %q are still being fetched", ErrCredentials, s.realm))
+		default:
+			add(s, t.request.silence(now))
+		}
+	}
+	for _, s := range a.queue {
+		add(s, errNotAsked)
+	}
+	return all
+}
+
+var errNotAsked = errors.New("it was not asked yet")
 
 // end takes the attempt out of the race.
 func (t *attempt) end() {

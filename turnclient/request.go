@@ -108,7 +108,7 @@ const software = "bradawl"
 func (r *request) send(now time.Time) {
 	l := r.link
 	if r.sends == 0 {
-		r.sent = now
+		r.sent, l.asked = now, true
 	}
 	r.sends++
 	l.control(r.raw)
@@ -154,15 +154,18 @@ func (r *request) timeout(now time.Time) {
 		return
 	}
 	r.link.congestion.count(now, true)
-	if r.forged > 0 {
-		err := ErrIntegrity
-		if r.hint != "" {
-			err = fmt.Errorf("%w (one said %s)", err, r.hint)
-		}
-		r.fail(now, 0, "", err)
-		return
+	r.fail(now, 0, "", r.silence(now))
+}
+
+// silence says that nothing came that answers the request.
+func (r *request) silence(now time.Time) error {
+	switch {
+	case r.forged > 0 && r.hint != "":
+		return fmt.Errorf("%w (one said %s)", ErrIntegrity, r.hint)
+	case r.forged > 0:
+		return ErrIntegrity
 	}
-	r.fail(now, 0, "", fmt.Errorf("%w within %v (%d sent)", ErrNoAnswer, now.Sub(r.sent).Round(time.Millisecond), r.sends))
+	return fmt.Errorf("%w within %v (%d sent)", ErrNoAnswer, now.Sub(r.sent).Round(time.Millisecond), r.sends)
 }
 
 // answer takes in a response whose transaction ID is the request's.
@@ -188,6 +191,8 @@ func (r *request) answer(now time.Time, msg *wire.Message) {
 	}
 	if r.sends == 1 {
 		r.link.rtt.sample(now.Sub(r.sent))
+	} else {
+		r.link.rtt.repeated()
 	}
 	r.link.congestion.count(now, r.sends > 1)
 	r.link.heard(now)

@@ -1,0 +1,96 @@
+package turnclient_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/wire"
+	"github.com/bradawl/bradawl/turnclient"
+)
+
+// A server that answers every request of a method with any error code of the RFCs, signed
+// as it should be: each is told as a typed error that names server, transport, what was
+// asked, code and remedy. None stops what does not need that method, and all goes on once
+// the server has come to its senses.
+func TestEveryErrorCodeToEveryRequest(t *testing.T) {
+	codes := []int{300, 400, 401, 403, 405, 420, 437, 438, 440, 441, 442, 443, 446, 447, 486, 487, 500, 508, 599, 699}
+	for method, op := range map[wire.Method]string{
+		wire.Allocate: "allocate", wire.Refresh: "refresh", wire.CreatePermission: "permission", wire.ChannelBind: "channel",
+	} {
+		for _, code := range codes {
+			t.Run(fmt.Sprintf("%s %d", op, code), func(t *testing.T) {
+				l := newLab(t, turnclient.MachineConfig{Credentials: creds, ChannelAfter: 2})
+				server := l.serve(serverAddr, authed())
+				var id turnclient.AllocationID
+				refuse := func() { server.Refuse = map[wire.Method]int{method: code} }
+				if method == wire.Allocate {
+					refuse()
+					id = l.allocate()
+					l.run(5 * time.Second)
+					if got := l.m.State(id); got != turnclient.Failed {
+						t.Errorf("state %v", got)
+					}
+				} else {
+					id = l.ready()
+					l.send(id, peerB, "x")
+					l.run(time.Second)
+					refuse()
+					for range 6 { // peerA needs a permission and then a channel; silence of peers makes a heartbeat
+						_ = l.send(id, peerA, "y")
+						_ = l.send(id, peerB, "z")
+						l.run(time.Second)
+					}
+				}
+				found := false
+				for _, e := range l.events {
+					for _, err := range []error{e.Err, e.Lost.Err} {
+						var s *turnclient.ServerError
+						if !errors.As(err, &s) || s.Op != op || s.Code != code {
+							continue
+						}
+						found = true
+						text := s.Error()
+						before, remedy, ok := strings.Cut(text, "; ")
+						known := code != 487 && code < 599 // 487 is not TURN's
+						if s.Server.Addr != serverAddr || !strings.Contains(before, "192.0.2.1:3478 over udp") || !strings.Contains(before, fmt.Sprint(code)) ||
+							known && (!ok || remedy == "" || !strings.Contains(before, "(")) {
+							t.Errorf("%q", text)
+						}
+						if strings.Contains(text, "canary") {
+							t.Errorf("a secret is shown: %q", text)
+						}
+					}
+				}
+				if !found {
+					t.Errorf("it was not told: %v", l.failures())
+				}
+				if method == wire.Allocate {
+					server.Refuse = nil
+					l.do(func(now time.Time) { l.m.Close(now, id) })
+					l.run(10 * time.Second)
+					if len(l.sockets) != 0 {
+						t.Errorf("sockets %v are left", l.sockets)
+					}
+					return
+				}
+				if method != wire.Refresh && code != 437 && code != 441 && code != 400 && l.m.State(id) != turnclient.Permitted {
+					t.Errorf("state %v", l.m.State(id))
+				}
+				server.Refuse = nil
+				l.run(3 * time.Minute) // the longest time for which somebody is left alone
+				l.toPeers = nil
+				for range 3 {
+					_ = l.send(id, peerA, "y")
+					_ = l.send(id, peerB, "z")
+					l.run(time.Second)
+				}
+				if len(l.toPeers) != 6 {
+					t.Errorf("%d of 6 relayed, state %v: %v", len(l.toPeers), l.m.State(id), l.failures())
+				}
+			})
+		}
+	}
+}

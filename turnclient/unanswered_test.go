@@ -1,0 +1,51 @@
+package turnclient_test
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/wire"
+	"github.com/bradawl/bradawl/turnclient"
+)
+
+// Whoever does not wait until every server has had its time is told how far each has
+// got: the one that is silent, the one that does not let itself be connected to, the one
+// whose answers are forged, the one that wants credentials, and the one whose turn has
+// not come.
+func TestWhatIsUnansweredIsSaid(t *testing.T) {
+	third := netip.MustParseAddrPort("192.0.2.3:3478")
+	l := newLab(t, turnclient.MachineConfig{Ask: true, Servers: []turnclient.Endpoint{
+		{Addr: serverAddr}, {Addr: serverAddr, Transport: turnclient.TCP}, {Addr: otherAddr}, {Addr: third}, {Addr: third, Transport: turnclient.TLS},
+	}})
+	wrong := func(m *wire.Message) []byte {
+		return answerTo(m, 300, nil, nil) // anybody could have sent it
+	}
+	l.hosts[otherAddr] = script(func(_ *lab, _ netip.AddrPort, m *wire.Message) [][]byte { return one(wrong(m)) })
+	l.hosts[third] = script(func(_ *lab, _ netip.AddrPort, m *wire.Message) [][]byte {
+		return one(challengeTo(m, wire.CodeUnauthenticated, nonce))
+	})
+	id := l.allocate()
+	l.run(900 * time.Millisecond)
+	all := l.m.Unanswered(l.now, id)
+	for i, want := range []struct {
+		err  error
+		text string
+	}{
+		{turnclient.ErrNoAnswer, "no answer within 900ms (2 sent)"},
+		{turnclient.ErrNoAnswer, "no connection within 650ms"},
+		{turnclient.ErrIntegrity, "one said 300"},
+		{turnclient.ErrCredentials, `those for realm "example.org" are still being fetched`},
+		{nil, "it was not asked yet"},
+	} {
+		var s *turnclient.ServerError
+		if i >= len(all) || want.err != nil && !errors.Is(all[i], want.err) || !errors.As(all[i], &s) || s.Op != "allocate" || !strings.Contains(all[i].Error(), want.text) {
+			t.Errorf("server %d: want %q of %v", i, want.text, all)
+		}
+	}
+	if len(all) != 5 || l.m.Unanswered(l.now, id+1) != nil {
+		t.Errorf("%d, %v", len(all), l.m.Unanswered(l.now, id+1))
+	}
+}
