@@ -76,6 +76,7 @@ func newAllocation(m *Machine, id AllocationID) *allocation {
 	a.retry.fire = a.again
 	a.doubt.fire = a.doubted
 	a.stagger.fire = a.nextServer
+	a.linger.fire = func(time.Time) { a.leaveFormer() }
 	return a
 }
 
@@ -315,6 +316,7 @@ func (a *allocation) lose(now time.Time, err error, answered bool) {
 
 // gather notes what is lost.
 func (a *allocation) gather(now time.Time, err error) {
+	a.leaveFormer()
 	if err == nil {
 		err = a.loss.Err
 	}
@@ -365,6 +367,7 @@ func (a *allocation) close(now time.Time) {
 		a.m.timers.stop(t)
 	}
 	a.asking = nil
+	a.leaveFormer()
 	a.dropChannels()
 	a.endPermissions(now)
 	a.concede(now)

@@ -76,8 +76,11 @@ func TestEveryErrorCodeToEveryRequest(t *testing.T) {
 					}
 					return
 				}
-				if method != wire.Refresh && code != 437 && code != 441 && code != 400 && l.m.State(id) != turnclient.Permitted {
-					t.Errorf("state %v", l.m.State(id))
+				lost := code == 437 || code == 441 || code == 400 && method == wire.ChannelBind
+				for _, s := range l.states()[2:] { // since it is allocated
+					if !lost && !s.Usable() {
+						t.Errorf("state %v", s)
+					}
 				}
 				server.Refuse = nil
 				l.run(3 * time.Minute) // the longest time for which somebody is left alone

@@ -319,7 +319,10 @@ func (s *Server) move(now time.Time, m *wire.Message, r *response, ticket string
 			s.fail(m, r, wire.CodeWrongCredentials)
 		default:
 			delete(s.allocs, a.client)
-			a.client = r.to
+			s.settle(a)
+			old := a.client
+			a.client, a.former = r.to, &old
+			s.former[old] = a
 			s.allocs[r.to] = a
 			id := s.id()
 			a.ticket = string(id[:])

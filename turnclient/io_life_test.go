@@ -1,0 +1,242 @@
+package turnclient_test
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bradawl/bradawl/turnclient"
+)
+
+// look runs fn where nothing changes the server meanwhile.
+func (w *simWorld) look(fn func(now time.Time)) {
+	synctest.Wait()
+	_ = w.loop.Do(fn)
+}
+
+// exchange sends text to a peer and waits for it to come back.
+func exchange(relay *turnclient.Allocation, to netip.AddrPort, text string) error {
+	if _, err := relay.WriteToUDPAddrPort([]byte(text), to); err != nil {
+		return err
+	}
+	buf := make([]byte, 2000)
+	relay.SetReadDeadline(time.Now().Add(time.Second))
+	n, from, err := relay.ReadFromUDPAddrPort(buf)
+	if err == nil && (string(buf[:n]) != text || from != to) {
+		err = fmt.Errorf("read %q from %v, want %q from %v", buf[:n], from, text, to)
+	}
+	return err
+}
+
+// Data that passes by the loop is use all the same: half an hour of it, in one direction
+// or both, keeps permission and channel and needs no keepalive; then they lapse, and the
+// next write has them back.
+func TestDataPastTheLoopIsUse(t *testing.T) {
+	for name, after := range map[string]int{"channel": 1, "indications": -1} {
+		for _, way := range []string{"out", "in"} {
+			t.Run(name+" "+way, func(t *testing.T) {
+				simulate(t, "port-restricted-cone", authed(), func(t *testing.T, w *simWorld) {
+					pc, err := w.peer.ListenPacket(t.Context(), "udp4", ":7")
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer pc.Close()
+					cfg := w.config("turn:192.0.2.1")
+					cfg.ChannelAfter = after
+					client, relay := open(t, cfg)
+					defer client.Close()
+					to, buf := netip.AddrPortFrom(w.peer.Addr(), 7), make([]byte, 100)
+					if _, err := relay.WriteToUDPAddrPort([]byte("first"), to); err != nil {
+						t.Fatal(err)
+					}
+					_, from, err := pc.ReadFrom(buf)
+					if err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(time.Second)
+					var before int
+					w.look(func(time.Time) { before = w.server.Indications })
+					const n = 360
+					for i := range n {
+						pc.SetReadDeadline(time.Now().Add(time.Second))
+						relay.SetReadDeadline(time.Now().Add(time.Second))
+						if way == "out" {
+							relay.WriteToUDPAddrPort([]byte("x"), to)
+							_, _, err = pc.ReadFrom(buf)
+						} else {
+							pc.WriteTo([]byte("x"), from)
+							_, _, err = relay.ReadFromUDPAddrPort(buf)
+						}
+						if err != nil {
+							t.Fatalf("datagram %d: %v, state %v", i, err, relay.State())
+						}
+						time.Sleep(5 * time.Second)
+					}
+					w.look(func(now time.Time) {
+						if d := w.server.Indications - before; way == "out" && d > 2 || way == "in" && d < 100 {
+							t.Errorf("%d keepalives", d)
+						}
+						if w.server.Channels(now) != min(after, 0)+1 || !w.server.Permitted(now, to.Addr()) {
+							t.Errorf("%d channels, permitted %v", w.server.Channels(now), w.server.Permitted(now, to.Addr()))
+						}
+					})
+					time.Sleep(20 * time.Minute)
+					w.look(func(now time.Time) {
+						if w.server.Channels(now) != 0 || w.server.Permitted(now, to.Addr()) || relay.State() != turnclient.Allocated {
+							t.Errorf("idle: %d channels, permitted %v, state %v", w.server.Channels(now), w.server.Permitted(now, to.Addr()), relay.State())
+						}
+					})
+					if _, err := relay.WriteToUDPAddrPort([]byte("again"), to); err != nil {
+						t.Fatal(err)
+					}
+					pc.SetReadDeadline(time.Now().Add(time.Second))
+					if _, _, err := pc.ReadFrom(buf); err != nil {
+						t.Error(err)
+					}
+					if s := relay.Stats(); s.Dropped+s.Overrun+s.Unsent != 0 {
+						t.Errorf("%+v", s)
+					}
+				})
+			})
+		}
+	}
+}
+
+// What is written past the loop into a silence is noticed: after 3 s the server is asked.
+// One that is there and a peer that is not makes no state of the allocation change.
+func TestSilencePastTheLoopIsDoubted(t *testing.T) {
+	simulate(t, "port-restricted-cone", authed(), func(t *testing.T, w *simWorld) {
+		echo := w.echo(t)
+		client, relay := open(t, w.config("turn:192.0.2.1"))
+		defer client.Close()
+		to := netip.AddrPortFrom(w.peer.Addr(), 7)
+		for range 20 {
+			if err := exchange(relay, to, "x"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		echo.Close()
+		for range 100 {
+			relay.WriteToUDPAddrPort([]byte("y"), to)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if got := relay.State(); got != turnclient.Permitted {
+			t.Errorf("a peer that went: state %v", got)
+		}
+		w.loop.Close()
+		w.server.Restart()
+		for len(relay.Events()) > 0 {
+			<-relay.Events()
+		}
+		start := time.Now()
+		for relay.State().Usable() {
+			relay.WriteToUDPAddrPort([]byte("y"), to)
+			if time.Sleep(100 * time.Millisecond); time.Since(start) > 10*time.Second {
+				t.Fatalf("state %v 10 s after the server went", relay.State())
+			}
+		}
+		w.serve(t)
+		for !relay.State().Usable() {
+			if time.Sleep(100 * time.Millisecond); time.Since(start) > 30*time.Second {
+				t.Fatalf("state %v", relay.State())
+			}
+		}
+	})
+}
+
+// The network changes under a client, and the allocation moves along with what it has:
+// nothing is lost either way, while both paths work.
+func TestMoveLosesNothing(t *testing.T) {
+	cfg := authed()
+	cfg.Mobility = true
+	simulate(t, "port-restricted-cone", cfg, func(t *testing.T, w *simWorld) {
+		pc, err := w.peer.ListenPacket(t.Context(), "udp4", ":7")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer pc.Close()
+		mine := w.config("turn:192.0.2.1")
+		mine.Mobility, mine.ChannelAfter, mine.ReadBuffer = true, 1, 1000
+		client, relay := open(t, mine)
+		defer client.Close()
+		to := netip.AddrPortFrom(w.peer.Addr(), 7)
+		first := relay.RelayedAddr()
+		if err := relay.Permit(t.Context(), to.Addr()); err != nil {
+			t.Fatal(err)
+		}
+		const n = 200
+		for i := range n {
+			if i == 50 || i == 120 {
+				client.NetworkChanged()
+			}
+			if _, err := relay.WriteToUDPAddrPort([]byte("x"), to); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := pc.WriteTo([]byte("y"), relay.LocalAddr()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
+		// And while nothing is written, which would show the server the new path.
+		client.NetworkChanged()
+		time.Sleep(time.Second)
+		for range n {
+			if _, err := pc.WriteTo([]byte("y"), relay.LocalAddr()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		received := func(conn net.PacketConn) (got int) {
+			for buf := make([]byte, 10); ; got++ {
+				conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+				if _, _, err := conn.ReadFrom(buf); err != nil {
+					return got
+				}
+			}
+		}
+		out, in := received(pc), received(relay)
+		moved := 0
+		for len(relay.Events()) > 0 {
+			if e := <-relay.Events(); e.Kind == turnclient.EventMoved {
+				moved++
+			}
+		}
+		if out != n || in != 2*n || moved != 3 || relay.RelayedAddr() != first || relay.MappedAddr().IsValid() {
+			t.Errorf("%d of %d went out, %d of %d came in, moved %d times, relayed %v (was %v), mapped %v", out, n, in, 2*n, moved, relay.RelayedAddr(), first, relay.MappedAddr())
+		}
+	})
+}
+
+// What the caller measures and what it finds out about its NAT, on a client that runs.
+func TestCallersMeasurements(t *testing.T) {
+	simulate(t, "port-restricted-cone", authed(), func(t *testing.T, w *simWorld) {
+		client, relay := open(t, w.config("turn:192.0.2.1"))
+		defer client.Close()
+		count := func() (n int) {
+			w.look(func(time.Time) { n = w.server.Indications })
+			return n
+		}
+		before := count()
+		time.Sleep(5 * time.Minute)
+		if d := count() - before; d > 41 {
+			t.Errorf("%d keepalives in 5 minutes", d)
+		}
+		client.SetMappingLifetime(9 * time.Second)
+		before = count()
+		time.Sleep(5 * time.Minute)
+		if d := count() - before; d < 98 {
+			t.Errorf("%d keepalives in 5 minutes where the mapping lives for 9 s", d)
+		}
+		for range 40 {
+			relay.Observe(0, true)
+		}
+		synctest.Wait()
+		if got := relay.State(); got != turnclient.Congested {
+			t.Errorf("state %v after 40 losses", got)
+		}
+	})
+}
