@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/wire"
 	"github.com/bradawl/bradawl/turnclient"
 )
 
@@ -36,7 +37,7 @@ func exchange(relay *turnclient.Allocation, to netip.AddrPort, text string) erro
 // next write has them back.
 func TestDataPastTheLoopIsUse(t *testing.T) {
 	for name, after := range map[string]int{"channel": 1, "indications": -1} {
-		for _, way := range []string{"out", "in"} {
+		for _, way := range []string{"out", "in", "both"} {
 			t.Run(name+" "+way, func(t *testing.T) {
 				simulate(t, "port-restricted-cone", authed(), func(t *testing.T, w *simWorld) {
 					pc, err := w.peer.ListenPacket(t.Context(), "udp4", ":7")
@@ -57,16 +58,17 @@ func TestDataPastTheLoopIsUse(t *testing.T) {
 						t.Fatal(err)
 					}
 					time.Sleep(time.Second)
-					var before int
-					w.look(func(time.Time) { before = w.server.Indications })
+					var before, asked int
+					w.look(func(time.Time) { before, asked = w.server.Indications, w.server.Requests[wire.Refresh] })
 					const n = 360
 					for i := range n {
 						pc.SetReadDeadline(time.Now().Add(time.Second))
 						relay.SetReadDeadline(time.Now().Add(time.Second))
-						if way == "out" {
+						if way != "in" {
 							relay.WriteToUDPAddrPort([]byte("x"), to)
 							_, _, err = pc.ReadFrom(buf)
-						} else {
+						}
+						if way != "out" && err == nil {
 							pc.WriteTo([]byte("x"), from)
 							_, _, err = relay.ReadFromUDPAddrPort(buf)
 						}
@@ -76,8 +78,11 @@ func TestDataPastTheLoopIsUse(t *testing.T) {
 						time.Sleep(5 * time.Second)
 					}
 					w.look(func(now time.Time) {
-						if d := w.server.Indications - before; way == "out" && d > 2 || way == "in" && d < 100 {
+						if d := w.server.Indications - before; way != "in" && d > 2 || way == "in" && d < 100 {
 							t.Errorf("%d keepalives", d)
+						}
+						if d := w.server.Requests[wire.Refresh] - asked; way != "out" && d > 4 || way == "out" && d < n/2 {
+							t.Errorf("asked %d times whether the allocation stands", d)
 						}
 						if w.server.Channels(now) != min(after, 0)+1 || !w.server.Permitted(now, to.Addr()) {
 							t.Errorf("%d channels, permitted %v", w.server.Channels(now), w.server.Permitted(now, to.Addr()))
@@ -105,46 +110,55 @@ func TestDataPastTheLoopIsUse(t *testing.T) {
 	}
 }
 
-// What is written past the loop into a silence is noticed: after 3 s the server is asked.
-// One that is there and a peer that is not makes no state of the allocation change.
+// What is written past the loop into a silence is noticed: after 3 s the server is asked,
+// three times, also long after that was last necessary and if it is the last that is
+// written. A peer that says nothing while the server lives changes no state.
 func TestSilencePastTheLoopIsDoubted(t *testing.T) {
-	simulate(t, "port-restricted-cone", authed(), func(t *testing.T, w *simWorld) {
-		echo := w.echo(t)
-		client, relay := open(t, w.config("turn:192.0.2.1"))
-		defer client.Close()
-		to := netip.AddrPortFrom(w.peer.Addr(), 7)
-		for range 20 {
+	for _, writes := range []int{1, 100} {
+		simulate(t, "port-restricted-cone", authed(), func(t *testing.T, w *simWorld) {
+			echo := w.echo(t)
+			client, relay := open(t, w.config("turn:192.0.2.1"))
+			defer client.Close()
+			to := netip.AddrPortFrom(w.peer.Addr(), 7)
+			for range 20 {
+				if err := exchange(relay, to, "x"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			echo.Close()
+			for range 100 {
+				relay.WriteToUDPAddrPort([]byte("y"), to)
+				time.Sleep(100 * time.Millisecond)
+			}
+			if got := relay.State(); got != turnclient.Permitted {
+				t.Errorf("a peer that went: state %v", got)
+			}
+			echo = w.echo(t)
+			defer echo.Close()
+			time.Sleep(time.Minute)
 			if err := exchange(relay, to, "x"); err != nil {
 				t.Fatal(err)
 			}
-		}
-		echo.Close()
-		for range 100 {
-			relay.WriteToUDPAddrPort([]byte("y"), to)
-			time.Sleep(100 * time.Millisecond)
-		}
-		if got := relay.State(); got != turnclient.Permitted {
-			t.Errorf("a peer that went: state %v", got)
-		}
-		w.loop.Close()
-		w.server.Restart()
-		for len(relay.Events()) > 0 {
-			<-relay.Events()
-		}
-		start := time.Now()
-		for relay.State().Usable() {
-			relay.WriteToUDPAddrPort([]byte("y"), to)
-			if time.Sleep(100 * time.Millisecond); time.Since(start) > 10*time.Second {
-				t.Fatalf("state %v 10 s after the server went", relay.State())
+			w.deaf.Store(true)
+			start := time.Now()
+			for range writes {
+				relay.WriteToUDPAddrPort([]byte("y"), to)
+				time.Sleep(50 * time.Millisecond)
 			}
-		}
-		w.serve(t)
-		for !relay.State().Usable() {
-			if time.Sleep(100 * time.Millisecond); time.Since(start) > 30*time.Second {
-				t.Fatalf("state %v", relay.State())
+			for relay.State().Usable() && time.Since(start) < time.Minute {
+				time.Sleep(10 * time.Millisecond)
 			}
-		}
-	})
+			if took := time.Since(start); took < 4*time.Second || took > 6*time.Second {
+				t.Errorf("%d writes into silence were noticed after %v", writes, took)
+			}
+			w.deaf.Store(false)
+			for exchange(relay, to, "after") != nil {
+				if time.Since(start) > 20*time.Second {
+					t.Fatalf("state %v", relay.State())
+				}
+			}
+		})
+	}
 }
 
 // The network changes under a client, and the allocation moves along with what it has:

@@ -97,11 +97,14 @@ func (p *path) lookup(to netip.AddrPort) (r *route, out sender, df bool) {
 
 // route returns the route to a permitted peer, making it if need be.
 func (p *path) route(to netip.AddrPort) *route {
-	r := p.routes[to]
-	if r == nil && len(p.routes) >= maxPeers { // of those without a channel nothing but counts is kept
+	r, g := p.routes[to], p.grants[to.Addr()]
+	if r != nil || g == nil || p.out == nil {
+		return r
+	}
+	if len(p.routes) >= maxPeers { // of those without a channel nothing but counts is kept
 		maps.DeleteFunc(p.routes, func(_ netip.AddrPort, r *route) bool { return r.channel.Load() == 0 })
 	}
-	if g := p.grants[to.Addr()]; r == nil && g != nil && p.out != nil && len(p.routes) < maxPeers {
+	if len(p.routes) < maxPeers {
 		r = &route{addr: to, grant: g}
 		p.routes[to] = r
 	}
