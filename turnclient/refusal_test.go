@@ -3,10 +3,12 @@ package turnclient_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
 	"github.com/bradawl/bradawl/turnclient"
 )
@@ -94,6 +96,82 @@ func TestEveryErrorCodeToEveryRequest(t *testing.T) {
 					t.Errorf("%d of 6 relayed, state %v: %v", len(l.toPeers), l.m.State(id), l.failures())
 				}
 			})
+		}
+	}
+}
+
+// Nothing listens at the server's port: ICMP says so. Anybody can forge that, so the first
+// only hurries the next server; the second, of the next send, ends the attempt.
+func TestClosedPortIsToldSoon(t *testing.T) {
+	l := newLab(t, turnclient.MachineConfig{Credentials: creds, Servers: []turnclient.Endpoint{{Addr: otherAddr}, {Addr: serverAddr}}})
+	l.serve(serverAddr, authed())
+	id := l.allocate()
+	closed := func() {
+		l.notice(machine.Notice{Kind: machine.Unreachable, Socket: 0, Remote: otherAddr, Err: errors.New("connection refused")})
+	}
+	l.run(time.Millisecond)
+	closed()
+	if n := len(l.requests(wire.Allocate)); n != 1 {
+		t.Fatalf("%d requests", n)
+	}
+	l.run(0)
+	if all := l.requests(wire.Allocate); len(all) != 2 || all[1].to != serverAddr {
+		t.Errorf("%d requests: the next server is not asked yet", len(all))
+	}
+	l.run(time.Second)
+	if e := l.last(turnclient.EventAllocated); e.Server.Addr != serverAddr || !l.m.State(id).Usable() {
+		t.Errorf("%v", e.Server)
+	}
+
+	l = newLab(t, turnclient.MachineConfig{Credentials: creds, Servers: []turnclient.Endpoint{{Addr: otherAddr}}})
+	id = l.allocate()
+	l.run(time.Millisecond)
+	closed()
+	if got := l.m.State(id); got != turnclient.Allocating {
+		t.Errorf("state %v after one ICMP error", got)
+	}
+	l.run(500 * time.Millisecond)
+	closed()
+	at, err := l.failed(id, time.Second)
+	if at > time.Second || !strings.Contains(err.Error(), "192.0.2.2:3478 over udp: it cannot be reached: connection refused") {
+		t.Errorf("at %v: %v", at, err)
+	}
+}
+
+// Close while several servers are asked: what one gives after that is given back, and the
+// one that never answers is waited for two seconds.
+func TestCloseDuringARace(t *testing.T) {
+	for _, silent := range []bool{false, true} {
+		l := newLab(t, turnclient.MachineConfig{Credentials: creds, Servers: []turnclient.Endpoint{{Addr: otherAddr}, {Addr: serverAddr}}})
+		server := l.serve(serverAddr, authed())
+		l.serve(otherAddr, authed())
+		id := l.allocate()
+		ready := func() bool { // the signed requests are on their way
+			n := 0
+			for _, s := range l.requests(wire.Allocate) {
+				if signed(s.msg()) {
+					n++
+				}
+			}
+			return n == 2
+		}
+		l.hosts[otherAddr] = slowHost{l.hosts[otherAddr], 150 * time.Millisecond}
+		if !l.runUntil(5*time.Second, ready) {
+			t.Fatal("only one server was asked")
+		}
+		if silent {
+			l.hosts[otherAddr] = script(func(*lab, netip.AddrPort, *wire.Message) [][]byte { return nil })
+			l.todo = nil
+		}
+		begin := l.elapsed()
+		l.do(func(now time.Time) { l.m.Close(now, id) })
+		l.run(10 * time.Second)
+		e := l.last(turnclient.EventReleased)
+		if took := e.At.Sub(l.start) - begin; took > 2*time.Second+100*time.Millisecond {
+			t.Errorf("silent %v: released after %v", silent, took)
+		}
+		if server.Allocations(l.now) != 0 || len(l.sockets) != 0 || !l.m.NextTimeout().IsZero() {
+			t.Errorf("silent %v: %d allocations, %d sockets are left", silent, server.Allocations(l.now), len(l.sockets))
 		}
 	}
 }
