@@ -266,8 +266,12 @@ func (a *allocation) again(now time.Time) {
 	case a.state == Failed:
 		a.setState(now, Allocating, nil)
 		a.race(now, nil)
+	case a.state == Allocating:
+		a.askAgain(now)
 	case a.state == Disconnecting:
-		if !a.racing() && (a.backoff.tries > 0 || errors.Is(a.loss.Err, errNetworkChanged)) {
+		if a.racing() {
+			a.askAgain(now)
+		} else if a.backoff.tries > 0 || errors.Is(a.loss.Err, errNetworkChanged) {
 			if a.mayMove() {
 				a.move(now)
 			} else {

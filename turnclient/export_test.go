@@ -26,5 +26,5 @@ func (m *Machine) Expires(id AllocationID) time.Time { return m.allocs[id].expir
 // Tries is how often servers are asked while there is none.
 const MaxStale = maxStale
 
-// Unanswered returns what there is to tell of servers that are still being asked.
-func (m *Machine) Unanswered(now time.Time, id AllocationID) []error { return m.unanswered(now, id) }
+// SoFar returns what there is to tell of the servers so far.
+func (m *Machine) SoFar(now time.Time, id AllocationID) []error { return m.soFar(now, id) }

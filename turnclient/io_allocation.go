@@ -40,7 +40,6 @@ type Allocation struct {
 	mapped  netip.AddrPort
 	server  Endpoint
 	token   []byte
-	failed  []error // servers, until ready
 	waiters map[netip.Addr][]chan error
 }
 
@@ -74,12 +73,6 @@ func (a *Allocation) handle(e Event) {
 			a.settleWith(e.Err)
 			a.wake(netip.Addr{}, e.Err)
 		}
-	case EventServer:
-		a.infoMu.Lock()
-		if len(a.failed) < 4*MaxServers {
-			a.failed = append(a.failed, e.Err)
-		}
-		a.infoMu.Unlock()
 	case EventPermission:
 		a.permit(e.Peer.Addr(), e.Err == nil)
 		a.wake(e.Peer.Addr(), e.Err)
@@ -148,12 +141,6 @@ func (a *Allocation) wake(ip netip.Addr, err error) {
 			delete(a.waiters, at)
 		}
 	}
-}
-
-func (a *Allocation) attempts() []error {
-	a.infoMu.Lock()
-	defer a.infoMu.Unlock()
-	return slices.Clone(a.failed)
 }
 
 // RelayedAddr returns the relayed address, the first of two. It may change when the

@@ -141,9 +141,9 @@ func (c *Client) AllocateWith(ctx context.Context, o Options) (*Allocation, erro
 			select {
 			case err = <-a.ready: // it came just now
 			default:
-				failed := a.attempts()
-				_ = c.loop.Do(func(now time.Time) { failed = append(failed, c.m.unanswered(now, a.id)...) }) // closed: there are none
-				err = &AllocateError{Attempts: failed, Cause: context.Cause(ctx)}
+				var soFar []error
+				_ = c.loop.Do(func(now time.Time) { soFar = c.m.soFar(now, a.id) }) // closed: nothing
+				err = &AllocateError{Attempts: soFar, Cause: context.Cause(ctx)}
 			}
 		case <-a.closing:
 			err = ErrClosed

@@ -161,6 +161,33 @@ func TestSilencePastTheLoopIsDoubted(t *testing.T) {
 	}
 }
 
+// Where UDP is blocked both transports are tried, and TCP serves. The server is restarted,
+// and found again in time, though UDP is still being tried.
+func TestRestartWhereUDPIsBlocked(t *testing.T) {
+	simulate(t, "udp-blocked", authed(), func(t *testing.T, w *simWorld) {
+		echo := w.echo(t)
+		defer echo.Close()
+		cfg := w.config("turn:192.0.2.1?transport=udp")
+		cfg.Servers = append(cfg.Servers, "turn:192.0.2.1?transport=tcp")
+		client, relay := open(t, cfg)
+		defer client.Close()
+		to := netip.AddrPortFrom(w.peer.Addr(), 7)
+		if err := exchange(relay, to, "before"); err != nil {
+			t.Fatal(err)
+		}
+		w.loop.Close()
+		w.server.Restart()
+		time.Sleep(2 * time.Second)
+		w.serve(t)
+		back := time.Now()
+		for exchange(relay, to, "after") != nil {
+			if time.Since(back) > 10*time.Second {
+				t.Fatalf("no traffic 10 s after the restart: %v", relay.State())
+			}
+		}
+	})
+}
+
 // The network changes under a client, and the allocation moves along with what it has:
 // nothing is lost either way, while both paths work.
 func TestMoveLosesNothing(t *testing.T) {

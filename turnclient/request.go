@@ -41,6 +41,8 @@ type request struct {
 	sent  time.Time // the first send of this transaction
 	timer timer
 	ended bool
+	// parked: it waits for credentials, until the time to give up if there is one.
+	parked bool
 
 	stale, challenges int
 	forged            int    // answers that were ignored for their signature
@@ -71,7 +73,7 @@ func (r *request) restart(now time.Time) {
 		r.fail(now, 0, "", err)
 		return
 	}
-	r.id, r.sends, r.seal = id, 0, seal{}
+	r.id, r.sends, r.seal, r.parked = id, 0, seal{}, false
 	m.b.Reset(wire.MessageType{Method: r.method, Class: wire.Request}, id)
 	r.add(&m.b)
 	if r.method == wire.Allocate || r.method == wire.Refresh {
@@ -160,6 +162,8 @@ func (r *request) timeout(now time.Time) {
 // silence says that nothing came that answers the request.
 func (r *request) silence(now time.Time) error {
 	switch {
+	case r.parked:
+		return fmt.Errorf("%w: those for realm %q are still being fetched", ErrCredentials, r.link.srv.realm)
 	case r.forged > 0 && r.hint != "":
 		return fmt.Errorf("%w (one said %s)", ErrIntegrity, r.hint)
 	case r.forged > 0:
@@ -255,7 +259,11 @@ func (r *request) challenged(now time.Time, msg *wire.Message, code int, reason 
 		// RFC 8489 section 9.2.5: no retry with unchanged credentials.
 		r.fail(now, code, reason, ErrCredentials)
 	default:
+		r.parked = true
 		r.link.m.timers.stop(&r.timer)
+		if !r.until.IsZero() {
+			r.link.m.timers.set(&r.timer, r.until)
+		}
 		r.link.m.wantCredentials(now, r, rejected)
 	}
 }

@@ -29,7 +29,7 @@ func TestWhatIsUnansweredIsSaid(t *testing.T) {
 	})
 	id := l.allocate()
 	l.run(900 * time.Millisecond)
-	all := l.m.Unanswered(l.now, id)
+	all := l.m.SoFar(l.now, id)
 	for i, want := range []struct {
 		err  error
 		text string
@@ -45,7 +45,7 @@ func TestWhatIsUnansweredIsSaid(t *testing.T) {
 			t.Errorf("server %d: want %q of %v", i, want.text, all)
 		}
 	}
-	if len(all) != 5 || l.m.Unanswered(l.now, id+1) != nil {
-		t.Errorf("%d, %v", len(all), l.m.Unanswered(l.now, id+1))
+	if len(all) != 5 || l.m.SoFar(l.now, id+1) != nil {
+		t.Errorf("%d, %v", len(all), l.m.SoFar(l.now, id+1))
 	}
 }
