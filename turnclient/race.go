@@ -290,7 +290,7 @@ func (t *attempt) won(now time.Time, msg *wire.Message, r *request) error {
 		err := &ServerError{Server: l.srv.Endpoint, Op: "allocate", Err: why}
 		l.srv.bar(err) // RFC 8656 section 7.3
 		a.leave(now, l, nil)
-		a.failure(now, err)
+		t.failure(now, err)
 		return nil
 	}
 	a.concede(now)
@@ -300,20 +300,6 @@ func (t *attempt) won(now time.Time, msg *wire.Message, r *request) error {
 	a.takeToken(msg)
 	a.adopt(now, r.sent, l, Event{Relayed: relayed, Mapped: mapped, Lifetime: lifetime, Err: a.missing(l.srv, msg)})
 	return nil
-}
-
-// missing says why a server gave no address of one family of two (RFC 8656 section
-// 7.3); nil: it did not say, or there are both.
-func (a *allocation) missing(s *server, msg *wire.Message) error {
-	family, code, reason, ok := msg.AddressError()
-	if !ok {
-		return nil
-	}
-	name := "IPv4"
-	if family == wire.FamilyIPv6 {
-		name = "IPv6"
-	}
-	return &ServerError{Server: s.Endpoint, Op: "allocate " + name, Code: code, Reason: text(reason)}
 }
 
 // accepts checks that the addresses are what was asked for. Of a dual allocation one
@@ -342,12 +328,13 @@ func (t *attempt) failed(now time.Time, err error) {
 	case t.moving:
 		t.a.notMoved(now, err)
 	default:
-		t.a.failure(now, err)
+		t.failure(now, err)
 	}
 }
 
 // failure notes why a server was of no use, and goes on to the next.
-func (a *allocation) failure(now time.Time, err error) {
+func (t *attempt) failure(now time.Time, err error) {
+	a := t.a
 	e := Event{Kind: EventServer, State: a.state, Err: err}
 	var s *ServerError
 	if errors.As(err, &s) {
@@ -359,57 +346,14 @@ func (a *allocation) failure(now time.Time, err error) {
 	})
 	a.failures = append(a.failures, err)
 	a.tell(now, e)
-	a.m.timers.stop(&a.stagger)
-	a.nextServer(now)
+	if !t.again || !a.stagger.isSet() { // that one fails again is no reason to hurry
+		a.m.timers.stop(&a.stagger)
+		a.nextServer(now)
+	}
 	if a.waits() && !a.retry.isSet() {
 		a.m.timers.set(&a.retry, now.Add(a.backoff.next(a.m.random)))
 	}
 }
-
-// waits reports whether the race goes on for servers that have not answered yet, while
-// others have failed.
-func (a *allocation) waits() bool {
-	return len(a.failed) > 0 && slices.ContainsFunc(a.attempts, func(t *attempt) bool { return !t.lost && !t.again && !t.moving })
-}
-
-// askAgain asks servers anew that have failed in this race: one that is restarted must not
-// be found only once another, which cannot be reached from here, has had all its time.
-func (a *allocation) askAgain(now time.Time) {
-	for _, s := range a.failed {
-		busy := slices.Contains(a.queue, s) || slices.ContainsFunc(a.attempts, func(t *attempt) bool { return !t.lost && t.link.srv == s })
-		if !busy && s.held(now) == nil {
-			a.queue = append(a.queue, s)
-		}
-	}
-	a.nextServer(now)
-}
-
-// soFar says of each server why it was of no use, or how far asking it has got: what there
-// is to tell when whoever waits does not want to any more.
-func (m *Machine) soFar(now time.Time, id AllocationID) []error {
-	a := m.allocs[id]
-	if a == nil {
-		return nil
-	}
-	all := slices.Clone(a.failures)
-	add := func(s *server, err error) {
-		all = append(all, &ServerError{Server: s.Endpoint, Op: "allocate", Err: err})
-	}
-	for _, t := range a.attempts {
-		switch s := t.link.srv; {
-		case t.request == nil:
-			add(s, fmt.Errorf("%w: no connection within %v", ErrNoAnswer, now.Sub(s.tried).Round(time.Millisecond)))
-		default:
-			add(s, t.request.silence(now))
-		}
-	}
-	for _, s := range a.queue {
-		add(s, errNotAsked)
-	}
-	return all
-}
-
-var errNotAsked = errors.New("it was not asked yet")
 
 // end takes the attempt out of the race.
 func (t *attempt) end() {

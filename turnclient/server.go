@@ -66,6 +66,20 @@ func (a *allocation) features(s *server) Features {
 	}
 }
 
+// missing says why a server gave no address of one family of two (RFC 8656 section
+// 7.3); nil: it did not say, or there are both.
+func (a *allocation) missing(s *server, msg *wire.Message) error {
+	family, code, reason, ok := msg.AddressError()
+	if !ok {
+		return nil
+	}
+	name := "IPv4"
+	if family == wire.FamilyIPv6 {
+		name = "IPv6"
+	}
+	return &ServerError{Server: s.Endpoint, Op: "allocate " + name, Code: code, Reason: text(reason)}
+}
+
 // How long a server is left alone (RFC 8656 section 7.4).
 const (
 	holdFull     = time.Minute     // 486, 508

@@ -12,13 +12,13 @@ import (
 )
 
 // Whoever does not wait until every server has had its time is told how far each has
-// got: the one that is silent, the one that does not let itself be connected to, the one
+// got: the one that refused, the one that is silent, the one that does not let itself be connected to, the one
 // whose answers are forged, the one that wants credentials, and the one whose turn has
 // not come.
 func TestWhatIsUnansweredIsSaid(t *testing.T) {
 	third := netip.MustParseAddrPort("192.0.2.3:3478")
 	l := newLab(t, turnclient.MachineConfig{Ask: true, Servers: []turnclient.Endpoint{
-		{Addr: serverAddr}, {Addr: serverAddr, Transport: turnclient.TCP}, {Addr: otherAddr}, {Addr: third}, {Addr: third, Transport: turnclient.TLS},
+		{Addr: public1}, {Addr: serverAddr}, {Addr: serverAddr, Transport: turnclient.TCP}, {Addr: otherAddr}, {Addr: third}, {Addr: third, Transport: turnclient.TLS},
 	}})
 	wrong := func(m *wire.Message) []byte {
 		return answerTo(m, 300, nil, nil) // anybody could have sent it
@@ -27,13 +27,15 @@ func TestWhatIsUnansweredIsSaid(t *testing.T) {
 	l.hosts[third] = script(func(_ *lab, _ netip.AddrPort, m *wire.Message) [][]byte {
 		return one(challengeTo(m, wire.CodeUnauthenticated, nonce))
 	})
+	l.hosts[public1] = script(func(_ *lab, _ netip.AddrPort, m *wire.Message) [][]byte { return one(answerTo(m, 500, nil, nil)) })
 	id := l.allocate()
-	l.run(900 * time.Millisecond)
+	l.run(940 * time.Millisecond) // 40 ms until the first has refused, and it was asked again since
 	all := l.m.SoFar(l.now, id)
 	for i, want := range []struct {
 		err  error
 		text string
 	}{
+		{nil, "refused with 500"},
 		{turnclient.ErrNoAnswer, "no answer within 900ms (2 sent)"},
 		{turnclient.ErrNoAnswer, "no connection within 650ms"},
 		{turnclient.ErrIntegrity, "one said 300"},
@@ -45,7 +47,7 @@ func TestWhatIsUnansweredIsSaid(t *testing.T) {
 			t.Errorf("server %d: want %q of %v", i, want.text, all)
 		}
 	}
-	if len(all) != 5 || l.m.SoFar(l.now, id+1) != nil {
+	if len(all) != 6 || l.m.SoFar(l.now, id+1) != nil {
 		t.Errorf("%d, %v", len(all), l.m.SoFar(l.now, id+1))
 	}
 }
