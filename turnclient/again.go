@@ -22,7 +22,9 @@ func (a *allocation) askAgain(now time.Time) {
 			a.queue = append(a.queue, s)
 		}
 	}
-	a.nextServer(now)
+	if !a.stagger.isSet() { // else their turn comes
+		a.nextServer(now)
+	}
 }
 
 // soFar says of each server why it was of no use, or how far asking it has got: what there

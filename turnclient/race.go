@@ -290,7 +290,7 @@ func (t *attempt) won(now time.Time, msg *wire.Message, r *request) error {
 		err := &ServerError{Server: l.srv.Endpoint, Op: "allocate", Err: why}
 		l.srv.bar(err) // RFC 8656 section 7.3
 		a.leave(now, l, nil)
-		t.failure(now, err)
+		a.failure(now, err)
 		return nil
 	}
 	a.concede(now)
@@ -328,13 +328,12 @@ func (t *attempt) failed(now time.Time, err error) {
 	case t.moving:
 		t.a.notMoved(now, err)
 	default:
-		t.failure(now, err)
+		t.a.failure(now, err)
 	}
 }
 
 // failure notes why a server was of no use, and goes on to the next.
-func (t *attempt) failure(now time.Time, err error) {
-	a := t.a
+func (a *allocation) failure(now time.Time, err error) {
 	e := Event{Kind: EventServer, State: a.state, Err: err}
 	var s *ServerError
 	if errors.As(err, &s) {
@@ -346,10 +345,8 @@ func (t *attempt) failure(now time.Time, err error) {
 	})
 	a.failures = append(a.failures, err)
 	a.tell(now, e)
-	if !t.again || !a.stagger.isSet() { // that one fails again is no reason to hurry
-		a.m.timers.stop(&a.stagger)
-		a.nextServer(now)
-	}
+	a.m.timers.stop(&a.stagger)
+	a.nextServer(now)
 	if a.waits() && !a.retry.isSet() {
 		a.m.timers.set(&a.retry, now.Add(a.backoff.next(a.m.random)))
 	}

@@ -47,6 +47,20 @@ func TestWhatIsUnansweredIsSaid(t *testing.T) {
 			t.Errorf("server %d: want %q of %v", i, want.text, all)
 		}
 	}
+	asked := func() (n int) {
+		for _, s := range l.requests(wire.Allocate) {
+			if s.to == public1 {
+				n++
+			}
+		}
+		return n
+	}
+	if !l.runUntil(time.Minute, func() bool { return asked() == 2 }) {
+		t.Error("the one that refused is not asked again")
+	}
+	if again := l.m.SoFar(l.now, id); len(again) != 6 || again[0] != all[0] {
+		t.Errorf("while it is asked again: %v", again)
+	}
 	if len(all) != 6 || l.m.SoFar(l.now, id+1) != nil {
 		t.Errorf("%d, %v", len(all), l.m.SoFar(l.now, id+1))
 	}
