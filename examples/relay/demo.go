@@ -81,7 +81,7 @@ func demo(ctx context.Context, o options, p *talk.Printer) (err error) {
 		return err
 	}
 	for i := range sides {
-		wg.Go(func() { follow(ctx, sides[i], where[1-i]) })
+		wg.Go(func() { find(ctx, sides[i], where[1-i]) })
 	}
 	wg.Go(func() { answer(ctx, sides[1]) })
 
@@ -105,8 +105,8 @@ func demo(ctx context.Context, o options, p *talk.Printer) (err error) {
 	return nil
 }
 
-// follow goes where the other side goes.
-func follow(ctx context.Context, s *side, where <-chan netip.AddrPort) {
+// find learns where the other side is, and where it is next.
+func find(ctx context.Context, s *side, where <-chan netip.AddrPort) {
 	for {
 		select {
 		case a := <-where:

@@ -39,14 +39,19 @@ func open(ctx context.Context, timeout time.Duration, cfg turnclient.Config, not
 		return nil, err
 	}
 	s := &side{client: client, relay: relay, heard: make(chan string), closed: make(chan struct{})}
-	s.wg.Go(func() {
+	follow := func(until turnclient.EventKind) {
 		for e := range relay.Events() {
 			note("%s", describe(e))
 			if e.Kind == turnclient.EventAllocated {
 				here(e.Relayed[0])
 			}
+			if e.Kind == until {
+				return
+			}
 		}
-	})
+	}
+	follow(turnclient.EventAllocated) // the first of them is there
+	s.wg.Go(func() { follow(turnclient.EventReleased) })
 	s.wg.Go(s.listen)
 	return s, nil
 }
