@@ -29,7 +29,8 @@ type Allocation struct {
 	relErr   error // read after released
 
 	readDeadline  deadline
-	writeDeadline atomic.Int64 // in Unix nanoseconds; 0: none
+	made          time.Time
+	writeDeadline atomic.Int64 // in nanoseconds since made, so that no step of the clock moves it; 0: none
 
 	events chan Event
 	missed int // the loop's
@@ -48,7 +49,7 @@ const eventQueue = 64
 
 func newAllocationShell(c *Client) *Allocation {
 	return &Allocation{
-		c: c, path: newPath(c.cfg.ReadBuffer), ready: make(chan error, 1),
+		c: c, made: time.Now(), path: newPath(c.cfg.ReadBuffer), ready: make(chan error, 1),
 		closing: make(chan struct{}), released: make(chan struct{}), readDeadline: newDeadline(),
 		events: make(chan Event, eventQueue), waiters: make(map[netip.Addr][]chan error),
 	}
@@ -252,6 +253,10 @@ func (a *Allocation) Permit(ctx context.Context, ip netip.Addr) error {
 	if len(a.waiters[ip]) == 0 {
 		delete(a.waiters, ip)
 	}
+	var named *PeerError
+	if errors.As(err, &named) {
+		return err
+	}
 	return &PeerError{netip.AddrPortFrom(ip, 0), err}
 }
 
@@ -262,7 +267,7 @@ func (a *Allocation) Permit(ctx context.Context, ip netip.Addr) error {
 // peer only, one that matches ErrLost while there is no allocation to send by, or the
 // socket's.
 func (a *Allocation) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
-	if d := a.writeDeadline.Load(); d != 0 && time.Now().UnixNano() >= d {
+	if d := a.writeDeadline.Load(); d != 0 && int64(time.Since(a.made)) >= d {
 		return 0, a.opError("write", os.ErrDeadlineExceeded)
 	}
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
@@ -384,7 +389,7 @@ func (a *Allocation) SetWriteDeadline(t time.Time) error {
 	if t.IsZero() {
 		a.writeDeadline.Store(0)
 	} else {
-		a.writeDeadline.Store(t.UnixNano())
+		a.writeDeadline.Store(max(int64(time.Since(a.made)+time.Until(t)), 1))
 	}
 	return nil
 }

@@ -1,9 +1,12 @@
 package turnclient_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +20,9 @@ func (w *simWorld) look(fn func(now time.Time)) {
 	synctest.Wait()
 	_ = w.loop.Do(fn)
 }
+
+// pass lets virtual time go by.
+func (w *simWorld) pass(d time.Duration) { <-time.After(d) }
 
 // exchange sends text to a peer and waits for it to come back.
 func exchange(relay *turnclient.Allocation, to netip.AddrPort, text string) error {
@@ -57,7 +63,7 @@ func TestDataPastTheLoopIsUse(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					time.Sleep(time.Second)
+					w.pass(time.Second)
 					var before, asked int
 					w.look(func(time.Time) { before, asked = w.server.Indications, w.server.Requests[wire.Refresh] })
 					const n = 360
@@ -75,7 +81,7 @@ func TestDataPastTheLoopIsUse(t *testing.T) {
 						if err != nil {
 							t.Fatalf("datagram %d: %v, state %v", i, err, relay.State())
 						}
-						time.Sleep(5 * time.Second)
+						w.pass(5 * time.Second)
 					}
 					w.look(func(now time.Time) {
 						if d := w.server.Indications - before; way != "in" && d > 2 || way == "in" && d < 100 {
@@ -88,7 +94,7 @@ func TestDataPastTheLoopIsUse(t *testing.T) {
 							t.Errorf("%d channels, permitted %v", w.server.Channels(now), w.server.Permitted(now, to.Addr()))
 						}
 					})
-					time.Sleep(20 * time.Minute)
+					w.pass(20 * time.Minute)
 					w.look(func(now time.Time) {
 						if w.server.Channels(now) != 0 || w.server.Permitted(now, to.Addr()) || relay.State() != turnclient.Allocated {
 							t.Errorf("idle: %d channels, permitted %v, state %v", w.server.Channels(now), w.server.Permitted(now, to.Addr()), relay.State())
@@ -128,14 +134,14 @@ func TestSilencePastTheLoopIsDoubted(t *testing.T) {
 			echo.Close()
 			for range 100 {
 				relay.WriteToUDPAddrPort([]byte("y"), to)
-				time.Sleep(100 * time.Millisecond)
+				w.pass(100 * time.Millisecond)
 			}
 			if got := relay.State(); got != turnclient.Permitted {
 				t.Errorf("a peer that went: state %v", got)
 			}
 			echo = w.echo(t)
 			defer echo.Close()
-			time.Sleep(time.Minute)
+			w.pass(time.Minute)
 			if err := exchange(relay, to, "x"); err != nil {
 				t.Fatal(err)
 			}
@@ -143,10 +149,10 @@ func TestSilencePastTheLoopIsDoubted(t *testing.T) {
 			start := time.Now()
 			for range writes {
 				relay.WriteToUDPAddrPort([]byte("y"), to)
-				time.Sleep(50 * time.Millisecond)
+				w.pass(50 * time.Millisecond)
 			}
 			for relay.State().Usable() && time.Since(start) < time.Minute {
-				time.Sleep(10 * time.Millisecond)
+				w.pass(10 * time.Millisecond)
 			}
 			if took := time.Since(start); took < 4*time.Second || took > 6*time.Second {
 				t.Errorf("%d writes into silence were noticed after %v", writes, took)
@@ -177,7 +183,7 @@ func TestRestartWhereUDPIsBlocked(t *testing.T) {
 		}
 		w.loop.Close()
 		w.server.Restart()
-		time.Sleep(2 * time.Second)
+		w.pass(2 * time.Second)
 		w.serve(t)
 		back := time.Now()
 		for exchange(relay, to, "after") != nil {
@@ -219,18 +225,18 @@ func TestMoveLosesNothing(t *testing.T) {
 			if _, err := pc.WriteTo([]byte("y"), relay.LocalAddr()); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(2 * time.Millisecond)
+			w.pass(2 * time.Millisecond)
 		}
 		// And while nothing is written, which would show the server the new path.
 		client.NetworkChanged()
-		time.Sleep(time.Second)
+		w.pass(time.Second)
 		for range n {
 			if _, err := pc.WriteTo([]byte("y"), relay.LocalAddr()); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(2 * time.Millisecond)
+			w.pass(2 * time.Millisecond)
 		}
-		time.Sleep(time.Second)
+		w.pass(time.Second)
 		received := func(conn net.PacketConn) (got int) {
 			for buf := make([]byte, 10); ; got++ {
 				conn.SetReadDeadline(time.Now().Add(time.Millisecond))
@@ -262,13 +268,13 @@ func TestCallersMeasurements(t *testing.T) {
 			return n
 		}
 		before := count()
-		time.Sleep(5 * time.Minute)
+		w.pass(5 * time.Minute)
 		if d := count() - before; d > 41 {
 			t.Errorf("%d keepalives in 5 minutes", d)
 		}
 		client.SetMappingLifetime(9 * time.Second)
 		before = count()
-		time.Sleep(5 * time.Minute)
+		w.pass(5 * time.Minute)
 		if d := count() - before; d < 98 {
 			t.Errorf("%d keepalives in 5 minutes where the mapping lives for 9 s", d)
 		}
@@ -278,6 +284,70 @@ func TestCallersMeasurements(t *testing.T) {
 		synctest.Wait()
 		if got := relay.State(); got != turnclient.Congested {
 			t.Errorf("state %v after 40 losses", got)
+		}
+	})
+}
+
+// The allocation as others see it who know net.PacketConn: deadlines that are moved, taken
+// away and passed, and errors that are net.Error and name a peer once.
+func TestAllocationAsPacketConn(t *testing.T) {
+	simulate(t, "open", authed(), func(t *testing.T, w *simWorld) {
+		client, relay := open(t, w.config("turn:192.0.2.1?transport=udp"))
+		defer client.Close()
+		var conn net.PacketConn = relay
+		to := net.UDPAddrFromAddrPort(netip.AddrPortFrom(w.peer.Addr(), 7))
+		timedOut := func(err error) bool {
+			var ne net.Error
+			return errors.As(err, &ne) && ne.Timeout() && errors.Is(err, os.ErrDeadlineExceeded)
+		}
+		write := func() error { _, err := conn.WriteTo([]byte("x"), to); return err }
+		conn.SetWriteDeadline(time.Now().Add(time.Second))
+		if err := write(); err != nil {
+			t.Errorf("before the deadline: %v", err)
+		}
+		w.pass(time.Second)
+		if err := write(); !timedOut(err) {
+			t.Errorf("after the deadline: %v", err)
+		}
+		conn.SetWriteDeadline(time.Now().Add(-time.Hour))
+		if err := write(); !timedOut(err) {
+			t.Errorf("long after the deadline: %v", err)
+		}
+		conn.SetWriteDeadline(time.Time{})
+		if err := write(); err != nil {
+			t.Errorf("without a deadline: %v", err)
+		}
+
+		start := time.Now()
+		conn.SetReadDeadline(start.Add(time.Second))
+		time.AfterFunc(500*time.Millisecond, func() { conn.SetReadDeadline(start.Add(3 * time.Second)) })
+		if _, _, err := conn.ReadFrom(make([]byte, 1)); !timedOut(err) || time.Since(start) != 3*time.Second {
+			t.Errorf("a deadline that is moved on: %v after %v", err, time.Since(start))
+		}
+		conn.SetReadDeadline(time.Time{})
+		time.AfterFunc(time.Minute, func() { conn.SetDeadline(time.Now()) })
+		if _, _, err := conn.ReadFrom(make([]byte, 1)); !timedOut(err) || time.Since(start) != 63*time.Second {
+			t.Errorf("a deadline that comes later: %v after %v", err, time.Since(start))
+		}
+		conn.SetDeadline(time.Time{})
+
+		err := relay.Permit(t.Context(), netip.MustParseAddr("224.0.0.1"))
+		var peer *turnclient.PeerError
+		if !errors.As(err, &peer) || strings.Count(err.Error(), "peer 224.0.0.1") != 1 {
+			t.Errorf("%v", err)
+		}
+		if _, err := conn.WriteTo(nil, &net.IPNet{}); err == nil || !strings.Contains(err.Error(), "use a *net.UDPAddr") {
+			t.Errorf("an address of another kind: %v", err)
+		}
+		if all := relay.RelayedAddrs(); len(all) != 1 || all[0] != relay.RelayedAddr() || conn.LocalAddr().String() != all[0].String() {
+			t.Errorf("relayed %v, local %v", all, conn.LocalAddr())
+		}
+		if s := fmt.Sprintf("%v %+v %#v", relay, relay, client); !strings.Contains(s, relay.RelayedAddr().String()) || strings.Contains(s, "canary") {
+			t.Errorf("printed as %s", s)
+		}
+		conn.Close()
+		if conn.SetReadDeadline(time.Time{}) == nil || conn.SetWriteDeadline(time.Time{}) == nil || conn.Close() != nil {
+			t.Error("deadlines of a closed allocation")
 		}
 	})
 }

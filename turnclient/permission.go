@@ -109,7 +109,7 @@ func (m *Machine) Send(now time.Time, id AllocationID, to netip.AddrPort, data [
 	}
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
 	if a.state == Failed {
-		return fmt.Errorf("%w: %w", ErrLost, &AllocateError{Attempts: a.failures})
+		return fmt.Errorf("%w: %w", ErrLost, &AllocateError{Attempts: slices.Clone(a.failures)})
 	}
 	if err := a.reachable(to); err != nil {
 		return &PeerError{to, err}
@@ -151,7 +151,7 @@ func (m *Machine) Permit(now time.Time, id AllocationID, ip netip.Addr) error {
 	}
 	at := netip.AddrPortFrom(ip.Unmap(), 0)
 	if a.state == Failed {
-		return fmt.Errorf("%w: %w", ErrLost, &AllocateError{Attempts: a.failures})
+		return fmt.Errorf("%w: %w", ErrLost, &AllocateError{Attempts: slices.Clone(a.failures)})
 	}
 	if err := a.reachable(netip.AddrPortFrom(at.Addr(), 1)); err != nil {
 		return &PeerError{at, err}
