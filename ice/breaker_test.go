@@ -105,7 +105,7 @@ func TestCircuitOpenErrorSaysWhatAndWhen(t *testing.T) {
 	}
 	trial := &CircuitOpenError{Target: target, Until: breakerEpoch, Trial: true}
 	for text, words := range map[string][]string{
-		err.Error():   {"192.0.2.1:3478", "03:04:35", "circuit open", "try another"},
+		err.Error():   {"192.0.2.1:3478", "03:04:35", "circuit open", "use another"},
 		trial.Error(): {"192.0.2.1:3478", "03:04:05", "trial"},
 	} {
 		for _, word := range words {
