@@ -34,6 +34,8 @@ type generation struct {
 
 	began  time.Time // when the peer's credentials became known
 	sent   int       // checks
+	last   time.Time // of them
+	answer time.Time // when as many answers may be given at once as at all
 	heard  bool      // authentic messages of the peer came in
 	forged int       // messages whose integrity does not match
 	failed *FailedError

@@ -169,10 +169,14 @@ func (g *generation) learn(t Transport, from netip.AddrPort, priority uint32) *r
 
 // reopened returns the candidate whose connection broke, where the peer opens another: it
 // may come from any port (RFC 6544 section 11.1).
-func (g *generation) reopened(from path) *remote {
+func (g *generation) reopened(now time.Time, from path) *remote {
 	p := g.nominated
-	if p == nil || p.valid || p.stream != nil || p.base != from.base || !p.remote.learned || p.remote.addr.Addr() != from.remote.Addr() {
+	if p == nil || p.base != from.base || !p.remote.learned || p.remote.addr.Addr() != from.remote.Addr() || p.valid && p.missed(now) == 0 {
 		return nil
+	}
+	if s := p.stream; s != nil { // for the peer it broke
+		s.drop()
+		s.lost(now, ErrSilent)
 	}
 	p.remote.addr, p.remote.cand.Addr = from.remote, from.remote
 	return p.remote
