@@ -71,15 +71,16 @@ type Counts struct {
 type noteKind uint8
 
 const (
-	noteEvent    noteKind = iota // event is for the user
-	noteSignal                   // message is for peer, by the signalling
-	noteAsk                      // may peer connect? answer by decide
-	noteReady                    // conn can be used: Dial returns, or Accept does
-	noteRoute                    // conn's data goes by route from now on, and by spare as well, if that is set
-	notePeerAddr                 // conn's sealed datagrams are opened by keys from now on
-	noteData                     // data is for conn's reader
-	notePermit                   // peers may be behind the relay that we use: let its own IP in
-	noteOver                     // conn is over: err
+	noteNothing  noteKind = iota
+	noteEvent             // event is for the user
+	noteSignal            // message is for peer, by the signalling
+	noteAsk               // may peer connect? answer by decide
+	noteReady             // conn can be used: Dial returns, or Accept does
+	noteRoute             // conn's data goes by route from now on, and by spare as well, if that is set
+	notePeerAddr          // conn's sealed datagrams are opened by keys from now on
+	noteData              // data is for conn's reader
+	notePermit            // peers may be behind the relay that we use: let its own IP in
+	noteOver              // conn is over: err
 )
 
 // note is what the control has to say to its shell.

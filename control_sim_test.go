@@ -23,7 +23,7 @@ func TestFirstPaths(t *testing.T) {
 		{nats: [2]string{"full-cone", "full-cone"}, usable: 2.1, direct: 2.5},
 		{nats: [2]string{"restricted-cone", "port-restricted-cone"}, usable: 2.1, direct: 2.5},
 		{nats: [2]string{"port-restricted-cone", "port-restricted-cone"}, usable: 2.1, direct: 2.5},
-		{nats: [2]string{"full-cone", "symmetric-random"}, usable: 2.1, direct: 2.5},
+		{nats: [2]string{"full-cone", "symmetric-random"}, usable: 2.2, direct: 2.5},
 		{nats: [2]string{"symmetric-random", "symmetric-random"}, usable: 2.6, relay: true},
 		{nats: [2]string{"port-restricted-cone", "port-restricted-cone"}, loss: 0.1, usable: 3, direct: 4},
 	} {

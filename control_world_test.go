@@ -295,12 +295,13 @@ func (p *composite) PollTransmit() (machine.Transmit, bool) {
 	return t, ok
 }
 
-func (p *composite) PollEvent() (note, bool) {
+func (p *composite) PollEvent() (n note, more bool) {
 	for p.turn != nil {
 		e, ok := p.turn.PollEvent()
 		if !ok {
 			break
 		}
+		defer func() { more = true }() // for there may be something to send
 		switch e.Kind {
 		case turnclient.EventAllocated:
 			if p.base != 0 {
@@ -312,7 +313,10 @@ func (p *composite) PollEvent() (note, bool) {
 			p.control.HandleDatagram(p.now, machine.Datagram{Socket: relaySocket, Remote: e.Peer, Data: e.Data})
 		}
 	}
-	return p.control.PollEvent()
+	if n, ok := p.control.PollEvent(); ok {
+		return n, ok
+	}
+	return note{kind: noteNothing}, false
 }
 
 // dialNow has peer 0 dial peer 1, both having gathered for a second.

@@ -91,8 +91,13 @@ func (m *Machine) Format(f fmt.State, _ rune) {
 }
 
 // enter begins every call that can make something to send: what was handed out before
-// has been sent by now.
-func (m *Machine) enter() { m.arena = m.arena[:0] }
+// has been sent by now. What was not handed out yet stays, for a machine that holds this one
+// may enter it several times before it is drained.
+func (m *Machine) enter() {
+	if m.out.Len() == 0 {
+		m.arena = m.arena[:0]
+	}
+}
 
 // keep copies b to where it stays until the machine is entered again.
 func (m *Machine) keep(b []byte) []byte {

@@ -90,12 +90,13 @@ func (r *relayed) PollTransmit() (machine.Transmit, bool) {
 	return r.out.Pop()
 }
 
-func (r *relayed) PollEvent() (ice.Event, bool) {
+func (r *relayed) PollEvent() (event ice.Event, more bool) {
 	for {
 		e, ok := r.turn.PollEvent()
 		if !ok {
 			return r.Machine.PollEvent()
 		}
+		defer func() { more = true }() // for there may be something to send
 		switch e.Kind {
 		case turnclient.EventAllocated:
 			_, _ = r.Machine.AddBase(r.now, ice.Base{Type: ice.Relay, Socket: relaySocket, Addr: e.Relayed[0], Mapped: e.Mapped, Server: e.Server.Addr.Addr()})

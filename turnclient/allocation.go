@@ -60,6 +60,7 @@ type allocation struct {
 	leaving                       int // links on which an allocation is being deleted
 
 	mobility
+	standby *standby // in state Disconnecting
 	permissions
 	channels
 }
@@ -129,11 +130,12 @@ func (a *allocation) ask(now time.Time, limit int, every time.Duration) {
 		switch code := codeOf(err); {
 		case err == nil:
 			a.refreshed(now, msg, r.sent)
+		case a.stepIn(now):
 		case code == wire.CodeAllocationMismatch, code == wire.CodeWrongCredentials:
 			a.lose(now, err, true) // RFC 8656 section 8.3
 		case r.link.gone:
 			// The link's end says it.
-		case code == 0 && !errors.Is(err, ErrCredentials) && !errors.Is(err, ErrBidDown):
+		case !refused(err) && !errors.Is(err, ErrCredentials) && !errors.Is(err, ErrBidDown):
 			a.disconnect(now, err)
 		default:
 			// The server lives, but does not want to now. It may, before the end.
@@ -165,6 +167,7 @@ func (a *allocation) refreshed(now time.Time, msg *wire.Message, sent time.Time)
 // recovered takes in that the allocation stands after all.
 func (a *allocation) recovered(now time.Time) {
 	a.backoff.reset()
+	a.standDown(now)
 	if a.state == Disconnecting {
 		a.m.timers.stop(&a.retry)
 		if a.presenting() == nil {
@@ -282,7 +285,7 @@ func (a *allocation) again(now time.Time) {
 // lose ends an allocation that is gone, and starts to make another. answered says that
 // the server itself told, so that the link still works.
 func (a *allocation) lose(now time.Time, err error, answered bool) {
-	if a.state == Closed || a.link == nil {
+	if a.state == Closed || a.link == nil || a.stepIn(now) {
 		return
 	}
 	if r := a.presenting(); r != nil && answered {
@@ -365,6 +368,7 @@ func (a *allocation) close(now time.Time) {
 		a.m.timers.stop(t)
 	}
 	a.asking = nil
+	a.standDown(now)
 	a.dropChannels()
 	a.endPermissions(now)
 	a.concede(now)

@@ -3,86 +3,23 @@ package turnclient_test
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"net"
-	"net/netip"
 	"os"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
 	"github.com/bradawl/bradawl/turnclient"
 	"github.com/bradawl/bradawl/turnclient/turntest"
 )
 
-// stub is a socket with a TURN server inside: what costs is the client alone. Requests
-// are answered; data is dropped, and injected at will.
-type stub struct {
-	mu     sync.Mutex
-	server *turntest.Server
-
-	in     chan []byte
-	closed chan struct{}
-	once   sync.Once
-}
-
-func newStub() *stub {
-	cfg := authed()
-	cfg.Relay = relayIP
-	return &stub{server: turntest.NewServer(cfg, rand.NewChaCha8([32]byte{})), in: make(chan []byte, 1024), closed: make(chan struct{})}
-}
-
-var stubLocal = netip.MustParseAddrPort("10.0.0.1:40000")
-
-func (s *stub) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
-	if len(b) > 0 && b[0] >= 4 || len(b) > 1 && b[0] == 0 && b[1] == 0x16 {
-		return len(b), nil // data
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.server.HandleDatagram(time.Now(), machine.Datagram{Local: serverAddr, Remote: stubLocal, Data: b})
-	var opened []machine.SocketID
-	transmit := func(t machine.Transmit) {
-		switch t.Op {
-		case machine.OpenSocket:
-			opened = append(opened, t.Socket)
-		case machine.Send:
-			s.in <- t.Data
-		}
-	}
-	drain := func() { machine.Drain(s.server, transmit, func(struct{}) {}) }
-	drain()
-	for _, id := range opened {
-		s.server.HandleNotice(time.Now(), machine.Notice{Kind: machine.SocketOpened, Socket: id, Local: netip.AddrPortFrom(relayIP, 50000)})
-		drain()
-	}
-	return len(b), nil
-}
-
-func (s *stub) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
-	select {
-	case m := <-s.in:
-		return copy(b, m), serverAddr, nil
-	case <-s.closed:
-		return 0, netip.AddrPort{}, net.ErrClosed
-	}
-}
-
-func (s *stub) ReadFrom([]byte) (int, net.Addr, error) { return 0, nil, errors.ErrUnsupported }
-func (s *stub) WriteTo([]byte, net.Addr) (int, error)  { return 0, errors.ErrUnsupported }
-func (s *stub) LocalAddr() net.Addr                    { return net.UDPAddrFromAddrPort(stubLocal) }
-func (s *stub) SetDeadline(time.Time) error            { return nil }
-func (s *stub) SetReadDeadline(time.Time) error        { return nil }
-func (s *stub) SetWriteDeadline(time.Time) error       { return nil }
-func (s *stub) Close() error                           { s.once.Do(func() { close(s.closed) }); return nil }
-
 // relayOver returns an allocation over a stub, with peerA permitted and, if wanted, on
 // a channel.
-func relayOver(tb testing.TB, channel bool) (*turnclient.Allocation, *stub) {
+func relayOver(tb testing.TB, channel bool) (*turnclient.Allocation, *turntest.Stub) {
 	tb.Helper()
-	s := newStub()
+	cfg := authed()
+	cfg.Relay = relayIP
+	s := turntest.NewStub(cfg)
 	after := 1
 	if !channel {
 		after = -1
@@ -148,7 +85,7 @@ func TestNoAllocationsEitherWay(t *testing.T) {
 			}
 			message := dataTo(channel, payload)
 			if n := testing.AllocsPerRun(1000, func() {
-				s.in <- message
+				s.Inject(message)
 				if n, from, err := relay.ReadFromUDPAddrPort(buf); n != len(payload) || from != peerA || err != nil {
 					t.Fatal(n, from, err)
 				}
@@ -187,7 +124,7 @@ func BenchmarkRead(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(1200)
 			for b.Loop() {
-				s.in <- message
+				s.Inject(message)
 				if _, _, err := relay.ReadFromUDPAddrPort(buf); err != nil {
 					b.Fatal(err)
 				}

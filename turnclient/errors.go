@@ -15,7 +15,7 @@ var (
 	// ErrNoAnswer: the server did not answer in time.
 	ErrNoAnswer = errors.New("no answer")
 	// ErrIntegrity: answers came, but none was signed with the password. Somebody
-	// forges them, or the server does not sign what it should.
+	// forges them, or the server does not sign what it should: see UnsignedError.
 	ErrIntegrity = errors.New("answers came, but none with a valid signature")
 	// ErrBidDown: the server's security features were tampered with on the way (RFC
 	// 8489 section 9.2.1).
@@ -33,6 +33,9 @@ var (
 	// ErrClosed: the client or the allocation was closed. It matches net.ErrClosed.
 	ErrClosed error = closedError{}
 )
+
+// errNoCode is a refusal without a reason, such as pion/turn gives for a peer.
+var errNoCode = errors.New("it was refused without an error code")
 
 // ConfigError says that something given to this package cannot be used.
 type ConfigError struct {
@@ -83,11 +86,14 @@ func (e *ServerError) remedy() string {
 	if r := codes[e.Code].remedy; r != "" {
 		return r
 	}
+	var unsigned *UnsignedError
 	switch {
 	case errors.Is(e.Err, ErrNoAnswer) && e.Server.Transport == UDP:
 		return "check the address; UDP may be blocked here, so add the server with ?transport=tcp or as turns:"
 	case errors.Is(e.Err, ErrNoAnswer):
 		return "check the address and port"
+	case errors.As(e.Err, &unsigned) && unsigned.Code != wire.CodeBadRequest && codes[unsigned.Code].remedy != "":
+		return "it may be forged; if it is not: " + codes[unsigned.Code].remedy
 	case errors.Is(e.Err, ErrIntegrity):
 		return "check the password; if it is right, somebody on the way forges answers"
 	case errors.Is(e.Err, ErrBidDown):
@@ -116,6 +122,20 @@ var codes = map[int]struct{ name, remedy string }{
 	wire.CodeServerError:          {"Server Error", "try again later"},
 	wire.CodeInsufficientCapacity: {"Insufficient Capacity", "the server is full; wait a minute or use another"},
 }
+
+// UnsignedError is ErrIntegrity where an answer gave a reason. It proves nothing, but is
+// likely: some servers do not sign their refusals.
+type UnsignedError struct {
+	Code int // STUN error code
+}
+
+// Error names the code.
+func (e *UnsignedError) Error() string {
+	return fmt.Sprintf("%v (one said %s)", ErrIntegrity, strings.TrimSpace(fmt.Sprint(e.Code, " ", codes[e.Code].name)))
+}
+
+// Is matches ErrIntegrity.
+func (e *UnsignedError) Is(target error) bool { return target == ErrIntegrity }
 
 // AllocateError says that no server gave an allocation.
 type AllocateError struct {
@@ -166,7 +186,7 @@ func (e *PeerError) Unwrap() error { return e.Err }
 // Is matches ErrNotPermitted where a server's refusal is the cause.
 func (e *PeerError) Is(target error) bool {
 	var s *ServerError
-	return target == ErrNotPermitted && errors.As(e.Err, &s) && s.Code != 0
+	return target == ErrNotPermitted && errors.As(e.Err, &s) && refused(s)
 }
 
 // ICMPError says that a datagram that the relay sent for us did not arrive (RFC 8656

@@ -12,6 +12,7 @@ import (
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
 	"github.com/bradawl/bradawl/turnclient"
+	"github.com/bradawl/bradawl/turnclient/turntest"
 )
 
 // puppet runs a client machine against a server whose every answer is chosen by bytes.
@@ -130,7 +131,7 @@ func (p *puppet) step(op, a, b byte) {
 	case 4:
 		if id, ok := first(p.sockets); ok {
 			p.do(func(now time.Time) {
-				p.m.HandleNotice(now, machine.Notice{Kind: machine.SocketOpened, Socket: id, Local: stubLocal})
+				p.m.HandleNotice(now, machine.Notice{Kind: machine.SocketOpened, Socket: id, Local: turntest.StubLocal})
 			})
 		}
 		if id, ok := first(p.streams); ok {

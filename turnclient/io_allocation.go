@@ -334,10 +334,8 @@ func (a *Allocation) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) 
 	var p *packet
 	expired := a.readDeadline.wait()
 	select {
-	case <-a.closing:
-		return 0, netip.AddrPort{}, a.opError("read", ErrClosed)
 	case <-expired:
-		return 0, netip.AddrPort{}, a.opError("read", os.ErrDeadlineExceeded)
+		return 0, netip.AddrPort{}, a.readEnded()
 	default:
 	}
 	select {
@@ -346,15 +344,13 @@ func (a *Allocation) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) 
 		for p == nil {
 			select {
 			case p = <-a.read:
-			case <-a.closing:
-				return 0, netip.AddrPort{}, a.opError("read", ErrClosed)
 			case <-expired:
 				// It may have been moved, which makes another channel.
 				if again := a.readDeadline.wait(); again != expired {
 					expired = again
 					continue
 				}
-				return 0, netip.AddrPort{}, a.opError("read", os.ErrDeadlineExceeded)
+				return 0, netip.AddrPort{}, a.readEnded()
 			}
 		}
 	}
@@ -427,7 +423,7 @@ func (a *Allocation) abandon() {
 func (a *Allocation) end() {
 	a.once.Do(func() {
 		close(a.closing)
-		a.readDeadline.set(time.Time{})
+		a.readDeadline.end()
 	})
 }
 
@@ -438,6 +434,14 @@ func (a *Allocation) isClosed() bool {
 	default:
 		return false
 	}
+}
+
+// readEnded says why reads fail.
+func (a *Allocation) readEnded() error {
+	if a.isClosed() {
+		return a.opError("read", ErrClosed)
+	}
+	return a.opError("read", os.ErrDeadlineExceeded)
 }
 
 func (a *Allocation) opError(op string, err error) error {

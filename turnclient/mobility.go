@@ -124,7 +124,7 @@ func (a *allocation) reissue(now time.Time) {
 // notMoved takes in that the server did not move the allocation.
 func (a *allocation) notMoved(now time.Time, err error) {
 	a.tell(now, Event{Kind: EventServer, State: a.state, Server: a.link.srv.Endpoint, Err: err})
-	silent := codeOf(err) == 0
+	silent := !refused(err)
 	if silent {
 		a.stalled = true
 	} else {

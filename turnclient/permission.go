@@ -255,7 +255,7 @@ func (a *allocation) create(now time.Time, ps []*permit) {
 			a.settle(now)
 		case code == wire.CodeAllocationMismatch, code == wire.CodeWrongCredentials:
 			a.lose(now, err, true)
-		case len(ps) > 1 && code != 0:
+		case len(ps) > 1 && refused(err):
 			// One of them spoils it for the others: ask for each by itself.
 			for _, p := range ps {
 				a.create(now, []*permit{p})
@@ -301,7 +301,7 @@ func (p *permit) failed(now time.Time, err error) {
 	a := p.a
 	p.renewing = false
 	code := codeOf(err)
-	if code == 0 || code == wire.CodeStaleNonce || code == wire.CodeServerError {
+	if !refused(err) || code == wire.CodeStaleNonce || code == wire.CodeServerError {
 		if p.state == permitStanding {
 			if wait := p.backoff.next(a.m.random); now.Add(wait).Before(p.until) {
 				p.used = true

@@ -170,8 +170,16 @@ func TestQueuesAreBounded(t *testing.T) {
 
 // A peer that is refused fails alone, also when many are renewed by one request.
 func TestRefusedPeerFailsAlone(t *testing.T) {
+	for _, bare := range []bool{false, true} {
+		t.Run(fmt.Sprint("without code ", bare), func(t *testing.T) { testRefusedPeer(t, bare) })
+	}
+}
+
+// bare: the refusal has no error code, as pion/turn's has not.
+func testRefusedPeer(t *testing.T, bare bool) {
 	l := newLab(t, turnclient.MachineConfig{Credentials: creds, ChannelAfter: -1})
 	server := l.serve(serverAddr, authed())
+	server.DenyWithoutCode = bare
 	id := l.ready()
 	var peers []netip.AddrPort
 	for i := range 10 {

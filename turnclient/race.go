@@ -292,11 +292,18 @@ func (t *attempt) won(now time.Time, msg *wire.Message, r *request) error {
 		return nil
 	}
 	a.concede(now)
-	a.df = a.m.cfg.DontFragment && !t.plain
-	a.ticket = nil
-	a.takeTicket(msg)
-	a.takeToken(msg)
-	a.adopt(now, l, relayed, mapped, lifetime, r.sent)
+	adopt := func(now time.Time, msg *wire.Message) {
+		a.df = a.m.cfg.DontFragment && !t.plain
+		a.ticket = nil
+		a.takeTicket(msg)
+		a.takeToken(msg)
+		a.adopt(now, l, relayed, mapped, lifetime, r.sent)
+	}
+	if a.mayStill() {
+		a.standBy(now, l, msg, adopt)
+	} else {
+		adopt(now, msg)
+	}
 	return nil
 }
 

@@ -43,8 +43,8 @@ type request struct {
 	ended bool
 
 	stale, challenges int
-	forged            int    // answers that were ignored for their signature
-	hint              string // what the last of them said
+	forged            int   // answers that were ignored for their signature
+	doubt             error // ErrIntegrity, or what the last of them with a code said
 }
 
 // responseKnown are the comprehension-required attributes that an answer may carry.
@@ -155,11 +155,7 @@ func (r *request) timeout(now time.Time) {
 	}
 	r.link.congestion.count(now, true)
 	if r.forged > 0 {
-		err := ErrIntegrity
-		if r.hint != "" {
-			err = fmt.Errorf("%w (one said %s)", err, r.hint)
-		}
-		r.fail(now, 0, "", err)
+		r.fail(now, 0, "", r.doubt)
 		return
 	}
 	r.fail(now, 0, "", fmt.Errorf("%w within %v (%d sent)", ErrNoAnswer, now.Sub(r.sent).Round(time.Millisecond), r.sends))
@@ -199,22 +195,31 @@ func (r *request) answer(now time.Time, msg *wire.Message) {
 	case !failure:
 		r.finish(now, msg, nil)
 	case !coded:
-		r.fail(now, 0, "", errors.New("error response without an error code"))
+		r.fail(now, 0, "", errNoCode)
 	default:
 		r.finish(now, msg, &ServerError{Server: r.link.srv.Endpoint, Op: r.op, Code: code, Reason: text(reason)})
 	}
 }
 
 // ignore passes over an answer that is not to be believed. Over a stream nothing else
-// can come (RFC 8489 section 9.2.5).
+// can come (RFC 8489 section 9.2.5). The first code is told at once: nobody may have the
+// patience to wait for the end.
 func (r *request) ignore(now time.Time, code int) {
 	r.forged++
 	r.link.m.stats.forged++
-	if code != 0 {
-		r.hint = fmt.Sprintf("%d %s", code, codes[code].name)
+	first := r.doubt == nil || r.doubt == ErrIntegrity
+	switch {
+	case code != 0:
+		r.doubt = &UnsignedError{code}
+	case r.doubt == nil:
+		r.doubt = ErrIntegrity
 	}
-	if r.link.stream {
-		r.fail(now, 0, "", ErrIntegrity)
+	switch {
+	case r.link.stream:
+		r.fail(now, 0, "", r.doubt)
+	case code != 0 && first:
+		err := &ServerError{Server: r.link.srv.Endpoint, Op: r.op, Err: r.doubt}
+		r.link.a.tell(now, Event{Kind: EventServer, State: r.link.a.state, Server: err.Server, Err: err})
 	}
 }
 
@@ -294,6 +299,9 @@ func text(reason []byte) string {
 		return c
 	}, string(reason))
 }
+
+// refused reports whether a server said no, with a code or, as some do, without.
+func refused(err error) bool { return codeOf(err) != 0 || errors.Is(err, errNoCode) }
 
 // codeOf returns the STUN error code that err holds; 0: none.
 func codeOf(err error) int {

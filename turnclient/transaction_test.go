@@ -180,6 +180,13 @@ func TestUnsignedAnswersAreIgnored(t *testing.T) {
 			if n := len(l.requests(wire.Allocate)); n != 1+7 || at < 5*time.Second {
 				t.Errorf("integrity %s, code %d: %d requests, failed at %v; want retransmission to the end", name, code, n, at)
 			}
+			var unsigned *turnclient.UnsignedError
+			if errors.As(err, &unsigned) != (code != 0) || unsigned != nil && unsigned.Code != code {
+				t.Errorf("integrity %s, code %d: %v does not tell the code", name, code, err)
+			}
+			if e := l.all(turnclient.EventServer); code != 0 && (!errors.As(e[0].Err, &unsigned) || e[0].At.Sub(l.start) > time.Second) || len(e) > 2 {
+				t.Errorf("integrity %s, code %d: told of %v; want it at once, and once", name, code, e)
+			}
 
 			l = newLab(t, turnclient.MachineConfig{Credentials: creds, Servers: []turnclient.Endpoint{{Addr: serverAddr, Transport: turnclient.TCP}}})
 			l.hosts[serverAddr] = after401(func(m *wire.Message) [][]byte {

@@ -20,7 +20,10 @@ import (
 // Allocation, permission, data and channel over each transport.
 func TestCoturnRelays(t *testing.T) {
 	t.Parallel()
-	server := newTurnserver(t)
+	testRelays(t, newTurnserver(t))
+}
+
+func testRelays(t *testing.T, server turnServer) {
 	for _, transport := range []string{"udp", "tcp", "tls"} {
 		t.Run(transport, func(t *testing.T) {
 			peer, other := newTurnPeer(t, "127.0.0.1"), newTurnPeer(t, "127.0.0.2")
@@ -198,10 +201,14 @@ func TestCoturnRefusals(t *testing.T) {
 // ten seconds, on the same Allocation, and the loss is stated.
 func TestCoturnRestart(t *testing.T) {
 	t.Parallel()
+	testRestart(t, func(t *testing.T) turnServer { return newTurnserver(t) })
+}
+
+func testRestart(t *testing.T, newServer func(*testing.T) turnServer) {
 	for _, transport := range []string{"udp", "tcp", "tls"} {
 		t.Run(transport, func(t *testing.T) {
 			t.Parallel()
-			server := newTurnserver(t)
+			server := newServer(t)
 			peer := newTurnPeer(t, "127.0.0.1")
 			_, relay := allocate(t, server.config(transport))
 			mustEcho(t, relay, peer.addr, "before")
@@ -284,7 +291,7 @@ func (m mobile) WriteTo(b []byte, to net.Addr) (int, error) {
 }
 
 // allocate gets an allocation that lives until the test ends.
-func allocate(t *testing.T, cfg turnclient.Config) (*turnclient.Client, *turnclient.Allocation) {
+func allocate(t testing.TB, cfg turnclient.Config) (*turnclient.Client, *turnclient.Allocation) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -335,7 +342,7 @@ func mustEcho(t *testing.T, relay *turnclient.Allocation, to netip.AddrPort, tex
 }
 
 // awaitEvent takes events until one is of the kind.
-func awaitEvent(t *testing.T, relay *turnclient.Allocation, kind turnclient.EventKind) turnclient.Event {
+func awaitEvent(t testing.TB, relay *turnclient.Allocation, kind turnclient.EventKind) turnclient.Event {
 	t.Helper()
 	late := time.After(10 * time.Second)
 	for {

@@ -27,6 +27,13 @@ import (
 	"github.com/bradawl/bradawl/turnclient"
 )
 
+// turnServer is a TURN server on loopback that can be killed and started again.
+type turnServer interface {
+	start(t testing.TB)
+	kill()
+	config(transport string) turnclient.Config
+}
+
 // turnserver is a coturn of the test's own on loopback.
 type turnserver struct {
 	conf        string // its configuration file
@@ -43,7 +50,7 @@ var turnUser = turnclient.Credentials{Username: "alice", Password: "wonderland"}
 
 // newTurnserver runs coturn until the test ends, with these lines of configuration
 // besides the usual ones, and returns when it serves.
-func newTurnserver(t *testing.T, lines ...string) *turnserver {
+func newTurnserver(t testing.TB, lines ...string) *turnserver {
 	t.Helper()
 	need(t, "turnserver", "coturn", true)
 	dir := t.TempDir()
@@ -73,7 +80,7 @@ func newTurnserver(t *testing.T, lines ...string) *turnserver {
 
 // start runs coturn and waits until it answers over UDP and listens for TLS, which is
 // what it opens last.
-func (s *turnserver) start(t *testing.T) {
+func (s *turnserver) start(t testing.TB) {
 	t.Helper()
 	s.cmd = exec.Command("turnserver", "-c", s.conf)
 	s.cmd.Stdout, s.cmd.Stderr = &s.said, &s.said
@@ -144,13 +151,17 @@ func (s *turnserver) kill() {
 // config is that of a client which reaches s over a transport, and binds a channel
 // with the first datagram.
 func (s *turnserver) config(transport string) turnclient.Config {
-	uri := fmt.Sprintf("turn:127.0.0.1:%d?transport=%s", s.port, transport)
+	return turnConfig(transport, s.port, s.port2, s.roots)
+}
+
+func turnConfig(transport string, plain, secure int, roots *x509.CertPool) turnclient.Config {
+	uri := fmt.Sprintf("turn:127.0.0.1:%d?transport=%s", plain, transport)
 	if transport == "tls" {
-		uri = fmt.Sprintf("turns:%s:%d?transport=tcp", turnHost, s.port2)
+		uri = fmt.Sprintf("turns:%s:%d?transport=tcp", turnHost, secure)
 	}
 	return turnclient.Config{
 		Servers: []string{uri}, Credentials: turnUser, ChannelAfter: 1,
-		TLS: &tls.Config{RootCAs: s.roots},
+		TLS: &tls.Config{RootCAs: roots},
 		Lookup: func(context.Context, string, string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}, nil
 		},
@@ -159,7 +170,7 @@ func (s *turnserver) config(transport string) turnclient.Config {
 
 // freePort returns a port that is free for UDP and TCP. It lies below those that
 // systems give out by themselves, so that nobody takes it while the server is down.
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
 		port := 20000 + mathrand.IntN(12000)
@@ -180,7 +191,7 @@ func freePort(t *testing.T) int {
 }
 
 // selfSigned writes a certificate for host and its key, and returns the certificate.
-func selfSigned(t *testing.T, host, certFile, keyFile string) *x509.CertPool {
+func selfSigned(t testing.TB, host, certFile, keyFile string) *x509.CertPool {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

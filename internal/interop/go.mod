@@ -6,6 +6,7 @@ require (
 	github.com/bradawl/bradawl v0.0.0
 	github.com/google/nftables v0.3.0
 	github.com/pion/ice/v2 v2.3.38
+	github.com/pion/turn/v4 v4.1.4
 	github.com/vishvananda/netlink v1.3.1
 	github.com/vishvananda/netns v0.0.5
 	golang.org/x/sys v0.49.0

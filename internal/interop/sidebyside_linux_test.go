@@ -88,7 +88,7 @@ func row(s site, name string, said answer, took time.Duration) string {
 
 // need skips the test, or fails it in CI if the command is required there, where
 // a command is not installed.
-func need(t *testing.T, command, pkg string, required bool) {
+func need(t testing.TB, command, pkg string, required bool) {
 	t.Helper()
 	if _, err := exec.LookPath(command); err == nil {
 		return

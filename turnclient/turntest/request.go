@@ -334,7 +334,11 @@ func (s *Server) permit(now time.Time, m *wire.Message, r *response, a *allocati
 		return
 	}
 	for _, p := range peers {
-		if code := s.mayRelay(a, p.Addr()); code != 0 {
+		if code := s.mayRelay(a, p.Addr()); code == wire.CodeForbidden && s.DenyWithoutCode {
+			s.b.Reset(wire.MessageType{Method: m.Method(), Class: wire.Failure}, r.id)
+			r.send()
+			return
+		} else if code != 0 {
 			s.fail(m, r, code)
 			return
 		}

@@ -29,6 +29,8 @@ type Config struct {
 	Quota int
 	// Deny says which peers are refused with 403. Default: none.
 	Deny func(netip.Addr) bool
+	// DenyWithoutCode makes the server leave out the 403, as pion/turn does.
+	DenyWithoutCode bool
 	// Mobility makes the server give out tickets (RFC 8016).
 	Mobility bool
 	// NoDontFragment makes the server refuse DONT-FRAGMENT as unknown.
