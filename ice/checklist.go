@@ -193,10 +193,9 @@ func (p *pair) schedule(now time.Time) {
 			steps = fast[:]
 		}
 	}
-	if p.step < len(steps) {
-		p.step++
-	}
-	p.next = now.Add(max(steps[p.step-1], p.trips.Median()*3/2)) // a nomination's answer is awaited
+	step := steps[min(p.step, len(steps)-1)] // the pair may have lost its rank since
+	p.step++
+	p.next = now.Add(max(step, p.trips.Median()*3/2)) // a nomination's answer is awaited
 	if p.stream != nil {
 		p.next = time.Time{} // a connection loses nothing (RFC 6544 section 7.1)
 	}

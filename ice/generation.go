@@ -48,6 +48,8 @@ type remote struct {
 	cand    Candidate
 	addr    netip.AddrPort
 	learned bool // peer-reflexive: nobody has told it
+
+	pairs, works, fails int // as weigh counts them
 }
 
 // request is a check of the peer.

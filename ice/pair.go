@@ -122,7 +122,7 @@ func (g *generation) makeRoom(p *pair) bool {
 	var worst *pair
 	for _, q := range g.pairs { // the best first
 		switch {
-		case q.valid || q.peerNominated:
+		case q.valid || q.peerNominated && q.state != PairFailed:
 		case q.state == PairFailed, q.priority < p.priority && (worst == nil || worst.state != PairFailed):
 			worst = q
 		}
