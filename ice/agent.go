@@ -173,6 +173,7 @@ func (a *agent) due(now time.Time) {
 		g.expire(now)
 		g.consent(now)
 	}
+	a.replaceSilent(now)
 	a.settle(now)
 }
 

@@ -31,6 +31,9 @@ func (m *Machine) request(now time.Time, from path) bool {
 	if from.stream == nil && g.find(UDP, from.remote) == nil && unusable(from.remote, m.cfg.Loopback) != "" {
 		return true // no peer is there: it has us answer to somebody else
 	}
+	if !g.mayAnswer(now) {
+		return true
+	}
 	g.heard = true
 	if unknown := msg.AppendUnknown(nil, understood); len(unknown) > 0 {
 		m.refuse(from, g, wire.CodeUnknownAttribute, "Unknown Attribute", unknown)
@@ -57,6 +60,22 @@ func (m *Machine) request(now time.Time, from path) bool {
 	}
 	g.trigger(now, r)
 	a.settle(now)
+	return true
+}
+
+const (
+	answerGap   = time.Second / 400
+	answerBurst = 400
+)
+
+// mayAnswer bounds the answers to a peer, which may say that it is somebody else. No agent
+// checks that often.
+func (g *generation) mayAnswer(now time.Time) bool {
+	full := latest(g.answer, now).Add(answerGap)
+	if full.Sub(now) > answerBurst*answerGap {
+		return false
+	}
+	g.answer = full
 	return true
 }
 
@@ -127,7 +146,7 @@ func (g *generation) trigger(now time.Time, r request) {
 	t, s := r.from.base.Transport, r.from.stream
 	remote := g.find(t, r.from.remote)
 	if remote == nil && s != nil {
-		remote = g.reopened(r.from)
+		remote = g.reopened(now, r.from)
 	}
 	if remote == nil {
 		if remote = g.learn(t, r.from.remote, r.priority); remote == nil {

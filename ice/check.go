@@ -35,7 +35,7 @@ func (p *pair) check(now time.Time) bool {
 	}
 	g.sent++
 	p.sent++
-	p.last = now
+	g.last, p.last = now, now
 	g.spend(p, now)
 	if p.base.Transport == TCP && !p.connected(now) {
 		return true

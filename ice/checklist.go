@@ -1,6 +1,7 @@
 package ice
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -22,8 +23,10 @@ const (
 	// fastPairs is how many pairs have the fast schedule.
 	fastPairs = 5
 	// maxChecks bounds the checks of a generation, so that a peer cannot make us flood
-	// whomever it names.
+	// whomever it names. Further ones are sent only where the peer triggers them, one in
+	// spareGap: it may have moved.
 	maxChecks = 700
+	spareGap  = time.Second
 	// triggerGap is the least time between a check and one of the same pair that the peer
 	// triggers.
 	triggerGap = 10 * time.Millisecond
@@ -190,10 +193,9 @@ func (p *pair) schedule(now time.Time) {
 			steps = fast[:]
 		}
 	}
-	if p.step < len(steps) {
-		p.step++
-	}
-	p.next = now.Add(max(steps[p.step-1], p.trips.Median()*3/2)) // a nomination's answer is awaited
+	step := steps[min(p.step, len(steps)-1)] // the pair may have lost its rank since
+	p.step++
+	p.next = now.Add(max(step, p.trips.Median()*3/2)) // a nomination's answer is awaited
 	if p.stream != nil {
 		p.next = time.Time{} // a connection loses nothing (RFC 6544 section 7.1)
 	}
@@ -210,6 +212,8 @@ func (g *generation) expire(now time.Time) {
 			case p.state == Succeeded:
 				why = ErrConsent
 				p.remember(now, false)
+			case !p.await.IsZero():
+				why = fmt.Errorf("%w: %w", ErrConsent, p.err)
 			case p.err != nil:
 				why = p.err
 			}
@@ -226,7 +230,7 @@ func (g *generation) expire(now time.Time) {
 func (g *generation) expiry(p *pair) time.Time {
 	switch {
 	case p.state == InProgress:
-		return p.first.Add(g.a.cfg.PairTimeout)
+		return latest(p.first.Add(g.a.cfg.PairTimeout), p.await)
 	case p.state == Succeeded && g.a.cfg.Consent > 0:
 		return p.heard.Add(consentLife)
 	}
@@ -255,6 +259,9 @@ const (
 
 // allowed is when a check of p may be sent as far as its target is concerned.
 func (g *generation) allowed(p *pair, now time.Time) time.Time {
+	if g.sent >= maxChecks {
+		now = latest(now, g.last.Add(spareGap))
+	}
 	for i := range g.targets {
 		if t := &g.targets[i]; t.ip == p.remote.addr.Addr() {
 			if t.answered {

@@ -34,6 +34,8 @@ type generation struct {
 
 	began  time.Time // when the peer's credentials became known
 	sent   int       // checks
+	last   time.Time // of them
+	answer time.Time // when as many answers may be given at once as at all
 	heard  bool      // authentic messages of the peer came in
 	forged int       // messages whose integrity does not match
 	failed *FailedError
@@ -46,6 +48,8 @@ type remote struct {
 	cand    Candidate
 	addr    netip.AddrPort
 	learned bool // peer-reflexive: nobody has told it
+
+	pairs, works, fails int // as weigh counts them
 }
 
 // request is a check of the peer.

@@ -39,7 +39,7 @@ type pair struct {
 	peerNominated bool           // by the peer, before it was valid
 	spent         bool           // consent was lost: RFC 7675 section 5.1 forbids to use it again
 	redials       int            // since the connection was refused, or broke
-	await         time.Time      // until when the peer may open the connection anew that broke
+	await         time.Time      // until when the connection that broke may be opened anew
 
 	heard      time.Time // the last answer
 	consentAt  time.Time // the last check of consent
@@ -122,7 +122,7 @@ func (g *generation) makeRoom(p *pair) bool {
 	var worst *pair
 	for _, q := range g.pairs { // the best first
 		switch {
-		case q.valid || q.peerNominated:
+		case q.valid || q.peerNominated && q.state != PairFailed:
 		case q.state == PairFailed, q.priority < p.priority && (worst == nil || worst.state != PairFailed):
 			worst = q
 		}

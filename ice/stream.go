@@ -29,12 +29,12 @@ const (
 	strangers = 64
 	// strangerTime is how long they have for it.
 	strangerTime = 5 * time.Second
-	// redialGap is the time to the second dial of a pair that opens simultaneously, where
-	// a refusal only says that the other side has not begun, or whose connection broke.
-	// It doubles.
+	// redialGap is the time, +-50 %, between two dials of a pair that opens simultaneously,
+	// where a refusal only says that the other side's has not crossed ours. It must not
+	// grow: each SYN holds the way open for no longer than a round trip.
 	redialGap = 50 * time.Millisecond
-	// redialMost is what that grows to.
-	redialMost = time.Second
+	// reopenMost is what the time between two dials of a connection that broke grows to.
+	reopenMost = time.Second
 )
 
 var (
@@ -71,6 +71,12 @@ func (s *stream) close() {
 		s.forget()
 		s.m.out.Push(machine.Transmit{Op: machine.Close, Stream: s.id})
 	}
+}
+
+// drop ends a connection without waiting for what was written.
+func (s *stream) drop() {
+	s.forget()
+	s.m.out.Push(machine.Transmit{Op: machine.Reset, Stream: s.id})
 }
 
 func (s *stream) forget() {
@@ -192,11 +198,15 @@ func (s *stream) lost(now time.Time, err error) {
 	}
 	// RFC 6544 section 11.1: whoever has opened the connection opens another, which is
 	// checked anew; the other side waits for it, as long as there would be consent.
+	if broke {
+		p.await = p.heard.Add(consentLife)
+		if g.a.cfg.Consent < 0 {
+			p.await = now.Add(consentLife)
+		}
+	}
 	if broke && p.opens() {
 		p.state, p.first = InProgress, now
 		p.redial(now, err)
-	} else if broke {
-		p.await = p.heard.Add(consentLife)
 	}
 	g.a.settle(now)
 }
@@ -206,10 +216,20 @@ func (p *pair) opens() bool { return p.base.TCPType != Passive && !p.remote.lear
 
 // redial makes the pair open another connection, the later the more often it has.
 func (p *pair) redial(now time.Time, err error) {
-	gap := min(redialGap<<min(p.redials, 10), redialMost)
-	if p.base.TCPType != SimultaneousOpen && p.redials == 0 {
-		gap = 0
+	gap := redialGap/2 + time.Duration(p.g.a.m.random.Int64N(int64(redialGap)))
+	if p.base.TCPType != SimultaneousOpen {
+		gap = min(redialGap<<min(p.redials, 10)-redialGap, reopenMost)
 	}
 	p.redials++
 	p.stream, p.err, p.next = nil, err, now.Add(gap)
+}
+
+// replaceSilent opens another connection for the one in use when the peer does not answer
+// on it any more, as after a NAT has forgotten it: TCP itself would take minutes to see
+// that.
+func (a *agent) replaceSilent(now time.Time) {
+	if p := a.selected; p != nil && p.stream != nil && p.opens() && p.silent(now) {
+		p.stream.drop()
+		p.stream.lost(now, ErrSilent)
+	}
 }
