@@ -95,20 +95,21 @@ func (s *Session) open(ctx context.Context) (listeners []net.Listener, tcp []ice
 	}
 	var failures []error
 	for _, h := range usable(hosts) {
-		l, err := s.openUDP(ctx, h)
-		if err != nil {
-			failures = append(failures, err)
-			continue
-		}
-		s.locals = append(s.locals, l)
-		if s.cfg.NoTCP || s.cfg.Policy == RelayOnly {
-			continue
-		}
-		network := "tcp6"
+		family := "6"
 		if h.Addr.Is4() {
-			network = "tcp4"
+			family = "4"
 		}
-		ln, err := s.cfg.Listen(ctx, network, netip.AddrPortFrom(h.Addr, s.cfg.Port).String())
+		if slices.Contains(s.cfg.Networks, "udp"+family) {
+			if l, err := s.openUDP(ctx, h); err != nil {
+				failures = append(failures, err)
+			} else {
+				s.locals = append(s.locals, l)
+			}
+		}
+		if s.cfg.Policy == RelayOnly || !slices.Contains(s.cfg.Networks, "tcp"+family) {
+			continue
+		}
+		ln, err := s.cfg.Listen(ctx, "tcp"+family, netip.AddrPortFrom(h.Addr, s.cfg.Port).String())
 		if err != nil {
 			failures = append(failures, err)
 			continue
@@ -119,7 +120,7 @@ func (s *Session) open(ctx context.Context) (listeners []net.Listener, tcp []ice
 			ice.Base{Transport: ice.TCP, TCPType: ice.Passive, Addr: at, Interface: h.Interface},
 			ice.Base{Transport: ice.TCP, TCPType: ice.Active, Addr: netip.AddrPortFrom(h.Addr, 0), Interface: h.Interface})
 	}
-	if len(s.locals) == 0 && len(failures) > 0 {
+	if len(s.locals)+len(listeners) == 0 && len(failures) > 0 {
 		return listeners, nil, fmt.Errorf("bradawl: no socket could be opened: %w", errors.Join(failures...))
 	}
 	for _, err := range failures {
