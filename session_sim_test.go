@@ -53,8 +53,8 @@ func simulate(t *testing.T, natA, natB string, change func(*bradawl.Config), tes
 					}
 					return all, nil
 				},
-				STUN: []string{netip.AddrPortFrom(server.Addr(), 3479).String()},
-				TURN: []bradawl.TURNServer{{URI: "turn:" + server.Addr().String()}},
+				STUN: []string{server.Addr().String()},
+				TURN: []bradawl.TURNServer{{URI: fmt.Sprintf("turn:%v:%d", server.Addr(), turnPort)}},
 			}
 			if change != nil {
 				change(&cfg)
@@ -79,21 +79,23 @@ func check(t *testing.T, err error) {
 // serve runs a TURN and a STUN server on one host.
 func serve(t *testing.T, host *simnet.Host) (stop func()) {
 	t.Helper()
-	pc, err := host.ListenPacket(t.Context(), "udp4", netip.AddrPortFrom(host.Addr(), 3478).String())
+	pc, err := host.ListenPacket(t.Context(), "udp4", netip.AddrPortFrom(host.Addr(), turnPort).String())
 	check(t, err)
 	turn, err := drive.Run[struct{}](turntest.NewServer(turntest.Config{Relay: host.Addr()}, rand.Reader), nil, drive.Options{
 		Sockets: []net.PacketConn{pc}, ListenPacket: host.ListenPacket,
 	})
 	check(t, err)
-	at := netip.AddrPortFrom(host.Addr(), 3479)
-	pc, err = host.ListenPacket(t.Context(), "udp4", at.String())
-	check(t, err)
-	m, err := stunserver.NewMachine([]netip.AddrPort{at}, 0, 1)
-	check(t, err)
-	stun, err := drive.Run(m, nil, drive.Options{Sockets: []net.PacketConn{pc}})
+	stun, err := stunserver.Listen(t.Context(), stunserver.Config{
+		IP1: host.Addr(), ListenPacket: host.ListenPacket,
+		Listen: func(ctx context.Context, network, address string) (net.Listener, error) {
+			return host.Listen(ctx, network, address, false)
+		},
+	})
 	check(t, err)
 	return func() { turn.Close(); stun.Close() }
 }
+
+const turnPort = 3490
 
 // meet dials and accepts.
 func (w *internet) meet(t *testing.T) (a, b *bradawl.Conn) {
@@ -172,7 +174,13 @@ func TestSessionsBehindNATs(t *testing.T) {
 
 // TestTCPWhereUDPIsBlocked: a direct path over TCP, where no UDP gets out on one side.
 func TestTCPWhereUDPIsBlocked(t *testing.T) {
-	simulate(t, "udp-blocked", "open", func(cfg *bradawl.Config) { cfg.TURN = nil }, func(t *testing.T, w *internet) {
+	for _, other := range []string{"open", "port-restricted-cone"} { // both sides open at once behind two NATs
+		t.Run(other, func(t *testing.T) { testTCPWhereUDPIsBlocked(t, other) })
+	}
+}
+
+func testTCPWhereUDPIsBlocked(t *testing.T, other string) {
+	simulate(t, "udp-blocked", other, func(cfg *bradawl.Config) { cfg.TURN = nil }, func(t *testing.T, w *internet) {
 		a, b := w.meet(t)
 		if p := a.Path(); p.Kind != bradawl.PathDirect || p.Protocol != "tcp" {
 			t.Errorf("by %v\n%v", p, a.Explain())
