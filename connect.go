@@ -143,7 +143,7 @@ func (k *connection) newAgent(now time.Time, controlling bool) error {
 func (k *connection) hello(now time.Time) hello {
 	cred := k.c.ice.Credentials(k.agent)
 	h := hello{
-		Index: k.index, Protocol: k.c.cfg.protocol, Plaintext: k.plaintext,
+		Index: k.index, Protocol: k.c.cfg.protocol, Plaintext: k.plaintext, Policy: k.c.cfg.policy,
 		Ufrag: cred.Ufrag, Pwd: cred.Pwd, Candidates: k.told, Profile: k.c.profileBytes(),
 	}
 	k.told = nil
@@ -392,6 +392,7 @@ func (k *connection) ready(now time.Time) {
 		e.Kind = EventRecovered
 	} else {
 		k.readyAt = now
+		k.tellRoutes() // who gets the connection can write at once
 		k.c.notes.Push(note{kind: noteReady, conn: k.number, peer: k.peer})
 	}
 	k.c.tell(now, e)

@@ -66,6 +66,7 @@ type result struct {
 type outgoing struct {
 	to      PeerID
 	message []byte
+	left    chan struct{} // not nil: it is closed when all before has left
 }
 
 // Bounds of a session.
@@ -291,7 +292,7 @@ func (s *Session) handle(n note) {
 		s.publish(n.event)
 	case noteSignal:
 		select {
-		case s.outgoing <- outgoing{n.peer, n.message}:
+		case s.outgoing <- outgoing{to: n.peer, message: n.message}:
 		default: // the control says it again
 		}
 	case noteAsk:
