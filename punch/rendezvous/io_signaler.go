@@ -34,8 +34,11 @@ type Signaler struct {
 // Signals is one sign-on of a [Signaler]: the same type as bradawl.Signals, which says
 // what its methods are for.
 type Signals = interface {
+	// Send is Client.Send.
 	Send(ctx context.Context, to ident.PeerID, message []byte) error
+	// Receive waits for a Message as Client.Recv does.
 	Receive(ctx context.Context) (from ident.PeerID, message []byte, err error)
+	// Close is Client.Close.
 	Close() error
 }
 
