@@ -283,7 +283,7 @@ func (k *connection) introduce(now time.Time, h *hello) {
 
 func (k *connection) useKeys(now time.Time, keys *seal.Keys) {
 	k.keys, k.rekeyAt = keys, now.Add(rekeyAfter)
-	k.c.notes.Push(note{kind: notePeerAddr, conn: k.number, peer: k.peer, keys: keys, index: k.theirs, ours: k.index, dialled: k.dialled})
+	k.c.notes.Push(note{kind: noteKeys, conn: k.number, peer: k.peer, keys: keys, index: k.theirs, ours: k.index, dialled: k.dialled})
 	if len(k.told) > 0 {
 		told := k.told
 		k.told = nil

@@ -71,16 +71,16 @@ type Counts struct {
 type noteKind uint8
 
 const (
-	noteNothing  noteKind = iota
-	noteEvent             // event is for the user
-	noteSignal            // message is for peer, by the signalling
-	noteAsk               // may peer connect? answer by decide
-	noteReady             // conn can be used: Dial returns, or Accept does
-	noteRoute             // conn's data goes by route from now on, and by spare as well, if that is set
-	notePeerAddr          // conn's sealed datagrams are opened by keys from now on
-	noteData              // data is for conn's reader
-	notePermit            // peers may be behind the relay that we use: let its own IP in
-	noteOver              // conn is over: err
+	noteNothing noteKind = iota
+	noteEvent            // event is for the user
+	noteSignal           // message is for peer, by the signalling
+	noteAsk              // may peer connect? answer by decide
+	noteReady            // conn can be used: Dial returns, or Accept does
+	noteRoute            // conn's data goes by all of route from now on, and may come by known
+	noteKeys             // conn's datagrams are sealed and opened by keys from now on
+	noteData             // data is for conn's reader
+	notePermit           // peers may be behind the relay that we use: let its own IP in
+	noteOver             // conn is over: err
 )
 
 // note is what the control has to say to its shell.
@@ -92,6 +92,7 @@ type note struct {
 	data    []byte
 	event   Event
 	route   []ice.Route // the first is the path in use
+	known   []ice.Route // all that work
 	keys    *seal.Keys
 	index   uint32 // the peer's
 	ours    uint32
@@ -221,6 +222,24 @@ func (c *control) sealed(now time.Time, d machine.Datagram, from ice.Route) {
 	default:
 		c.counts.Forged++
 	}
+}
+
+// handed takes in what the shell has opened of what the peer sealed, other than data.
+func (c *control) handed(now time.Time, number uint32, kind seal.Kind, payload []byte, d machine.Datagram, from ice.Route) {
+	c.enter()
+	if k := c.conns[number]; k != nil {
+		k.opened(now, kind, payload, d, from)
+	}
+	c.pump(now)
+}
+
+// strange tells that data of the peer came from where none of its paths is.
+func (c *control) strange(now time.Time, number uint32, d machine.Datagram, from ice.Route) {
+	c.enter()
+	if k := c.conns[number]; k != nil {
+		k.heardBy(now, d, from)
+	}
+	c.pump(now)
 }
 
 // tell tells the user something.

@@ -29,15 +29,17 @@ const (
 
 // routes are the paths of a connection, and which of them carries data.
 type routes struct {
-	paths      []*path
-	path       *path // in use; nil: none
-	moved      time.Time
-	wasGood    bool      // a direct path has been in use
-	active     time.Time // when there was traffic last
-	seen       uint64    // what had been sealed then
-	pings      uint64    // of ours, which are no traffic
-	pingID     uint64
-	toldRoutes []ice.Route
+	paths   []*path
+	path    *path // in use; nil: none
+	moved   time.Time
+	wasGood bool      // a direct path has been in use
+	active  time.Time // when there was traffic last
+	seen    uint64    // what had been sealed then
+	pings   uint64    // of ours, which are no traffic
+	pingID  uint64
+	// toldRoutes and toldKnown are what the shell knows: where data goes, and where it may
+	// come from.
+	toldRoutes, toldKnown []ice.Route
 }
 
 // path is one pair that works.
@@ -262,13 +264,16 @@ func (k *connection) steer(now time.Time) {
 
 // tellRoutes tells the shell where data goes.
 func (k *connection) tellRoutes() {
-	var now []ice.Route
+	var now, known []ice.Route
 	for _, p := range k.inUse() {
 		now = append(now, p.route)
 	}
-	if !slices.Equal(now, k.toldRoutes) {
-		k.toldRoutes = now
-		n := note{kind: noteRoute, conn: k.number, peer: k.peer, route: now}
+	for _, p := range k.paths {
+		known = append(known, p.route)
+	}
+	if !slices.Equal(now, k.toldRoutes) || !slices.Equal(known, k.toldKnown) {
+		k.toldRoutes, k.toldKnown = now, known
+		n := note{kind: noteRoute, conn: k.number, peer: k.peer, route: now, known: known}
 		if k.path != nil {
 			n.event.Path = k.path.public()
 		}

@@ -281,7 +281,7 @@ func (e *Endpoint) outlet(r Route) *outlet {
 		o.socket = e.sockets[r.Socket]
 		o.source.Source = r.Local.Addr()
 		if o.socket != nil && !o.local.IsValid() {
-			o.local = o.socket.conn.LocalAddrPort()
+			o.local = o.socket.LocalAddrPort()
 		}
 	}
 	if o.stream == nil && o.socket == nil {

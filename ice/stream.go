@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/internal/wire"
 )
 
 // stream is a TCP connection of a pair (RFC 6544), or one that came in and has not said
@@ -19,7 +20,7 @@ type stream struct {
 	pair   *pair
 	held   bool // a check on it waits for the peer's credentials
 	up     bool
-	in     deframer
+	in     wire.Deframer
 	timer  machine.Timer // until the first check
 }
 
@@ -91,7 +92,7 @@ func (s *stream) write(b []byte) {
 	if !s.up {
 		return
 	}
-	framed, err := appendFrame(nil, b)
+	framed, err := wire.AppendFrame(nil, b)
 	if err != nil {
 		return // longer than any message of ours, and than Send takes
 	}
@@ -156,8 +157,8 @@ func (m *Machine) listening(at netip.AddrPort) *base {
 
 func (s *stream) received(now time.Time, b []byte) {
 	m := s.m
-	s.in.feed(b)
-	for frame, ok := s.in.next(); ok; frame, ok = s.in.next() {
+	s.in.Feed(b)
+	for frame, ok := s.in.Next(); ok; frame, ok = s.in.Next() {
 		ours := m.message(now, path{s.base, s.remote, s}, machine.Datagram{Local: s.base.addr, Remote: s.remote, Data: frame})
 		switch p := s.pair; {
 		case s.gone():

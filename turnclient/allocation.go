@@ -77,6 +77,7 @@ func newAllocation(m *Machine, id AllocationID) *allocation {
 	a.retry.fire = a.again
 	a.doubt.fire = a.doubted
 	a.stagger.fire = a.nextServer
+	a.linger.fire = func(time.Time) { a.leaveFormer() }
 	return a
 }
 
@@ -85,27 +86,27 @@ func (a *allocation) tell(now time.Time, e Event) {
 	a.m.events.Push(e)
 }
 
-// adopt makes l what the allocation stands on, as the answer msg to r says.
-func (a *allocation) adopt(now time.Time, l *link, relayed []netip.AddrPort, mapped netip.AddrPort, lifetime time.Duration, sent time.Time) {
+// adopt makes l what the allocation stands on. got is what the server gave: addresses and
+// lifetime, as an answer to what was sent at sent.
+func (a *allocation) adopt(now, sent time.Time, l *link, got Event) {
 	old := a.link
 	if old != nil && old != l { // it did not answer any more, but may yet
 		a.gather(now, nil)
 		a.asking = nil
 		a.leave(now, old, nil)
 	}
-	a.link, a.last, a.relayed, a.mapped, a.once = l, l.srv, relayed, mapped, true
+	a.link, a.last, a.relayed, a.mapped, a.once = l, l.srv, got.Relayed, got.Mapped, true
 	l.onDown = func(now time.Time, err error) { a.lose(now, err, false) }
 	a.m.timers.stop(&a.retry)
 	a.backoff.reset()
-	a.granted(now, sent, lifetime)
+	a.granted(now, sent, got.Lifetime)
 	a.heardAt = now
-	loss := a.loss
+	got.Kind, got.State, got.Server, got.Lost = EventAllocated, Allocated, l.srv.Endpoint, a.loss
+	got.Relayed, got.Reservation, got.Features = slices.Clone(a.relayed), slices.Clone(a.token), a.features(l.srv)
+	got.link, got.df = l, a.df
 	a.loss = Loss{}
 	a.setState(now, Allocated, nil)
-	a.tell(now, Event{
-		Kind: EventAllocated, State: Allocated, Server: l.srv.Endpoint, Lifetime: lifetime,
-		Relayed: slices.Clone(relayed), Mapped: mapped, Reservation: slices.Clone(a.token), Lost: loss, link: l, df: a.df,
-	})
+	a.tell(now, got)
 	a.permitAgain(now)
 	a.settle(now)
 }
@@ -268,8 +269,12 @@ func (a *allocation) again(now time.Time) {
 	case a.state == Failed:
 		a.setState(now, Allocating, nil)
 		a.race(now, nil)
+	case a.state == Allocating:
+		a.askAgain(now)
 	case a.state == Disconnecting:
-		if !a.racing() && (a.backoff.tries > 0 || errors.Is(a.loss.Err, errNetworkChanged)) {
+		if a.racing() {
+			a.askAgain(now)
+		} else if a.backoff.tries > 0 || errors.Is(a.loss.Err, errNetworkChanged) {
 			if a.mayMove() {
 				a.move(now)
 			} else {
@@ -318,6 +323,7 @@ func (a *allocation) lose(now time.Time, err error, answered bool) {
 
 // gather notes what is lost.
 func (a *allocation) gather(now time.Time, err error) {
+	a.leaveFormer()
 	if err == nil {
 		err = a.loss.Err
 	}
@@ -369,6 +375,7 @@ func (a *allocation) close(now time.Time) {
 	}
 	a.asking = nil
 	a.standDown(now)
+	a.leaveFormer()
 	a.dropChannels()
 	a.endPermissions(now)
 	a.concede(now)

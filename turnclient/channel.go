@@ -190,9 +190,12 @@ func (c *channel) lapse(now time.Time, err error) {
 	if least := now.Add(channelLifetime + channelRest); c.free.IsZero() || err != nil {
 		c.free = least
 	}
+	told := c.bound || err != nil
 	if c.bound {
 		c.bound = false
 		a.bound--
+	}
+	if told {
 		a.tell(now, Event{Kind: EventChannel, State: a.state, Peer: c.peer, Err: err})
 	}
 	a.m.timers.set(&c.timer, c.free)

@@ -51,7 +51,7 @@ func (m *Machine) Wrote(now time.Time, id AllocationID) {
 func (a *allocation) channelData(now time.Time, l *link, b []byte) {
 	number, data, err := wire.DecodeChannelData(b)
 	c := a.byNumber[number]
-	if err != nil || a.link != l || c == nil || !c.bound && !c.binding {
+	if err != nil || !a.hears(l) || c == nil || !c.bound && !c.binding {
 		a.m.stats.dropped++
 		return
 	}
@@ -61,7 +61,7 @@ func (a *allocation) channelData(now time.Time, l *link, b []byte) {
 // dataIndication takes in a Data indication (RFC 8656 sections 11.4 and 11.6).
 func (a *allocation) dataIndication(now time.Time, l *link, msg *wire.Message) {
 	from, ok := msg.XORPeerAddress()
-	if !ok || a.link != l || len(msg.AppendUnknown(nil, responseKnown)) > 0 {
+	if !ok || !a.hears(l) || len(msg.AppendUnknown(nil, responseKnown)) > 0 {
 		a.m.stats.dropped++
 		return
 	}

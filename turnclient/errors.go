@@ -24,7 +24,8 @@ var (
 	ErrCredentials = errors.New("the server did not accept the credentials")
 	// ErrHeld: the server is not asked for now, because of what it said before.
 	ErrHeld = errors.New("the server is not to be asked yet")
-	// ErrQueueFull: too much waits already for a permission or a new allocation.
+	// ErrQueueFull: too much waits already for a permission, for a new allocation, or for
+	// a connection to the server that takes it slowly.
 	ErrQueueFull = errors.New("too much is waiting to be sent")
 	// ErrNotPermitted: the server refused to relay to the peer.
 	ErrNotPermitted = errors.New("the server does not relay to this peer")

@@ -15,11 +15,11 @@ type EventKind uint8
 // hands its own to its caller, except EventData and EventCredentials.
 const (
 	EventState       EventKind = iota // From became State; Err says why, where that is a failure
-	EventAllocated                    // there is an address: Relayed, Mapped, Lifetime, Server; Lost, where there was one before
+	EventAllocated                    // there is an address: Relayed, Mapped, Lifetime, Server, Features; Lost, where there was one before; Err: why one of two families is missing
 	EventMoved                        // the allocation moved to another socket of ours and is the same otherwise; Local
 	EventServer                       // Server was of no use, or an answer that may be forged says so (ErrIntegrity): Err is a *ServerError
 	EventPermission                   // Peer's IP is permitted (Err nil), or is not any more: *PeerError
-	EventChannel                      // Channel stands for Peer, or does not any more (Channel 0)
+	EventChannel                      // Channel stands for Peer, or does not (Channel 0): Err is nil where it lapsed unused, else why; data goes without
 	EventUnreachable                  // the server got an ICMP error for a datagram to Peer: Err is an *ICMPError
 	EventDropped                      // Lost.Datagrams that waited for Peer were dropped: Err says why
 	EventReleased                     // the allocation was closed and, as far as Err is nil, deleted at the server; its last event
@@ -51,6 +51,7 @@ type Event struct {
 	Relayed    []netip.AddrPort // EventAllocated: one for each family
 	Mapped     netip.AddrPort   // EventAllocated: where the server sees us
 	Lifetime   time.Duration    // EventAllocated: granted
+	Features   Features         // EventAllocated: of the server
 	Local      netip.AddrPort   // EventMoved: the new socket's
 	// Reservation is a token for the next port (EventAllocated, Options.Reserve).
 	Reservation []byte

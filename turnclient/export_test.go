@@ -25,3 +25,6 @@ func (m *Machine) Expires(id AllocationID) time.Time { return m.allocs[id].expir
 
 // Tries is how often servers are asked while there is none.
 const MaxStale = maxStale
+
+// SoFar returns what there is to tell of the servers so far.
+func (m *Machine) SoFar(now time.Time, id AllocationID) []error { return m.soFar(now, id) }

@@ -27,12 +27,24 @@ type puppet struct {
 	sent    int
 }
 
-func newPuppet(stream bool) *puppet {
+// newPuppet makes one; the bits of kind choose among configurations, the first of them
+// the transport.
+func newPuppet(kind int) *puppet {
 	e := turnclient.Endpoint{Addr: serverAddr}
-	if stream {
+	if kind&1 != 0 {
 		e.Transport = turnclient.TCP
 	}
-	m, err := turnclient.NewMachine(turnclient.MachineConfig{Servers: []turnclient.Endpoint{e, {Addr: otherAddr}}, Credentials: creds, ChannelAfter: 2},
+	cfg := turnclient.MachineConfig{
+		Servers: []turnclient.Endpoint{e, {Addr: otherAddr}}, Credentials: creds, ChannelAfter: 2,
+		Mobility: kind&2 != 0, Ask: kind&4 != 0, DontFragment: kind&8 != 0,
+	}
+	if kind&16 != 0 {
+		cfg.Family = turnclient.DualStack
+	}
+	if cfg.Ask {
+		cfg.Credentials = turnclient.Credentials{}
+	}
+	m, err := turnclient.NewMachine(cfg,
 		rand.New(rand.NewPCG(1, 1)), rand.NewChaCha8([32]byte{1}))
 	if err != nil {
 		panic(err)
@@ -111,6 +123,7 @@ func (p *puppet) answer(back, kind byte, code int) {
 		}
 		if kind&8 != 0 {
 			granted(b)
+			b.AddRaw(wire.AttrMobilityTicket, []byte{kind, back})
 		}
 		if kind&16 != 0 {
 			b.AddAddress(wire.AttrAlternateServer, netip.AddrPortFrom(netip.AddrFrom4([4]byte{8, 8, 8, kind}), 3478))
@@ -176,7 +189,17 @@ func (p *puppet) step(op, a, b byte) {
 			p.do(func(now time.Time) { p.m.HandleNotice(now, machine.Notice{Kind: machine.Closed, Stream: id}) })
 		}
 	case 12:
-		switch a % 4 {
+		switch a % 6 {
+		case 4:
+			p.do(func(now time.Time) { p.m.SetMappingLifetime(now, time.Duration(b)*time.Second/4) })
+		case 5:
+			var err error
+			if b&2 != 0 {
+				err = fmt.Errorf("nobody is at home")
+			}
+			p.do(func(now time.Time) {
+				p.m.SetCredentials(now, turnclient.Endpoint{Addr: serverAddr, Transport: turnclient.Transport(b & 1)}, creds, err)
+			})
 		case 0:
 			p.do(p.m.NetworkChanged)
 		case 1:
@@ -200,14 +223,16 @@ func (p *puppet) step(op, a, b byte) {
 // Whatever a server does, the machine keeps to its table and its bounds, says no more
 // than it should, and closes in the end with nothing left open.
 func FuzzServerScript(f *testing.F) {
-	f.Add([]byte{4, 0, 0, 0, 4, 3, 0, 10, 0, 7, 1, 1, 0, 2, 0, 9, 0, 1, 5, 1, 200, 0, 2, 7, 0, 4, 8, 0, 10, 0})
-	f.Add([]byte{4, 0, 0, 0, 4, 3, 0, 26, 1, 4, 0, 0, 0, 10, 0, 5, 1, 255, 11, 0, 0, 5, 0, 100, 13, 201, 0})
-	f.Add([]byte{1, 4, 0, 0, 0, 12, 0, 7, 1, 1, 7, 1, 2, 7, 1, 3, 0, 2, 0, 0, 2, 2, 5, 0, 50, 0, 2, 16})
+	f.Add([]byte{0, 4, 0, 0, 0, 4, 3, 0, 10, 0, 7, 1, 1, 0, 2, 0, 9, 0, 1, 5, 1, 200, 0, 2, 7, 0, 4, 8, 0, 10, 0})
+	f.Add([]byte{1, 4, 0, 0, 0, 4, 3, 0, 26, 1, 4, 0, 0, 0, 10, 0, 5, 1, 255, 11, 0, 0, 5, 0, 100, 13, 201, 0})
+	f.Add([]byte{6, 4, 0, 0, 12, 5, 0, 0, 4, 3, 0, 26, 0, 12, 0, 0, 4, 0, 0, 0, 26, 0, 5, 0, 100})
+	f.Add([]byte{26, 4, 0, 0, 0, 12, 0, 7, 1, 1, 7, 1, 2, 7, 1, 3, 0, 2, 0, 0, 2, 2, 5, 0, 50, 0, 2, 16})
 	f.Fuzz(func(t *testing.T, script []byte) {
-		if len(script) > 600 {
+		if len(script) > 600 || len(script) == 0 {
 			return
 		}
-		p := newPuppet(len(script)%2 == 1)
+		p := newPuppet(int(script[0]))
+		script = script[1:]
 		p.do(func(now time.Time) { p.id = p.m.Allocate(now) })
 		start := p.now
 		for ; len(script) >= 3; script = script[3:] {
@@ -237,7 +262,7 @@ func FuzzStreamFraming(f *testing.F) {
 	f.Add(append(slices.Clone(data), dataTo(false, []byte("x"))...), []byte{3, 0, 7})
 	f.Add([]byte{0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 0xFF}, []byte{2})
 	run := func(stream []byte, cuts []byte) (events, dropped int, open bool) {
-		p := newPuppet(true)
+		p := newPuppet(1)
 		p.do(func(now time.Time) { p.id = p.m.Allocate(now) })
 		p.step(4, 0, 0)
 		for i := 0; len(stream) > 0; i++ {

@@ -141,7 +141,9 @@ func (c *Client) AllocateWith(ctx context.Context, o Options) (*Allocation, erro
 			select {
 			case err = <-a.ready: // it came just now
 			default:
-				err = &AllocateError{Attempts: a.attempts(), Cause: context.Cause(ctx)}
+				var soFar []error
+				_ = c.loop.Do(func(now time.Time) { soFar = c.m.soFar(now, a.id) }) // closed: nothing
+				err = &AllocateError{Attempts: soFar, Cause: context.Cause(ctx)}
 			}
 		case <-a.closing:
 			err = ErrClosed
@@ -158,6 +160,12 @@ func (c *Client) AllocateWith(ctx context.Context, o Options) (*Allocation, erro
 // that it need not find out by silence. Allocations keep running on their old path
 // while new ones are tried.
 func (c *Client) NetworkChanged() { c.loop.Post(func(now time.Time) { c.m.NetworkChanged(now) }) }
+
+// SetMappingLifetime tells the client how long the NAT in front keeps a UDP mapping that
+// nothing uses, once that has been measured: see MachineConfig.MappingLifetime.
+func (c *Client) SetMappingLifetime(d time.Duration) {
+	c.loop.Post(func(now time.Time) { c.m.SetMappingLifetime(now, d) })
+}
 
 // Close deletes all allocations at their servers, waiting at most two seconds for the
 // answers, and returns once every goroutine has ended. The error is of the first

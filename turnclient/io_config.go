@@ -28,15 +28,16 @@ type Config struct {
 	// there is.
 	FetchCredentials func(ctx context.Context, r CredentialsRequest) (Credentials, error)
 
-	// Family, Lifetime, Keepalive, RTO, ChannelAfter, DontFragment and Mobility are
-	// those of MachineConfig, with its defaults.
-	Family       Family
-	Lifetime     time.Duration
-	Keepalive    time.Duration
-	RTO          time.Duration
-	ChannelAfter int
-	DontFragment bool
-	Mobility     bool
+	// Family, Lifetime, Keepalive, MappingLifetime, RTO, ChannelAfter, DontFragment and
+	// Mobility are those of MachineConfig, with its defaults.
+	Family          Family
+	Lifetime        time.Duration
+	Keepalive       time.Duration
+	MappingLifetime time.Duration
+	RTO             time.Duration
+	ChannelAfter    int
+	DontFragment    bool
+	Mobility        bool
 
 	// ReadBuffer is how many datagrams wait for ReadFrom before further ones are
 	// dropped, and counted. Default 256; from 1 to 65536.
@@ -73,7 +74,7 @@ type CredentialsRequest struct {
 func (c *Config) machine(servers []Endpoint, usage Usage) MachineConfig {
 	return MachineConfig{
 		Servers: servers, Credentials: c.Credentials, Ask: c.FetchCredentials != nil,
-		Family: c.Family, Lifetime: c.Lifetime, Keepalive: c.Keepalive, RTO: c.RTO,
+		Family: c.Family, Lifetime: c.Lifetime, Keepalive: c.Keepalive, MappingLifetime: c.MappingLifetime, RTO: c.RTO,
 		ChannelAfter: c.ChannelAfter, DontFragment: c.DontFragment, Mobility: c.Mobility, Usage: usage,
 	}
 }

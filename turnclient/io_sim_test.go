@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,6 +27,22 @@ type simWorld struct {
 	host       *simnet.Host
 	server     *turntest.Server
 	loop       *drive.Loop
+	deaf       atomic.Bool // nothing comes to the server over UDP
+}
+
+// ear is the server's socket.
+type ear struct {
+	net.PacketConn
+	deaf *atomic.Bool
+}
+
+func (e ear) ReadFrom(b []byte) (int, net.Addr, error) {
+	for {
+		n, from, err := e.PacketConn.ReadFrom(b)
+		if err != nil || !e.deaf.Load() {
+			return n, from, err
+		}
+	}
 }
 
 // simulate runs test in a world. That it returns shows that no goroutine is left.
@@ -64,7 +81,7 @@ func (w *simWorld) serve(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.loop, err = drive.Run[struct{}](w.server, nil, drive.Options{
-		Sockets: []net.PacketConn{pc}, ListenPacket: w.host.ListenPacket, Listeners: []net.Listener{ln},
+		Sockets: []net.PacketConn{ear{pc, &w.deaf}}, ListenPacket: w.host.ListenPacket, Listeners: []net.Listener{ln},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -196,7 +213,9 @@ func TestClientAllocateEndsWithItsContext(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		_, err = client.Allocate(ctx)
-		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 3*time.Second {
+		var server *turnclient.ServerError
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 3*time.Second || !errors.Is(err, turnclient.ErrNoAnswer) ||
+			!errors.As(err, &server) || server.Server.Addr.String() != "203.0.113.200:3478" || !strings.Contains(err.Error(), "UDP may be blocked here") {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 		if err := client.Close(); err != nil {

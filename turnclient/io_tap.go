@@ -1,7 +1,7 @@
 package turnclient
 
 import (
-	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -114,7 +114,7 @@ type streamTap struct {
 // maxStreamQueue bounds what waits to be written on a stream.
 const maxStreamQueue = 256 << 10
 
-var errStreamFull = errors.New("the connection to the server takes no more for now")
+var errStreamFull = fmt.Errorf("the connection to the server takes no more for now: %w", ErrQueueFull)
 
 func newStreamTap(c net.Conn) *streamTap {
 	return &streamTap{Conn: c, tap: tap{buf: make([]byte, maxMessage)}}

@@ -34,6 +34,7 @@ type link struct {
 	buf        []byte // of a stream: the start of a message
 	keepalive  timer
 	sent       bool // something, since the keepalive timer was last looked at
+	asked      bool // a request began, since then
 }
 
 // newLink opens a path to srv.
@@ -65,7 +66,7 @@ func (l *link) opened(now time.Time, local netip.AddrPort) {
 		return
 	}
 	l.up, l.local = true, local
-	l.m.timers.set(&l.keepalive, now.Add(l.m.cfg.Keepalive/2))
+	l.m.timers.set(&l.keepalive, now.Add(l.interval()/2))
 	if l.onUp != nil {
 		l.onUp(now)
 	}
@@ -131,11 +132,42 @@ func (l *link) control(b []byte) {
 	l.m.out.Push(machine.Transmit{Op: machine.Send, Socket: l.socket, Remote: l.srv.Addr, Data: b})
 }
 
+// interval is the longest time without anything sent to the server.
+func (l *link) interval() time.Duration {
+	every := l.m.cfg.Keepalive
+	if mapping := l.m.cfg.MappingLifetime; mapping > 0 && !l.stream && every != noKeepalive {
+		every = min(every, max(mapping/3, leastKeepalive))
+	}
+	return every
+}
+
+// SetMappingLifetime sets MachineConfig.MappingLifetime once it has been measured; 0 or
+// less: it is not known.
+func (m *Machine) SetMappingLifetime(now time.Time, d time.Duration) {
+	m.enter()
+	m.cfg.MappingLifetime = d
+	for _, a := range m.order { // links without an allocation look by themselves
+		if l := a.link; l != nil && l.keepalive.isSet() {
+			if at := now.Add(l.interval() / 2); at.Before(l.keepalive.at) {
+				m.timers.set(&l.keepalive, at)
+			}
+		}
+	}
+}
+
 // keepAlive sends a Binding indication when nothing else was sent for a while. It is
 // never answered: it keeps the NAT's mapping and proves nothing. Looking twice in each
 // interval makes sure that no gap is longer.
+//
+// On a congested path a request takes its place, if there was no other: only what became
+// of requests can tell that the path is clear again.
 func (l *link) keepAlive(now time.Time) {
-	l.m.timers.set(&l.keepalive, now.Add(l.m.cfg.Keepalive/2))
+	l.m.timers.set(&l.keepalive, now.Add(l.interval()/2))
+	asked := l.asked
+	l.asked = false
+	if l.congestion.level > 0 && !asked && l.a.link == l && l.a.state == Congested {
+		l.a.ask(now, 0, 0)
+	}
 	if u := l.m.cfg.Usage; u != nil && l.a.link == l && u.Sent(l.a.id) {
 		l.sent = true
 	}

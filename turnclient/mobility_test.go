@@ -115,6 +115,45 @@ func TestMobilityWhereBothPathsWork(t *testing.T) {
 	}
 }
 
+// RFC 8016 section 3.2.2: a server uses the old path until data comes by the new one. What
+// is on its way there is taken for a moment, by channel or not, and then, or when the
+// allocation ends, the old socket is closed.
+func TestMobilityListensToTheOldPath(t *testing.T) {
+	for name, after := range map[string]int{"channel": 1, "indications": -1} {
+		for _, end := range []string{"", "closed", "lost"} {
+			t.Run(name+" "+end, func(t *testing.T) {
+				l := newLab(t, turnclient.MachineConfig{Credentials: creds, Mobility: true, ChannelAfter: after})
+				cfg := authed()
+				cfg.Mobility = true
+				server := l.serve(serverAddr, cfg)
+				id := l.ready()
+				l.send(id, peerA, "x")
+				l.run(time.Second)
+				l.do(l.m.NetworkChanged)
+				l.runUntil(time.Second, func() bool { return len(l.all(turnclient.EventMoved)) == 1 })
+				l.fromPeer(peerA, l.relayed(), "in")
+				l.run(100 * time.Millisecond)
+				if len(l.data()) != 1 || len(l.sockets) != 2 {
+					t.Errorf("came in: %q, by %d sockets", l.data(), len(l.sockets))
+				}
+				want := 1
+				switch end {
+				case "closed":
+					l.do(func(now time.Time) { l.m.Close(now, id) })
+					want = 0
+				case "lost":
+					server.Restart()
+					l.send(id, peerB, "y")
+				}
+				l.run(map[bool]time.Duration{true: 3 * time.Second, false: time.Second}[end == ""])
+				if len(l.sockets) != want {
+					t.Errorf("%d sockets are open, want %d", len(l.sockets), want)
+				}
+			})
+		}
+	}
+}
+
 // The server answers on the old path only: there the allocation stays.
 func TestMobilityWhereTheNewPathIsDead(t *testing.T) {
 	l := newLab(t, turnclient.MachineConfig{Credentials: creds, Mobility: true})

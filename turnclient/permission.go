@@ -109,7 +109,7 @@ func (m *Machine) Send(now time.Time, id AllocationID, to netip.AddrPort, data [
 	}
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
 	if a.state == Failed {
-		return fmt.Errorf("%w: %w", ErrLost, &AllocateError{Attempts: a.failures})
+		return fmt.Errorf("%w: %w", ErrLost, &AllocateError{Attempts: slices.Clone(a.failures)})
 	}
 	if err := a.reachable(to); err != nil {
 		return &PeerError{to, err}
@@ -151,7 +151,7 @@ func (m *Machine) Permit(now time.Time, id AllocationID, ip netip.Addr) error {
 	}
 	at := netip.AddrPortFrom(ip.Unmap(), 0)
 	if a.state == Failed {
-		return fmt.Errorf("%w: %w", ErrLost, &AllocateError{Attempts: a.failures})
+		return fmt.Errorf("%w: %w", ErrLost, &AllocateError{Attempts: slices.Clone(a.failures)})
 	}
 	if err := a.reachable(netip.AddrPortFrom(at.Addr(), 1)); err != nil {
 		return &PeerError{at, err}
@@ -199,6 +199,9 @@ func (a *allocation) peer(to netip.AddrPort) (*peer, error) {
 		return p, nil
 	}
 	if len(a.peers) >= maxPeers {
+		a.forgetPeers()
+	}
+	if len(a.peers) >= maxPeers {
 		return nil, errTooManyPeers
 	}
 	pm, err := a.permitFor(to.Addr())
@@ -209,6 +212,20 @@ func (a *allocation) peer(to netip.AddrPort) (*peer, error) {
 	a.peers[to] = p
 	pm.peers = append(pm.peers, p)
 	return p, nil
+}
+
+// forgetPeers forgets the addresses of which nothing but counts is kept: ports of an IP
+// that stays permitted may be many in time.
+func (a *allocation) forgetPeers() {
+	idle := func(q *peer) bool { return len(q.queue) == 0 && a.byPeer[q.addr] == nil }
+	for _, p := range a.list {
+		for _, q := range p.peers {
+			if idle(q) {
+				delete(a.peers, q.addr)
+			}
+		}
+		p.peers = slices.DeleteFunc(p.peers, idle)
+	}
 }
 
 func (a *allocation) permitFor(ip netip.Addr) (*permit, error) {

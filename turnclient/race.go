@@ -24,6 +24,7 @@ type contest struct {
 	attempts []*attempt // under way, those that lost among them
 	queue    []*server  // not asked yet
 	failures []error
+	failed   []*server // that were asked in this race, and were of no use
 	stagger  timer
 }
 
@@ -43,6 +44,7 @@ type attempt struct {
 	plain   bool // without DONT-FRAGMENT, which the server does not know
 	rooted  bool // without mobility, which the server does not allow
 	moving  bool // it presents a ticket instead of asking for an allocation
+	again   bool // the server has failed in this race before
 	doubts  int  // ICMP errors
 	lost    bool
 	ended   bool
@@ -51,7 +53,7 @@ type attempt struct {
 // race asks the servers, the last one used first. on is a link to that which still
 // works, or nil.
 func (a *allocation) race(now time.Time, on *link) {
-	a.failures = nil
+	a.failures, a.failed = nil, nil
 	a.queue = a.queue[:0]
 	if a.last != nil && (on == nil || on.srv != a.last) {
 		a.queue = append(a.queue, a.last)
@@ -102,7 +104,7 @@ func (a *allocation) awaitNext(now time.Time) {
 
 // try starts an attempt at s, on a link that stands or on a new one.
 func (a *allocation) try(now time.Time, s *server, on *link) *attempt {
-	t := &attempt{a: a}
+	t := &attempt{a: a, again: slices.Contains(a.failed, s)}
 	t.connect.fire = func(now time.Time) {
 		t.failed(now, &ServerError{Server: s.Endpoint, Op: "allocate", Err: fmt.Errorf("%w: no connection within %v", ErrNoAnswer, connectTimeout)})
 	}
@@ -297,7 +299,7 @@ func (t *attempt) won(now time.Time, msg *wire.Message, r *request) error {
 		a.ticket = nil
 		a.takeTicket(msg)
 		a.takeToken(msg)
-		a.adopt(now, l, relayed, mapped, lifetime, r.sent)
+		a.adopt(now, r.sent, l, Event{Relayed: relayed, Mapped: mapped, Lifetime: lifetime, Err: a.missing(l.srv, msg)})
 	}
 	if a.mayStill() {
 		a.standBy(now, l, msg, adopt)
@@ -339,20 +341,30 @@ func (t *attempt) failed(now time.Time, err error) {
 
 // failure notes why a server was of no use, and goes on to the next.
 func (a *allocation) failure(now time.Time, err error) {
-	a.failures = append(a.failures, err)
 	e := Event{Kind: EventServer, State: a.state, Err: err}
 	var s *ServerError
 	if errors.As(err, &s) {
 		e.Server = s.Server
 	}
+	a.failures = slices.DeleteFunc(a.failures, func(err error) bool { // of a time before
+		var before *ServerError
+		return errors.As(err, &before) && before.Server == e.Server
+	})
+	a.failures = append(a.failures, err)
 	a.tell(now, e)
 	a.m.timers.stop(&a.stagger)
 	a.nextServer(now)
+	if a.waits() && !a.retry.isSet() {
+		a.m.timers.set(&a.retry, now.Add(a.backoff.next(a.m.random)))
+	}
 }
 
 // end takes the attempt out of the race.
 func (t *attempt) end() {
 	t.ended = true
+	if s := t.link.srv; !t.moving && !slices.Contains(t.a.failed, s) {
+		t.a.failed = append(t.a.failed, s)
+	}
 	t.a.m.timers.stop(&t.connect)
 	t.a.attempts = slices.DeleteFunc(t.a.attempts, func(u *attempt) bool { return u == t })
 }
@@ -367,7 +379,7 @@ func (a *allocation) concede(now time.Time) {
 			continue
 		}
 		t.lost = true
-		if r := t.request; t.moving || r == nil || r.seal.key == nil || r.sends == 0 {
+		if r := t.request; t.moving || r == nil || r.parked || r.seal.key == nil || r.sends == 0 {
 			if r != nil {
 				r.end()
 			}

@@ -288,6 +288,66 @@ func TestReturnIsSpread(t *testing.T) {
 	}
 }
 
+// Of two servers one cannot be reached from here, silently, and the other is restarted: it
+// is found again within 10 s, not only once the first has had all its time. Should it not
+// come back, that is said all the same.
+func TestServerRestartBesideASilentOne(t *testing.T) {
+	for _, down := range []time.Duration{time.Second, 5 * time.Second, 25 * time.Second, time.Hour} {
+		l := newLab(t, turnclient.MachineConfig{Credentials: creds, Servers: []turnclient.Endpoint{{Addr: otherAddr}, {Addr: serverAddr}}})
+		server := l.serve(serverAddr, authed())
+		id := l.ready()
+		server.Restart()
+		server.Refuse = map[wire.Method]int{wire.Allocate: wire.CodeServerError}
+		l.send(id, peerA, "x") // the server says that it knows no such allocation
+		if down == time.Hour {
+			if at, _ := l.failed(id, time.Minute); at < 39*time.Second {
+				t.Errorf("failed at %v, before the silent one has had its time", at)
+			}
+			if n := len(l.requests(wire.Allocate)); n > 60 {
+				t.Errorf("asked %d times", n)
+			}
+			continue
+		}
+		l.run(down)
+		server.Refuse = nil
+		back := l.elapsed()
+		if !l.runUntil(time.Minute, func() bool { return l.m.State(id).Usable() }) || l.elapsed()-back > 10*time.Second {
+			t.Errorf("down for %v: state %v after %v more", down, l.m.State(id), l.elapsed()-back)
+		}
+		l.run(time.Minute)
+		if len(l.sockets) != 1 || server.Allocations(l.now) != 1 {
+			t.Errorf("down for %v: %d sockets, %d allocations", down, len(l.sockets), server.Allocations(l.now))
+		}
+	}
+}
+
+// Servers that nothing comes of fail in the end, though each is slow to and others are
+// asked again meanwhile; and each is named once.
+func TestSlowServersFailInTheEnd(t *testing.T) {
+	for rto := 300 * time.Millisecond; rto < 600*time.Millisecond; rto += 10 * time.Millisecond {
+		l := newLab(t, turnclient.MachineConfig{Credentials: creds, RTO: rto, Servers: []turnclient.Endpoint{
+			{Addr: serverAddr, Transport: turnclient.TCP}, {Addr: public1, Transport: turnclient.TCP}, {Addr: public2, Transport: turnclient.TCP}, {Addr: otherAddr},
+		}})
+		l.serve(serverAddr, authed())
+		id := l.ready()
+		delete(l.hosts, serverAddr) // connections are not answered any more
+		l.notice(machine.Notice{Kind: machine.Closed, Err: errors.New("gone")})
+		most := 0
+		l.runUntil(2*time.Minute, func() bool {
+			most = max(most, len(l.streams))
+			return l.m.State(id) == turnclient.Failed
+		})
+		at, err := l.failed(id, 0)
+		var all *turnclient.AllocateError
+		if at < 79*rto || at > 79*rto+11*time.Second || !errors.As(err, &all) || len(all.Attempts) != 4 {
+			t.Errorf("RTO %v: failed at %v: %v", rto, at, err)
+		}
+		if n := len(l.streams); n != 0 || most != 3 {
+			t.Errorf("RTO %v: %d connections are being made, %d were at a time", rto, n, most)
+		}
+	}
+}
+
 // The server is sent something every 15 s, and no more when data goes out anyway.
 func TestKeepalive(t *testing.T) {
 	l := newLab(t, turnclient.MachineConfig{Credentials: creds})

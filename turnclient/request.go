@@ -41,6 +41,8 @@ type request struct {
 	sent  time.Time // the first send of this transaction
 	timer timer
 	ended bool
+	// parked: it waits for credentials, until the time to give up if there is one.
+	parked bool
 
 	stale, challenges int
 	forged            int   // answers that were ignored for their signature
@@ -71,7 +73,7 @@ func (r *request) restart(now time.Time) {
 		r.fail(now, 0, "", err)
 		return
 	}
-	r.id, r.sends, r.seal = id, 0, seal{}
+	r.id, r.sends, r.seal, r.parked = id, 0, seal{}, false
 	m.b.Reset(wire.MessageType{Method: r.method, Class: wire.Request}, id)
 	r.add(&m.b)
 	if r.method == wire.Allocate || r.method == wire.Refresh {
@@ -108,7 +110,7 @@ const software = "bradawl"
 func (r *request) send(now time.Time) {
 	l := r.link
 	if r.sends == 0 {
-		r.sent = now
+		r.sent, l.asked = now, true
 	}
 	r.sends++
 	l.control(r.raw)
@@ -154,11 +156,18 @@ func (r *request) timeout(now time.Time) {
 		return
 	}
 	r.link.congestion.count(now, true)
-	if r.forged > 0 {
-		r.fail(now, 0, "", r.doubt)
-		return
+	r.fail(now, 0, "", r.silence(now))
+}
+
+// silence says that nothing came that answers the request.
+func (r *request) silence(now time.Time) error {
+	switch {
+	case r.parked:
+		return fmt.Errorf("%w: those for realm %q are still being fetched", ErrCredentials, r.link.srv.realm)
+	case r.forged > 0:
+		return r.doubt
 	}
-	r.fail(now, 0, "", fmt.Errorf("%w within %v (%d sent)", ErrNoAnswer, now.Sub(r.sent).Round(time.Millisecond), r.sends))
+	return fmt.Errorf("%w within %v (%d sent)", ErrNoAnswer, now.Sub(r.sent).Round(time.Millisecond), r.sends)
 }
 
 // answer takes in a response whose transaction ID is the request's.
@@ -184,6 +193,8 @@ func (r *request) answer(now time.Time, msg *wire.Message) {
 	}
 	if r.sends == 1 {
 		r.link.rtt.sample(now.Sub(r.sent))
+	} else {
+		r.link.rtt.repeated()
 	}
 	r.link.congestion.count(now, r.sends > 1)
 	r.link.heard(now)
@@ -255,7 +266,11 @@ func (r *request) challenged(now time.Time, msg *wire.Message, code int, reason 
 		// RFC 8489 section 9.2.5: no retry with unchanged credentials.
 		r.fail(now, code, reason, ErrCredentials)
 	default:
+		r.parked = true
 		r.link.m.timers.stop(&r.timer)
+		if !r.until.IsZero() {
+			r.link.m.timers.set(&r.timer, r.until)
+		}
 		r.link.m.wantCredentials(now, r, rejected)
 	}
 }

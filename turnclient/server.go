@@ -51,6 +51,36 @@ func (e Endpoint) String() string {
 	return s
 }
 
+// Features are what a server was found to be able to, beyond what every one is.
+type Features struct {
+	SHA256       bool // requests are signed with SHA-256 (RFC 8489 section 14.6), not with SHA-1
+	Userhash     bool // the user's name goes as a hash (RFC 8489 section 14.4)
+	Mobility     bool // the allocation can be moved (RFC 8016); only where MachineConfig.Mobility asks
+	DontFragment bool // datagrams are not fragmented; only where MachineConfig.DontFragment asks
+}
+
+func (a *allocation) features(s *server) Features {
+	return Features{
+		SHA256:   s.algorithm != 0,
+		Userhash: s.cookie && s.auth.features&wire.FeatureUsernameAnonymity != 0,
+		Mobility: a.ticket != nil, DontFragment: a.df,
+	}
+}
+
+// missing says why a server gave no address of one family of two (RFC 8656 section
+// 7.3); nil: it did not say, or there are both.
+func (a *allocation) missing(s *server, msg *wire.Message) error {
+	family, code, reason, ok := msg.AddressError()
+	if !ok {
+		return nil
+	}
+	name := "IPv4"
+	if family == wire.FamilyIPv6 {
+		name = "IPv6"
+	}
+	return &ServerError{Server: s.Endpoint, Op: "allocate " + name, Code: code, Reason: text(reason)}
+}
+
 // How long a server is left alone (RFC 8656 section 7.4).
 const (
 	holdFull     = time.Minute     // 486, 508

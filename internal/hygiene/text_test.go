@@ -139,6 +139,23 @@ func TestReasons(t *testing.T) {
 	}
 }
 
+func TestUnfixed(t *testing.T) {
+	for _, tt := range []struct {
+		name, require string
+		line          int
+	}{
+		{"required", "github.com/pion/ice/v2 v2.3.38", 3},
+		{"by way of another", "github.com/pion/dtls/v2 v2.2.12 // indirect", 3},
+		{"the old line", "github.com/pion/stun v0.6.1", 3},
+		{"the maintained line", "github.com/pion/stun/v3 v3.1.7", 0},
+		{"another module", "github.com/pion/logging v0.2.4", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			judge(t, checkUnfixed(&textFile{path: "go.mod", src: []byte("module m\n\nrequire " + tt.require + "\n")}), "go.mod", tt.line, "flaw")
+		})
+	}
+}
+
 func TestModules(t *testing.T) {
 	for _, tt := range []struct {
 		name, module, work string

@@ -25,9 +25,10 @@ const (
 
 const (
 	// Overhead is how many bytes longer a sealed datagram is than its payload.
-	Overhead = headerSize + tagSize
+	Overhead = HeaderSize + tagSize
 
-	headerSize = 12
+	// HeaderSize is how many bytes come before the payload.
+	HeaderSize = 12
 	tagSize    = 16
 	firstType  = 4
 	maxIndex   = 1<<24 - 1
@@ -121,7 +122,7 @@ func (k *Keys) Seal(dst []byte, kind Kind, index uint32, payload []byte) []byte 
 	at := len(dst)
 	dst = append(dst, firstType+byte(kind)<<1|e.phase, byte(index>>16), byte(index>>8), byte(index))
 	dst = binary.BigEndian.AppendUint64(dst, n)
-	header := dst[at : at+headerSize]
+	header := dst[at : at+HeaderSize]
 	return e.aead.Seal(dst, header, payload, header)
 }
 
@@ -139,7 +140,7 @@ func (k *Keys) Open(dst, b []byte) (payload []byte, kind Kind, err error) {
 	if _, ok := Index(b); !ok {
 		return dst, 0, ErrNotSealed
 	}
-	kind = Kind(b[0]-firstType) >> 1
+	kind = KindOf(b)
 	phase := b[0] & 1
 	n := binary.BigEndian.Uint64(b[4:])
 	r := &k.receive
@@ -169,7 +170,7 @@ func (k *Keys) Open(dst, b []byte) (payload []byte, kind Kind, err error) {
 }
 
 func (e *epoch) open(dst, b []byte) ([]byte, error) {
-	return e.aead.Open(dst, b[:headerSize], b[headerSize:], b[:headerSize])
+	return e.aead.Open(dst, b[:HeaderSize], b[HeaderSize:], b[:HeaderSize])
 }
 
 // epochFor returns the key that a datagram must have been sealed with.
@@ -256,3 +257,6 @@ func (k *Keys) OpenSignal(sealed []byte) ([]byte, error) {
 	}
 	return message, nil
 }
+
+// KindOf returns the kind of a sealed datagram, of which Index must have been true.
+func KindOf(b []byte) Kind { return Kind(b[0]-firstType) >> 1 }

@@ -49,6 +49,7 @@ type Server struct {
 	secrets io.Reader
 
 	allocs  map[client]*allocation
+	former  map[client]*allocation // that have moved, and are in use where they were
 	relays  map[machine.SocketID]*relay
 	streams map[machine.StreamID][]byte // what has come of a message
 	nonces  map[string]time.Time        // when they were given out
@@ -85,6 +86,7 @@ type answer struct {
 
 type allocation struct {
 	client  client
+	former  *client // before it moved; nil once the new one is in use
 	user    string
 	expires time.Time
 	relays  []*relay
@@ -129,6 +131,7 @@ func (s *Server) Restart() {
 		s.out.Push(machine.Transmit{Op: machine.CloseSocket, Socket: id})
 	}
 	s.allocs = make(map[client]*allocation)
+	s.former = make(map[client]*allocation)
 	s.relays = make(map[machine.SocketID]*relay)
 	s.streams = make(map[machine.StreamID][]byte)
 	s.nonces = make(map[string]time.Time)
@@ -201,7 +204,7 @@ func (s *Server) HandleNotice(now time.Time, n machine.Notice) {
 			} else {
 				s.b.AddICMP(1, 4, 0)
 			}
-			s.send(r.a.client, s.b.Bytes())
+			s.send(r.a.receiver(), s.b.Bytes())
 		}
 	case machine.Accepted:
 		s.streams[n.Stream] = nil
@@ -268,6 +271,7 @@ func (s *Server) send(to client, b []byte) {
 
 func (s *Server) drop(a *allocation) {
 	delete(s.allocs, a.client)
+	s.settle(a)
 	for _, r := range a.relays {
 		delete(s.relays, r.socket)
 		s.out.Push(machine.Transmit{Op: machine.CloseSocket, Socket: r.socket})

@@ -1,0 +1,215 @@
+package bradawl
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/internal/tap"
+	"github.com/bradawl/bradawl/natprobe"
+	"github.com/bradawl/bradawl/turnclient"
+)
+
+// servers are the STUN and TURN servers in use, configured or named by the signalling.
+type servers struct {
+	s *Session
+
+	mu      sync.Mutex
+	stun    []string
+	turn    []string // URIs
+	clients []*turnclient.Client
+	relays  []*turnclient.Allocation
+	taps    []*tap.Socket
+	probing bool
+	closed  bool
+}
+
+// add begins to use servers that are not in use yet.
+func (v *servers) add(stun []string, turn []TURNServer) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.closed {
+		return
+	}
+	var fresh []string
+	for _, name := range stun {
+		if !slices.Contains(v.stun, name) {
+			v.stun = append(v.stun, name)
+			fresh = append(fresh, name)
+		}
+	}
+	s := v.s
+	if len(fresh) > 0 && s.cfg.Policy != RelayOnly {
+		s.wg.Go(func() { v.resolve(fresh) })
+	}
+	if len(fresh) > 0 && !s.cfg.NoNATProbe && !v.probing {
+		v.probing = true
+		names := slices.Clone(v.stun)
+		s.wg.Go(func() { v.probe(names) })
+	}
+	if s.cfg.Policy == DirectOnly {
+		return
+	}
+	for _, t := range turn {
+		if !slices.Contains(v.turn, t.URI) {
+			v.turn = append(v.turn, t.URI)
+			s.wg.Go(func() { v.relay([]string{t.URI}, turnclient.Credentials{Username: t.Username, Password: t.Password}) })
+		}
+	}
+}
+
+// listed begins to use what the signalling names.
+func (v *servers) listed(signals Signals) {
+	l, ok := signals.(serverLister)
+	if !ok {
+		return
+	}
+	stun, turn, username, password, _ := l.Servers()
+	v.add(stun, nil)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var fresh []string
+	for _, uri := range turn {
+		if !slices.Contains(v.turn, uri) {
+			v.turn = append(v.turn, uri)
+			fresh = append(fresh, uri)
+		}
+	}
+	if len(fresh) > 0 && v.s.cfg.Policy != DirectOnly && !v.closed {
+		v.s.wg.Go(func() { v.relay(fresh, turnclient.Credentials{Username: username, Password: password}) })
+	}
+}
+
+// resolve looks up STUN servers and has them asked.
+func (v *servers) resolve(names []string) {
+	s := v.s
+	addrs, err := natprobe.ResolveServers(s.ctx, "ip", names...)
+	if err != nil {
+		s.log.Warnf("STUN servers: %v", err)
+	}
+	s.loop.Post(func(now time.Time) {
+		for _, a := range addrs {
+			s.c.ice.AddServer(now, a)
+		}
+		s.c.pump(now)
+	})
+}
+
+// probe finds out what the NAT does.
+func (v *servers) probe(names []string) {
+	s := v.s
+	report, err := natprobe.Discover(s.ctx, natprobe.Config{Servers: names, ListenPacket: s.cfg.ListenPacket, NoTCP: true, LoggerFactory: s.cfg.LoggerFactory})
+	if err != nil {
+		s.log.Debugf("NAT: %v", err)
+		return
+	}
+	s.info.Lock()
+	s.nat, s.natOK = report, true
+	s.info.Unlock()
+	s.publish(Event{Kind: EventNAT, At: time.Now(), Reason: report.Type.String()})
+	s.loop.Post(func(now time.Time) { s.c.setProfile(now, report.Profile()) })
+}
+
+// relay gets a relayed address, from one of several servers, and keeps the session's
+// agents told of it.
+func (v *servers) relay(uris []string, credentials turnclient.Credentials) {
+	s := v.s
+	client, err := turnclient.Dial(s.ctx, turnclient.Config{
+		Servers: uris, Credentials: credentials, ListenPacket: s.cfg.ListenPacket, Mobility: true, LoggerFactory: s.cfg.LoggerFactory,
+		FetchCredentials: func(ctx context.Context, r turnclient.CredentialsRequest) (turnclient.Credentials, error) {
+			if l, ok := s.Signals().(serverLister); ok {
+				if _, _, username, password, _ := l.Servers(); username != "" {
+					return turnclient.Credentials{Username: username, Password: password}, nil
+				}
+			}
+			return credentials, nil
+		},
+	})
+	if err != nil {
+		s.log.Warnf("relay: %v", err)
+		return
+	}
+	v.mu.Lock()
+	v.clients = append(v.clients, client)
+	closed := v.closed
+	v.mu.Unlock()
+	if closed {
+		_ = client.Close()
+		return
+	}
+	allocation, err := client.Allocate(s.ctx)
+	if err != nil {
+		s.log.Warnf("relay: %v", err)
+		return
+	}
+	l, err := s.tapSocket(allocation, ice.HostAddr{Addr: allocation.RelayedAddr().Addr()})
+	if err != nil {
+		return
+	}
+	if s.loop.AddSocket(l.id, l.socket) != nil {
+		return
+	}
+	v.mu.Lock()
+	v.relays = append(v.relays, allocation)
+	v.mu.Unlock()
+	v.follow(allocation, l)
+}
+
+// follow tells the agents the relayed address, and each that takes its place.
+func (v *servers) follow(allocation *turnclient.Allocation, l *local) {
+	s := v.s
+	var base ice.BaseID
+	use := func() {
+		s.loop.Post(func(now time.Time) {
+			if base != 0 {
+				s.c.ice.RemoveBase(now, base)
+				base = 0
+			}
+			if addr := allocation.RelayedAddr(); addr.IsValid() {
+				base, _ = s.c.ice.AddBase(now, ice.Base{
+					Type: ice.Relay, Socket: l.id, Addr: addr, Mapped: allocation.MappedAddr(), Server: allocation.Server().Addr.Addr(),
+				})
+			}
+			s.c.pump(now)
+		})
+	}
+	used := allocation.RelayedAddr()
+	use()
+	for e := range allocation.Events() {
+		if addr := allocation.RelayedAddr(); e.Kind == turnclient.EventAllocated && addr != used {
+			used = addr
+			use()
+		}
+	}
+}
+
+// permit lets the relays' own addresses in: peers' relayed addresses are often there.
+func (v *servers) permit() {
+	v.mu.Lock()
+	relays := slices.Clone(v.relays)
+	v.mu.Unlock()
+	for _, a := range relays {
+		ip := a.RelayedAddr().Addr()
+		if ip == (netip.Addr{}) {
+			continue
+		}
+		_ = v.s.pool.Submit(v.s.ctx, func(ctx context.Context) {
+			ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+			defer cancel()
+			_ = a.Permit(ctx, ip)
+		})
+	}
+}
+
+func (v *servers) close() {
+	v.mu.Lock()
+	v.closed = true
+	clients := v.clients
+	v.mu.Unlock()
+	for _, c := range clients {
+		_ = c.Close()
+	}
+}
