@@ -38,9 +38,8 @@ const (
 )
 
 var (
-	errNotICE    = errors.New("what came first on the connection is no check")
-	errHungUp    = errors.New("the peer closed the connection")
-	errTCPFailed = errors.New("no connection")
+	errNotICE = errors.New("what came first on the connection is no check")
+	errHungUp = errors.New("the peer closed the connection")
 )
 
 // connected reports whether the pair has a connection; if not, one is dialled.
@@ -192,7 +191,7 @@ func (s *stream) lost(now time.Time, err error) {
 		return
 	}
 	g := p.g
-	broke := p.valid && p == g.a.selected
+	broke := p.valid && p == g.a.selected && g == g.a.cur
 	switch {
 	case p.state == InProgress && p.opens() && (p.redials > 0 || p.base.TCPType == SimultaneousOpen):
 		p.redial(now, err)
@@ -231,7 +230,7 @@ func (p *pair) redial(now time.Time, err error) {
 // on it any more, as after a NAT has forgotten it: TCP itself would take minutes to see
 // that.
 func (a *agent) replaceSilent(now time.Time) {
-	if p := a.selected; p != nil && p.stream != nil && p.opens() && p.silent(now) {
+	if p := a.selected; p != nil && p.g == a.cur && p.stream != nil && p.opens() && p.silent(now) {
 		p.stream.drop()
 		p.stream.lost(now, ErrSilent)
 	}

@@ -104,3 +104,43 @@ func TestBrokenConnectionIsNotTakenOver(t *testing.T) {
 		t.Error("nominated, though the peer did not")
 	}
 }
+
+// A connection on which the peer does not answer any more, as after a NAT has forgotten it,
+// is replaced by another, before consent ends.
+func TestSilentConnectionIsReplaced(t *testing.T) {
+	l := active(t)
+	stuck := l.m.Selected(l.id).Route.Stream
+	l.hosts[peerAt] = func(l *lab, s sent) {
+		if s.stream != stuck {
+			answering(l, s)
+		}
+	}
+	began := l.elapsed()
+	replaced := func() bool { return l.state() == ice.Completed && l.m.Selected(l.id).Route.Stream != stuck }
+	if !l.runUntil(20*time.Second, replaced) || l.elapsed()-began < 4*time.Second {
+		t.Fatalf("%v after %v\n%v", l.state(), l.elapsed()-began, l.story())
+	}
+	if l.streams[stuck] != nil || len(l.streams) != 1 {
+		t.Errorf("%d connections", len(l.streams))
+	}
+}
+
+// The side that was dialled takes the new connection in place of the one on which the peer
+// has left a check unanswered, and of no other.
+func TestSilentConnectionIsReplacedByThePeer(t *testing.T) {
+	for _, silent := range []bool{true, false} {
+		l, stuck := passive(t)
+		if silent {
+			delete(l.hosts, l.streams[stuck].remote)
+		}
+		l.run(7 * time.Second)
+		again := netip.AddrPortFrom(peerAt.Addr(), 61002)
+		l.hosts[again] = answering
+		id := l.accept(again, ours)
+		l.frame(id, l.request())
+		l.run(time.Second)
+		if got := l.m.Selected(l.id).Route.Stream; (got == id) != silent || (l.streams[stuck] == nil) != silent || l.state() != ice.Completed {
+			t.Errorf("silent %v: by stream %d, %v", silent, got, l.state())
+		}
+	}
+}
