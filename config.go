@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,8 +78,9 @@ type Config struct {
 	// Timeout is how long Dial looks for the first path. Default 30 s; from 1 s to 10 min.
 	Timeout time.Duration
 
-	// NoTCP leaves TCP out, which is otherwise used where UDP cannot be. Default false.
-	NoTCP bool
+	// Networks are "udp4", "udp6", "tcp4" and "tcp6", as far as they are wanted for direct
+	// paths. Default: all four; TCP serves where UDP cannot.
+	Networks []string
 
 	// NoNATProbe leaves out to find out what the NAT does, which costs some dozens of
 	// datagrams and serves explanations and plans. Default false.
@@ -118,6 +120,8 @@ type Config struct {
 	LoggerFactory logging.LoggerFactory
 }
 
+var allNetworks = []string{"udp4", "udp6", "tcp4", "tcp6"}
+
 func (c Config) withDefaults() (Config, error) {
 	switch {
 	case c.Signaler == nil:
@@ -133,10 +137,18 @@ func (c Config) withDefaults() (Config, error) {
 	case len(c.Protocol) > 255 || strings.ContainsAny(c.Protocol, "\r\n\x00"):
 		return c, &ConfigError{"Protocol", "is longer than 255 bytes, or has control characters; use a short name and a version"}
 	}
+	for _, n := range c.Networks {
+		if !slices.Contains(allNetworks, n) {
+			return c, &ConfigError{"Networks", fmt.Sprintf("%q is none; use udp4, udp6, tcp4 and tcp6", n)}
+		}
+	}
 	for i, t := range c.TURN {
 		if _, err := turnclient.ParseURI(t.URI); err != nil {
 			return c, &ConfigError{fmt.Sprintf("TURN[%d]", i), err.Error()}
 		}
+	}
+	if len(c.Networks) == 0 {
+		c.Networks = allNetworks
 	}
 	if c.Identity == nil {
 		var err error

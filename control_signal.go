@@ -224,7 +224,7 @@ func (c *control) dialling(peer PeerID) *connection {
 
 // refuse answers an offer that leads to nothing. It makes no state.
 func (c *control) refuse(to PeerID, got *seal.Received, index uint32, h hello) {
-	h.Index, h.Ufrag, h.Pwd = 1, "none", "none-none-none-none-none"
+	h.Index, h.Ufrag, h.Pwd = 1, "none", "nonenonenonenonenonenone"
 	message, _, err := got.Answer(encode(h))
 	if err == nil {
 		c.notes.Push(note{kind: noteSignal, peer: to, message: wrap(msgAnswer, index, message)})

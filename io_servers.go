@@ -96,6 +96,14 @@ func (v *servers) resolve(names []string) {
 		}
 		s.c.pump(now)
 	})
+	for _, l := range s.tcp {
+		for _, a := range addrs {
+			if a.Addr().Is4() == l.addr.Addr().Is4() && !l.addr.Addr().IsLoopback() {
+				s.wg.Go(func() { s.mapTCP(l, a) })
+				break // one tells
+			}
+		}
+	}
 }
 
 // probe finds out what the NAT does.

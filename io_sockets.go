@@ -32,11 +32,15 @@ func systemSockets(c Config) (
 		listenPacket = netio.ListenUDP
 	}
 	if listen == nil {
-		listen = (&net.ListenConfig{}).Listen
+		listen = (&net.ListenConfig{Control: netio.ReusePort}).Listen
 	}
 	if dial == nil {
 		dial = func(ctx context.Context, network string, local netip.AddrPort, remote string) (net.Conn, error) {
-			return (&net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(local)}).DialContext(ctx, network, remote)
+			d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(local)}
+			if local.Port() != 0 {
+				d.Control = netio.ReusePort
+			}
+			return d.DialContext(ctx, network, remote)
 		}
 	}
 	return addrs, listenPacket, listen, dial
@@ -88,44 +92,41 @@ func (l *local) spec() ice.Base {
 }
 
 // open opens a socket on each of the host's addresses, and TCP listeners beside them.
-func (s *Session) open(ctx context.Context) (listeners []net.Listener, tcp []ice.Base, err error) {
+func (s *Session) open(ctx context.Context) (listeners []net.Listener, err error) {
 	hosts, err := s.cfg.Addrs()
 	if err != nil {
-		return nil, nil, fmt.Errorf("bradawl: %w", err)
+		return nil, fmt.Errorf("bradawl: %w", err)
 	}
 	var failures []error
 	for _, h := range usable(hosts) {
-		l, err := s.openUDP(ctx, h)
-		if err != nil {
-			failures = append(failures, err)
-			continue
-		}
-		s.locals = append(s.locals, l)
-		if s.cfg.NoTCP || s.cfg.Policy == RelayOnly {
-			continue
-		}
-		network := "tcp6"
+		family := "6"
 		if h.Addr.Is4() {
-			network = "tcp4"
+			family = "4"
 		}
-		ln, err := s.cfg.Listen(ctx, network, netip.AddrPortFrom(h.Addr, s.cfg.Port).String())
+		if slices.Contains(s.cfg.Networks, "udp"+family) {
+			if l, err := s.openUDP(ctx, h); err != nil {
+				failures = append(failures, err)
+			} else {
+				s.locals = append(s.locals, l)
+			}
+		}
+		if s.cfg.Policy == RelayOnly || !slices.Contains(s.cfg.Networks, "tcp"+family) {
+			continue
+		}
+		ln, err := s.openTCP(ctx, "tcp"+family, h)
 		if err != nil {
 			failures = append(failures, err)
 			continue
 		}
-		at := netip.AddrPortFrom(h.Addr, netio.AddrPortOf(ln.Addr()).Port())
 		listeners = append(listeners, &tap.Listener{Listener: ln, Tap: s.tapStream})
-		tcp = append(tcp,
-			ice.Base{Transport: ice.TCP, TCPType: ice.Passive, Addr: at, Interface: h.Interface},
-			ice.Base{Transport: ice.TCP, TCPType: ice.Active, Addr: netip.AddrPortFrom(h.Addr, 0), Interface: h.Interface})
 	}
-	if len(s.locals) == 0 && len(failures) > 0 {
-		return listeners, nil, fmt.Errorf("bradawl: no socket could be opened: %w", errors.Join(failures...))
+	if len(s.locals)+len(listeners) == 0 && len(failures) > 0 {
+		return listeners, fmt.Errorf("bradawl: no socket could be opened: %w", errors.Join(failures...))
 	}
 	for _, err := range failures {
 		s.log.Warnf("passed over a local address: %v", err)
 	}
-	return listeners, tcp, nil
+	return listeners, nil
 }
 
 // usable leaves out what no socket can be bound to.

@@ -136,6 +136,8 @@ func (p *path) before(q *path) bool {
 		return q.doubt
 	case p.relayed() != q.relayed():
 		return q.relayed()
+	case (p.route.Stream != 0) != (q.route.Stream != 0):
+		return q.route.Stream != 0 // TCP repeats what is lost, which datagrams do not want
 	case p.rtt() != q.rtt():
 		return p.rtt() < q.rtt()
 	}

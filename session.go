@@ -46,6 +46,7 @@ type Session struct {
 	plain      map[ice.Route]*Conn
 	nextSocket machine.SocketID
 	locals     []*local
+	tcp        []tcpLocal // not changed after New
 
 	info    sync.Mutex
 	events  []Event
@@ -100,7 +101,7 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	listeners, tcp, err := s.open(ctx)
+	listeners, err := s.open(ctx)
 	if err == nil {
 		options := drive.Options{Listeners: listeners, Dial: s.dialStream, Log: s.log}
 		for _, l := range s.locals {
@@ -122,8 +123,11 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 		for _, l := range s.locals {
 			l.base, _ = s.c.ice.AddBase(now, l.spec())
 		}
-		for _, b := range tcp {
-			_, _ = s.c.ice.AddBase(now, b)
+		for i, l := range s.tcp {
+			for _, b := range l.bases() {
+				id, _ := s.c.ice.AddBase(now, b)
+				s.tcp[i].open = id // the last one's
+			}
 		}
 		s.c.pump(now)
 	})
