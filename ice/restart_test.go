@@ -222,4 +222,3 @@ func TestManyRestarts(t *testing.T) {
 		t.Errorf("%d things are kept after Close, next timeout %v", n, l.m.NextTimeout())
 	}
 }
-

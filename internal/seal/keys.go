@@ -29,8 +29,8 @@ const (
 	// Header is how many of them stand before it.
 	Header = 12
 
-	tagSize    = 16
-	firstType  = 4
+	tagSize   = 16
+	firstType = 4
 )
 
 // Reasons for which a datagram is not taken.
@@ -139,13 +139,6 @@ func (k *Keys) Rekey() {
 
 // Sent is how many datagrams have been sealed.
 func (k *Keys) Sent() uint64 { return k.send.counter.Load() }
-
-// Taken is the number of the newest datagram of the peer that was opened.
-func (k *Keys) Taken() uint64 {
-	k.receive.mu.Lock()
-	defer k.receive.mu.Unlock()
-	return k.receive.window.last
-}
 
 // Seal appends payload, sealed for the receiver's index, to dst.
 func (k *Keys) Seal(dst []byte, kind Kind, index uint32, payload []byte) []byte {
