@@ -257,6 +257,15 @@ func (v *servers) permit() {
 	}
 }
 
+// check has the relays look whether their addresses still stand.
+func (v *servers) check() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, c := range v.clients {
+		c.NetworkChanged()
+	}
+}
+
 func (v *servers) close() {
 	v.mu.Lock()
 	v.closed = true

@@ -311,6 +311,12 @@ func (s *Session) handle(n note) {
 		if c != nil {
 			c.deliver(n.data)
 		}
+	case noteQuiet:
+		if c != nil {
+			c.quiet.Store(true)
+		}
+	case noteRelays:
+		s.servers.check()
 	case notePermit:
 		s.servers.permit()
 	case noteOver:
