@@ -61,7 +61,6 @@ type host func(l *lab, s sent)
 type stream struct {
 	local, remote netip.AddrPort
 	up            bool
-	in            []byte // of a frame
 }
 
 var (

@@ -144,18 +144,6 @@ func first(n int, one, other host) host {
 	}
 }
 
-// controlled is a host that answers and, as a full agent does, checks back once.
-func checkingBack(change ...script) host {
-	done := false
-	return func(l *lab, s sent) {
-		answering(l, s)
-		if !done && s.msg() != nil && s.msg().Class() == wire.Request {
-			done = true
-			l.reply(s, l.request(change...))
-		}
-	}
-}
-
 // tcp makes a candidate one of RFC 6544.
 func tcp(side ice.TCPType) func(*ice.Candidate) {
 	return func(c *ice.Candidate) { c.Transport, c.TCPType = ice.TCP, side }

@@ -38,9 +38,8 @@ const (
 )
 
 var (
-	errNotICE    = errors.New("what came first on the connection is no check")
-	errHungUp    = errors.New("the peer closed the connection")
-	errTCPFailed = errors.New("no connection")
+	errNotICE = errors.New("what came first on the connection is no check")
+	errHungUp = errors.New("the peer closed the connection")
 )
 
 // connected reports whether the pair has a connection; if not, one is dialled.
