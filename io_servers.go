@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/ice"
-	"github.com/bradawl/bradawl/internal/tap"
 	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/turnclient"
 )
@@ -23,7 +22,6 @@ type servers struct {
 	turn    []string // URIs
 	clients []*turnclient.Client
 	relays  []*turnclient.Allocation
-	taps    []*tap.Socket
 	probing bool
 	closed  bool
 }
