@@ -77,7 +77,7 @@ func newAllocation(m *Machine, id AllocationID) *allocation {
 	a.retry.fire = a.again
 	a.doubt.fire = a.doubted
 	a.stagger.fire = a.nextServer
-	a.linger.fire = func(time.Time) { a.leaveFormer() }
+	a.linger.fire = a.lingered
 	return a
 }
 

@@ -133,6 +133,12 @@ func (a *allocation) retire(now time.Time, l *link) {
 	}
 }
 
+// lingered gives the former path up. The server may not have got to know of the new one.
+func (a *allocation) lingered(time.Time) {
+	a.nudge(a.link)
+	a.leaveFormer()
+}
+
 // leaveFormer closes what is left of a move.
 func (a *allocation) leaveFormer() {
 	a.m.timers.stop(&a.linger)

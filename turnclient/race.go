@@ -362,7 +362,7 @@ func (a *allocation) failure(now time.Time, err error) {
 // end takes the attempt out of the race.
 func (t *attempt) end() {
 	t.ended = true
-	if s := t.link.srv; !t.moving && !slices.Contains(t.a.failed, s) {
+	if s := t.link.srv; !t.moving && !t.lost && !slices.Contains(t.a.failed, s) {
 		t.a.failed = append(t.a.failed, s)
 	}
 	t.a.m.timers.stop(&t.connect)
