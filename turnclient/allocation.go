@@ -62,6 +62,7 @@ type allocation struct {
 	mobility
 	permissions
 	channels
+	connections
 }
 
 func newAllocation(m *Machine, id AllocationID) *allocation {
@@ -106,6 +107,7 @@ func (a *allocation) adopt(now time.Time, l *link, relayed []netip.AddrPort, map
 		Relayed: slices.Clone(relayed), Mapped: mapped, Reservation: slices.Clone(a.token), Lost: loss, link: l, df: a.df,
 	})
 	a.permitAgain(now)
+	a.connectAgain(now)
 	a.settle(now)
 }
 
@@ -173,6 +175,8 @@ func (a *allocation) recovered(now time.Time) {
 		a.loss.Err = nil
 		a.setState(now, Allocated, nil)
 		a.permitAgain(now)
+		a.connectAgain(now)
+		a.takeAttempts(now)
 		a.settle(now)
 	}
 }
@@ -212,16 +216,18 @@ func (a *allocation) look() (heard, wrote bool) {
 // for what went out.
 func (a *allocation) doubted(now time.Time) {
 	heard, wrote := a.look()
+	wrote = wrote || a.connecting()
 	if heard {
 		a.quiet, a.unanswered = 0, wrote // perhaps after what was heard
 	} else {
 		a.quiet++
 		a.unanswered = a.unanswered || wrote
 	}
-	switch {
-	case a.unanswered && a.quiet >= doubtTicks:
+	if a.unanswered && a.quiet >= doubtTicks {
 		a.heartbeat(now)
-	case a.unanswered:
+		a.quiet, a.unanswered = 0, a.connecting()
+	}
+	if a.unanswered && a.state.Usable() {
 		a.m.timers.set(&a.doubt, now.Add(doubtTick))
 		return
 	}
@@ -323,6 +329,7 @@ func (a *allocation) gather(now time.Time, err error) {
 	a.loss.Silence = now.Sub(a.heardAt)
 	a.loss.Permissions = a.standing
 	a.loss.Channels = a.dropChannels()
+	a.loss.Connections = a.dropConns(now, fmt.Errorf("%w: %w", ErrLost, err), false)
 	a.unpermit()
 }
 
@@ -367,6 +374,7 @@ func (a *allocation) close(now time.Time) {
 	a.asking = nil
 	a.dropChannels()
 	a.endPermissions(now)
+	a.endConns(now)
 	a.concede(now)
 	a.hurry(now)
 	a.setState(now, Closed, nil)

@@ -1,6 +1,10 @@
 package turnclient
 
-import "time"
+import (
+	"time"
+
+	"github.com/bradawl/bradawl/internal/machine"
+)
 
 // Illegal returns how many transitions were asked for that the table does not have.
 func (m *Machine) Illegal() int { return m.illegal }
@@ -25,3 +29,9 @@ func (m *Machine) Expires(id AllocationID) time.Time { return m.allocs[id].expir
 
 // Tries is how often servers are asked while there is none.
 const MaxStale = maxStale
+
+// Connections returns how many connections an allocation keeps.
+func (m *Machine) Connections(id AllocationID) int { return len(m.allocs[id].conns) }
+
+// HasStream reports whether a stream is the machine's.
+func (m *Machine) HasStream(id machine.StreamID) bool { return m.streams[id] != nil }
