@@ -145,3 +145,44 @@ type halfConn struct {
 }
 
 func (h halfConn) CloseWrite() error { *h.closed++; return nil }
+
+// The server closes what is not bound within 30 s, and then it is not accepted either; and
+// what is bound when the allocation expires, for nobody could refresh it.
+func TestServerEndsConnections(t *testing.T) {
+	simulate(t, "open", authed(), func(t *testing.T, w *simWorld) {
+		ends := make(chan time.Time, 1)
+		ln := w.listen(t, func(c net.Conn) {
+			echoTCP(c)
+			ends <- time.Now()
+		})
+		defer ln.Close()
+		client, relay := openTCP(t, w.config(tcpURI))
+		defer client.Close()
+		if err := relay.Permit(t.Context(), w.peer.Addr()); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		c, err := w.peer.DialContext(t.Context(), "tcp4", relay.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := c.Read(make([]byte, 1)); err == nil || time.Since(start) < 30*time.Second || time.Since(start) > 31*time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := relay.AcceptContext(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v", err)
+		}
+		ours, err := relay.Dial(t.Context(), netip.AddrPortFrom(w.peer.Addr(), 80))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ours.Close()
+		w.site.Iface().SetUp(false)
+		if took := (<-ends).Sub(start); took < 599*time.Second || took > 601*time.Second {
+			t.Errorf("the peer's connection ended after %v", took)
+		}
+	})
+}
