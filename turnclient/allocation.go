@@ -63,6 +63,7 @@ type allocation struct {
 	standby *standby // in state Disconnecting
 	permissions
 	channels
+	connections
 }
 
 func newAllocation(m *Machine, id AllocationID) *allocation {
@@ -108,6 +109,7 @@ func (a *allocation) adopt(now, sent time.Time, l *link, got Event) {
 	a.setState(now, Allocated, nil)
 	a.tell(now, got)
 	a.permitAgain(now)
+	a.connectAgain(now)
 	a.settle(now)
 }
 
@@ -177,6 +179,8 @@ func (a *allocation) recovered(now time.Time) {
 		a.loss.Err = nil
 		a.setState(now, Allocated, nil)
 		a.permitAgain(now)
+		a.connectAgain(now)
+		a.takeAttempts(now)
 		a.settle(now)
 	}
 }
@@ -216,16 +220,18 @@ func (a *allocation) look() (heard, wrote bool) {
 // for what went out.
 func (a *allocation) doubted(now time.Time) {
 	heard, wrote := a.look()
+	wrote = wrote || a.connecting()
 	if heard {
 		a.quiet, a.unanswered = 0, wrote // perhaps after what was heard
 	} else {
 		a.quiet++
 		a.unanswered = a.unanswered || wrote
 	}
-	switch {
-	case a.unanswered && a.quiet >= doubtTicks:
+	if a.unanswered && a.quiet >= doubtTicks {
 		a.heartbeat(now)
-	case a.unanswered:
+		a.quiet, a.unanswered = 0, a.connecting()
+	}
+	if a.unanswered && a.state.Usable() {
 		a.m.timers.set(&a.doubt, now.Add(doubtTick))
 		return
 	}
@@ -332,6 +338,7 @@ func (a *allocation) gather(now time.Time, err error) {
 	a.loss.Silence = now.Sub(a.heardAt)
 	a.loss.Permissions = a.standing
 	a.loss.Channels = a.dropChannels()
+	a.loss.Connections = a.dropConns(now, fmt.Errorf("%w: %w", ErrLost, err), false)
 	a.unpermit()
 }
 
@@ -378,6 +385,7 @@ func (a *allocation) close(now time.Time) {
 	a.leaveFormer()
 	a.dropChannels()
 	a.endPermissions(now)
+	a.endConns(now)
 	a.concede(now)
 	a.hurry(now)
 	a.setState(now, Closed, nil)

@@ -25,7 +25,7 @@ const maxTicket = 1024
 
 func (a *allocation) takeTicket(msg *wire.Message) {
 	a.stalled = false
-	if ticket, ok := msg.Get(wire.AttrMobilityTicket); ok && a.m.cfg.Mobility && len(ticket) > 0 && len(ticket) <= maxTicket {
+	if ticket, ok := msg.Get(wire.AttrMobilityTicket); ok && a.m.cfg.Mobility && !a.tcp && len(ticket) > 0 && len(ticket) <= maxTicket {
 		a.ticket = slices.Clone(ticket)
 	}
 }
