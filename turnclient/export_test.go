@@ -32,6 +32,7 @@ const MaxStale = maxStale
 
 // SoFar returns what there is to tell of the servers so far.
 func (m *Machine) SoFar(now time.Time, id AllocationID) []error { return m.soFar(now, id) }
+
 // Connections returns how many connections an allocation keeps.
 func (m *Machine) Connections(id AllocationID) int { return len(m.allocs[id].conns) }
 
