@@ -129,6 +129,7 @@ func TestTriggeredChecks(t *testing.T) {
 		t.Errorf("failed: %d checks triggered", got)
 	}
 	l.until(time.Second, ice.Connected)
+	l.run(time.Second)
 	before = len(l.requests(peerAt))
 	l.ask(peerAt)
 	l.run(time.Millisecond)
@@ -245,6 +246,7 @@ func TestWrongCredentials(t *testing.T) {
 		want error
 	}{
 		{"nothing was heard", func(*lab) {}, ice.ErrSilent},
+		{"checks that match, and no answers", func(l *lab) { l.ask(peerAt) }, nil},
 		{"checks that do not match", func(l *lab) { l.ask(peerAt, signedBy("notThePasswordOfTheAgent")) }, ice.ErrCredentials},
 		{"answers that do not match", func(l *lab) {
 			l.hosts[peerAt] = answeringAs(signedBy("notThePasswordOfThePeer"))

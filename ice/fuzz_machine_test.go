@@ -218,7 +218,7 @@ func (p *puppet) step(op, a, b byte) {
 		switch {
 		case b%8 == 0:
 			id, p.next = p.next, p.next+1
-			p.streams[id], p.up[id] = fuzzGood[int(a)%len(fuzzGood)], true
+			p.streams[id], p.up[id] = spread(1000+int(a)), true // which is never to be dialled
 			p.do(func(now time.Time) {
 				p.m.HandleNotice(now, machine.Notice{Kind: machine.Accepted, Stream: id, Local: ours, Remote: p.streams[id]})
 			})

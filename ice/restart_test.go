@@ -186,6 +186,13 @@ func TestEndOfCandidatesOfBefore(t *testing.T) {
 	if !l.has(peerAt2) {
 		t.Error("the end of before counts after a restart")
 	}
+	l.restart()
+	l.end() // crosses ours
+	l.know(ice.Credentials{Ufrag: "third", Pwd: newCreds.Pwd})
+	l.candidate(peerAt2, highPriority)
+	if !l.has(peerAt2) {
+		t.Error("the end of before counts where it crosses a restart")
+	}
 }
 
 // What is connected of the old generation is not checked on.
