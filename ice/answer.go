@@ -193,7 +193,7 @@ func (p *pair) trigger(now time.Time) {
 	if p.state == PairFailed || p.state == Frozen {
 		p.wait(now) // the peer reaches us, so it is worth another try
 	}
-	if p.due || !p.last.IsZero() && now.Sub(p.last) < triggerGap {
+	if p.due {
 		return
 	}
 	if g.failed != nil {
