@@ -20,6 +20,9 @@ const (
 	// apart at the least.
 	beats     = 3
 	beatEvery = 500 * time.Millisecond
+	// streamBeat takes the place of beatEvery on a stream, which repeats by itself: there
+	// the one Refresh may have to wait for all the data that was written before it.
+	streamBeat = 1700 * time.Millisecond
 	// deleteWait is how long to wait for the answer to a deletion.
 	deleteWait = 2 * time.Second
 	// maxLifetime bounds what a server may say.
@@ -247,6 +250,9 @@ func (a *allocation) heartbeat(now time.Time) {
 		return
 	}
 	every := max(beatEvery, a.link.rtt.timeout(beatEvery))
+	if a.link.stream {
+		every = max(every, streamBeat)
+	}
 	if a.asking != nil {
 		a.asking.hasten(now, beats, every)
 		return
