@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
 )
 
@@ -24,13 +23,8 @@ func (a *allocation) transmit(now time.Time, p *peer, data []byte) {
 		a.m.stats.dropped++
 		return
 	}
-	b := a.m.arena[at:len(a.m.arena):len(a.m.arena)]
 	l.sent = true
-	if l.stream {
-		a.m.out.Push(machine.Transmit{Op: machine.Write, Stream: l.id, Data: b})
-	} else {
-		a.m.out.Push(machine.Transmit{Op: machine.Send, Socket: l.socket, Remote: l.srv.Addr, Data: b})
-	}
+	l.push(a.m.arena[at:len(a.m.arena):len(a.m.arena)])
 	a.wrote(now)
 	if p.sends++; p.sends >= a.m.cfg.ChannelAfter {
 		a.bind(now, p)

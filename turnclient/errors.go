@@ -22,6 +22,9 @@ var (
 	ErrBidDown = errors.New("security features announced by the server are missing from its answer")
 	// ErrCredentials: the server wants other credentials, or any.
 	ErrCredentials = errors.New("the server did not accept the credentials")
+	// ErrCertificate: the server's certificate is not for its name, or not trusted.
+	// Nothing was sent to it. The error holds a *tls.CertificateVerificationError.
+	ErrCertificate = errors.New("the certificate was not accepted")
 	// ErrHeld: the server is not asked for now, because of what it said before.
 	ErrHeld = errors.New("the server is not to be asked yet")
 	// ErrQueueFull: too much waits already for a permission, for a new allocation, or for
@@ -72,7 +75,7 @@ func (e *ServerError) Error() string {
 		}
 	}
 	if e.Err != nil {
-		fmt.Fprintf(&b, ": %v", e.Err)
+		b.WriteString(": " + strings.TrimPrefix(e.Err.Error(), "turnclient: "))
 	}
 	if r := e.remedy(); r != "" {
 		fmt.Fprintf(&b, "; %s", r)
@@ -97,6 +100,8 @@ func (e *ServerError) remedy() string {
 		return "it may be forged; if it is not: " + codes[unsigned.Code].remedy
 	case errors.Is(e.Err, ErrIntegrity):
 		return "check the password; if it is right, somebody on the way forges answers"
+	case errors.Is(e.Err, ErrCertificate):
+		return "name the host that the certificate is for, or trust its issuer by Config.TLS"
 	case errors.Is(e.Err, ErrBidDown):
 		return "somebody on the way tampers with answers: use turns:"
 	}

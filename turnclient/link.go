@@ -16,7 +16,8 @@ type link struct {
 	m      *Machine
 	a      *allocation
 	srv    *server
-	stream bool
+	dialed bool // it is a stream of the runner's, else a socket
+	stream bool // it carries bytes in order: messages are cut from them and not repeated
 	socket machine.SocketID
 	id     machine.StreamID
 	up     bool
@@ -39,10 +40,10 @@ type link struct {
 
 // newLink opens a path to srv.
 func (m *Machine) newLink(a *allocation, srv *server) *link {
-	l := &link{m: m, a: a, srv: srv, stream: srv.Transport.stream()}
+	l := &link{m: m, a: a, srv: srv, dialed: srv.Transport != UDP, stream: srv.Transport.stream()}
 	l.congestion.link = l
 	l.keepalive.fire = l.keepAlive
-	if l.stream {
+	if l.dialed {
 		l.id = m.nextStream
 		m.nextStream++
 		m.streams[l.id] = l
@@ -72,6 +73,15 @@ func (l *link) opened(now time.Time, local netip.AddrPort) {
 	}
 }
 
+// unreachable takes in an ICMP error for what was sent on the link.
+func (l *link) unreachable(now time.Time, err error) {
+	if l.a.link == l {
+		l.a.heartbeat(now) // anybody can forge it: it is a reason to ask, no more
+	} else if i := slices.IndexFunc(l.a.attempts, func(t *attempt) bool { return t.link == l }); i >= 0 {
+		l.a.attempts[i].unreachable(now, err)
+	}
+}
+
 // down takes in that the link broke, and fails what waits for answers on it.
 func (l *link) down(now time.Time, err error) {
 	if l.gone {
@@ -97,7 +107,7 @@ func (l *link) close(orderly bool) {
 		l.m.timers.stop(&r.timer)
 	}
 	switch {
-	case !l.stream:
+	case !l.dialed:
 		delete(l.m.sockets, l.socket)
 		l.m.out.Push(machine.Transmit{Op: machine.CloseSocket, Socket: l.socket})
 	default:
@@ -124,8 +134,12 @@ func (l *link) control(b []byte) {
 		return
 	}
 	l.sent = true
-	b = l.m.keep(b)
-	if l.stream {
+	l.push(l.m.keep(b))
+}
+
+// push hands a whole message to the runner.
+func (l *link) push(b []byte) {
+	if l.dialed {
 		l.m.out.Push(machine.Transmit{Op: machine.Write, Stream: l.id, Data: b})
 		return
 	}
@@ -182,8 +196,12 @@ func (l *link) keepAlive(now time.Time) {
 
 var errOutOfStep = errors.New("what the server sends is neither STUN nor ChannelData; is it a TURN server?")
 
-// received takes in bytes of a stream, cut anywhere.
+// received takes in bytes of a stream, cut anywhere, or a whole message.
 func (l *link) received(now time.Time, b []byte) {
+	if !l.stream {
+		l.message(now, b)
+		return
+	}
 	if len(l.buf) > 0 {
 		l.buf = append(l.buf, b...)
 		b = l.buf

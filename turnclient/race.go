@@ -13,6 +13,9 @@ import (
 const (
 	// attemptDelay is how long one server is ahead of the next (RFC 8305 section 5).
 	attemptDelay = 250 * time.Millisecond
+	// streamDelay is how long datagrams are ahead of streams: a datagram that is lost
+	// is sent again after 500 ms, and must not put an allocation on TCP for good.
+	streamDelay = time.Second
 	// connectTimeout is how long a stream, or a socket, may take to open.
 	connectTimeout = 10 * time.Second
 	maxPorts       = 3 // local ports for one server (RFC 8656 section 7.4, 437)
@@ -59,7 +62,7 @@ func (a *allocation) race(now time.Time, on *link) {
 		a.queue = append(a.queue, a.last)
 	}
 	for _, s := range a.m.servers {
-		if !s.alternate && s != a.last && (on == nil || s != on.srv) {
+		if !s.alternate && !s.retired && s != a.last && (on == nil || s != on.srv) {
 			a.queue = append(a.queue, s)
 		}
 	}
@@ -97,9 +100,14 @@ func (a *allocation) nextServer(now time.Time) {
 }
 
 func (a *allocation) awaitNext(now time.Time) {
-	if len(a.queue) > 0 && a.racing() {
-		a.m.timers.set(&a.stagger, now.Add(attemptDelay))
+	if len(a.queue) == 0 || !a.racing() {
+		return
 	}
+	delay := attemptDelay
+	if a.queue[0].Transport.stream() && slices.ContainsFunc(a.attempts, func(t *attempt) bool { return !t.lost && !t.link.stream }) {
+		delay = streamDelay
+	}
+	a.m.timers.set(&a.stagger, now.Add(delay))
 }
 
 // try starts an attempt at s, on a link that stands or on a new one.
@@ -416,7 +424,7 @@ func (a *allocation) raceLost(now time.Time) {
 	var at time.Time
 	for _, s := range a.m.servers {
 		switch {
-		case s.barred || s.alternate:
+		case s.barred || s.alternate || s.retired:
 		case s.holdUntil.After(now):
 			if at.IsZero() || s.holdUntil.Before(at) {
 				at = s.holdUntil
