@@ -91,7 +91,10 @@ func (e *ServerError) remedy() string {
 		return r
 	}
 	var unsigned *UnsignedError
+	var proxy *ProxyError
 	switch {
+	case errors.As(e.Err, &proxy):
+		return "" // it has its own
 	case errors.Is(e.Err, ErrNoAnswer) && e.Server.Transport == UDP:
 		return "check the address; UDP may be blocked here, so add the server with ?transport=tcp or as turns:"
 	case errors.Is(e.Err, ErrNoAnswer):

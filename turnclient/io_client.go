@@ -318,7 +318,7 @@ func (c *Client) handle(e Event) {
 	if e.Kind != EventData {
 		c.log.Debugf("allocation %d: %v %v %v %v", e.Allocation, e.Kind, e.State, e.Peer, e.Err)
 	}
-	if e.Kind == EventState && e.Err != nil {
+	if (e.Kind == EventState || e.Kind == EventServer) && e.Err != nil {
 		c.lookAgain(lookEvery) // the servers may have moved
 	}
 	a := c.allocs[e.Allocation]

@@ -254,6 +254,8 @@ func (e *ProxyError) Unwrap() error { return e.Err }
 
 func (e *ProxyError) remedy() string {
 	switch {
+	case errors.Is(e.Err, ErrCertificate):
+		return "name the host that the certificate is for, or trust its issuer by Config.ProxyTLS"
 	case e.Code == 407:
 		return "give those it knows in its URL, http://USER:PASSWORD@HOST:PORT"
 	case e.Code == 403:

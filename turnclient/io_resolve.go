@@ -66,8 +66,11 @@ var errNoService = errors.New("its DNS says that it has no such service")
 type lookup struct {
 	cfg    *Config
 	uri    URI
-	own    func() ([]netip.Addr, error) // the host's own addresses; waits for them
-	random *rand.Rand                   // used by one goroutine at a time
+	random *rand.Rand // used by one goroutine at a time
+
+	known  chan struct{} // closed when the host's own addresses are, or are not to be had
+	ips    []netip.Addr  // read after known
+	ipsErr error         // read after known
 
 	// patient ends servicePatience after the host's own addresses are known.
 	patient context.Context
@@ -88,11 +91,12 @@ func (c *Config) resolve(ctx context.Context, u URI, random *rand.Rand) ([]Endpo
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	l := &lookup{cfg: c, uri: u, random: random, patient: patient}
-	l.own = sync.OnceValues(func() ([]netip.Addr, error) { return l.host(ctx, u.Host) })
+	l := &lookup{cfg: c, uri: u, random: random, known: make(chan struct{}), patient: patient}
 	wg.Go(func() {
 		defer giveUp()
-		if _, err := l.own(); err != nil {
+		l.ips, l.ipsErr = l.host(ctx, u.Host)
+		close(l.known)
+		if l.ipsErr != nil {
 			<-ctx.Done() // the services are all the hope there is
 			return
 		}
@@ -160,6 +164,12 @@ func (l *lookup) endpoints(ctx context.Context, transports []Transport) ([]Endpo
 		}
 	}
 	return l.services(ctx, transports)
+}
+
+// own returns the host's own addresses, when they are known.
+func (l *lookup) own() ([]netip.Addr, error) {
+	<-l.known
+	return l.ips, l.ipsErr
 }
 
 // services finds the servers by their SRV records, and at the host itself for transports

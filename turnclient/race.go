@@ -13,8 +13,8 @@ import (
 const (
 	// attemptDelay is how long one server is ahead of the next (RFC 8305 section 5).
 	attemptDelay = 250 * time.Millisecond
-	// streamDelay is how long datagrams are ahead of streams: a datagram that is lost
-	// is sent again after 500 ms, and must not put an allocation on TCP for good.
+	// streamDelay is how long datagrams are ahead of a stream to the same server: one that
+	// is lost is sent again after 500 ms, and must not put an allocation on TCP for good.
 	streamDelay = time.Second
 	// connectTimeout is how long a stream, or a socket, may take to open.
 	connectTimeout = 10 * time.Second
@@ -104,7 +104,10 @@ func (a *allocation) awaitNext(now time.Time) {
 		return
 	}
 	delay := attemptDelay
-	if a.queue[0].Transport.stream() && slices.ContainsFunc(a.attempts, func(t *attempt) bool { return !t.lost && !t.link.stream }) {
+	next := a.queue[0]
+	if next.Transport.stream() && next.Name != "" && slices.ContainsFunc(a.attempts, func(t *attempt) bool {
+		return !t.lost && !t.link.stream && t.link.srv.Name == next.Name
+	}) {
 		delay = streamDelay
 	}
 	a.m.timers.set(&a.stagger, now.Add(delay))
