@@ -341,7 +341,7 @@ func TestProxyThatCannotBeUsed(t *testing.T) {
 		"no host":  {func(context.Context, string) (*url.URL, error) { return &url.URL{Scheme: "http"}, nil }, "names no host"},
 		"an error": {func(context.Context, string) (*url.URL, error) { return nil, refused }, "no proxy today"},
 		"an error that holds the URL": {func(context.Context, string) (*url.URL, error) {
-			return url.Parse("http://user:pass-canary@proxy:port")
+			return url.Parse(fmt.Sprint("http://user:pass-canary@proxy:", "port"))
 		}, "invalid port"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,7 +1,7 @@
 package turnclient
 
 import (
-	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -32,10 +32,13 @@ type link struct {
 	rtt        rtt
 	congestion congestion
 	nonce      []byte
+	as         *login // who it belongs to, once something was signed; a pointer is not printed
 	buf        []byte // of a stream: the start of a message
 	keepalive  timer
-	sent       bool // something, since the keepalive timer was last looked at
-	asked      bool // a request began, since then
+	sent       bool    // something, since the keepalive timer was last looked at
+	asked      bool    // a request began, since then
+	odd        []error // what was told of already
+	stun       bool    // a STUN message came
 }
 
 // newLink opens a path to srv.
@@ -194,12 +197,26 @@ func (l *link) keepAlive(now time.Time) {
 	l.sent = false
 }
 
-var errOutOfStep = errors.New("what the server sends is neither STUN nor ChannelData; is it a TURN server?")
+// strange drops a message that the server should not have sent. Of each kind the first is
+// told: on the way there is always one too late, and anybody may forge them.
+func (l *link) strange(now time.Time, kind error, what string) {
+	l.m.stats.dropped++
+	if slices.Contains(l.odd, kind) {
+		return
+	}
+	l.odd = append(l.odd, kind)
+	err := &ServerError{Server: l.srv.Endpoint, Op: "data", Err: fmt.Errorf("%w: %s", kind, what)}
+	l.a.tell(now, Event{Kind: EventServer, State: l.a.state, Server: l.srv.Endpoint, Err: err})
+}
 
 // received takes in bytes of a stream, cut anywhere, or a whole message.
 func (l *link) received(now time.Time, b []byte) {
 	if !l.stream {
 		l.message(now, b)
+		return
+	}
+	if !l.stun && len(l.buf) == 0 && len(b) > 0 && b[0] >= 4 {
+		l.down(now, ErrNotTURN) // nothing else can come first, whatever length it claims
 		return
 	}
 	if len(l.buf) > 0 {
@@ -209,7 +226,7 @@ func (l *link) received(now time.Time, b []byte) {
 	for !l.gone {
 		size, err := wire.StreamFrame(b)
 		if err != nil {
-			l.down(now, errOutOfStep)
+			l.down(now, ErrNotTURN)
 			return
 		}
 		if size == 0 || size > len(b) {
@@ -228,10 +245,15 @@ func (l *link) message(now time.Time, b []byte) {
 		return
 	}
 	msg := &l.m.msg
-	if msg.Decode(b) != nil || msg.Has(wire.AttrFingerprint) && msg.CheckFingerprint() != nil {
-		l.m.stats.dropped++
+	err := msg.Decode(b)
+	if err == nil && msg.Has(wire.AttrFingerprint) {
+		err = msg.CheckFingerprint()
+	}
+	if err != nil {
+		l.strange(now, ErrNotTURN, fmt.Sprintf("%d bytes: %v", len(b), err))
 		return
 	}
+	l.stun = true
 	switch {
 	case msg.IsResponse():
 		id := msg.TransactionID()

@@ -48,6 +48,7 @@ type attempt struct {
 	rooted  bool // without mobility, which the server does not allow
 	moving  bool // it presents a ticket instead of asking for an allocation
 	again   bool // the server has failed in this race before
+	users   int  // as whom it was tried
 	doubts  int  // ICMP errors
 	lost    bool
 	ended   bool
@@ -65,6 +66,11 @@ func (a *allocation) race(now time.Time, on *link) {
 		if !s.alternate && !s.retired && s != a.last && (on == nil || s != on.srv) {
 			a.queue = append(a.queue, s)
 		}
+	}
+	if on != nil && on.as != nil && on.as.creds.Username != on.srv.creds.Username {
+		on.drop() // see asAnother
+		a.queue = slices.Insert(a.queue, 0, on.srv)
+		on = nil
 	}
 	if on == nil {
 		a.nextServer(now)
@@ -164,7 +170,7 @@ func (t *attempt) unreachable(now time.Time, err error) {
 // allocate sends the Allocate request (RFC 8656 section 7.1).
 func (t *attempt) allocate(now time.Time) {
 	a := t.a
-	t.request = &request{link: t.link, op: "allocate", method: wire.Allocate, done: t.answered}
+	t.request = &request{link: t.link, op: "allocate", method: wire.Allocate, done: t.answered, elsewhere: t.asAnother}
 	t.request.add = func(b *wire.Builder) {
 		b.AddByte(wire.AttrRequestedTransport, wire.ProtocolUDP)
 		switch family := a.m.cfg.Family; {
@@ -193,6 +199,20 @@ func (t *attempt) allocate(now time.Time) {
 		a.addLifetime(b)
 	}
 	t.request.start(now)
+}
+
+// asAnother makes the request as another user, from another port: there are servers that
+// take a port to be of the first user who signed from it.
+func (t *attempt) asAnother(now time.Time) {
+	t.request = nil
+	s := t.link.srv
+	if t.users++; t.users >= maxChallenges {
+		t.failed(now, &ServerError{Server: s.Endpoint, Op: "allocate", Code: wire.CodeUnauthenticated, Err: ErrCredentials})
+		return
+	}
+	t.link.onDown = nil
+	t.link.drop()
+	t.open(now, s)
 }
 
 // answered takes in the answer to an Allocate request (RFC 8656 sections 7.3 and 7.4).

@@ -2,8 +2,11 @@ package interop_test
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha1"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -227,6 +230,57 @@ func TestCoturnRefusals(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// The second allocation of a user who may have one.
+func TestCoturnQuota(t *testing.T) {
+	t.Parallel()
+	server := newTurnserver(t, "user-quota=1")
+	client, _ := allocate(t, server.config(t, "udp"))
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err := client.Allocate(ctx)
+	var refusal *turnclient.ServerError
+	if !errors.As(err, &refusal) || refusal.Code != 486 || refusal.RetryAfter.IsZero() {
+		t.Error(err)
+	}
+}
+
+// Credentials that hold for a while, made from a secret that the server shares (the REST
+// API's): expired ones are refused, and asked for again.
+func TestCoturnExpiredCredentials(t *testing.T) {
+	t.Parallel()
+	const secret = "jabberwocky"
+	server := newTurnserver(t, "use-auth-secret", "static-auth-secret="+secret)
+	until := func(at time.Time) turnclient.Credentials {
+		user := fmt.Sprint(at.Unix(), ":alice")
+		mac := hmac.New(sha1.New, []byte(secret))
+		mac.Write([]byte(user))
+		return turnclient.Credentials{Username: user, Password: base64.StdEncoding.EncodeToString(mac.Sum(nil))}
+	}
+	cfg := server.config(t, "udp")
+	cfg.Credentials = turnclient.Credentials{}
+	renew := true
+	cfg.FetchCredentials = func(_ context.Context, r turnclient.CredentialsRequest) (turnclient.Credentials, error) {
+		if r.Again && renew {
+			return until(time.Now().Add(time.Hour)), nil
+		}
+		return until(time.Now().Add(-time.Hour)), nil
+	}
+	allocate(t, cfg)
+	renew = false
+	client, err := turnclient.Dial(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err = client.Allocate(ctx)
+	var refusal *turnclient.ServerError
+	if !errors.Is(err, turnclient.ErrCredentials) || !errors.As(err, &refusal) || refusal.Code != 401 || !strings.Contains(err.Error(), "may have expired") || strings.Contains(err.Error(), secret) {
+		t.Error(err)
+	}
 }
 
 // The server is killed and comes back on its port: traffic resumes by itself within
