@@ -22,6 +22,13 @@
 // an [Event] says so, with the new address and what was lost. What cannot be sent is
 // an error of the write, never silence.
 //
+// # Reaching servers
+//
+// A server is named by a URI (RFC 7065) and found in the DNS (RFC 5928). "turn:HOST" alone
+// means UDP and, where nothing answers over that, TCP; "turns:HOST" means TLS, and DTLS
+// before it if Config.DTLS brings that, as package dtlstransport does. Servers, addresses
+// and transports are raced (RFC 8305). Config.Proxy takes TCP and TLS through HTTP proxies.
+//
 // # Machine and shell
 //
 // [Machine] is the whole protocol as a sans-IO machine (see internal/machine): it can

@@ -2,9 +2,12 @@ package turnclient_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
+	"net/http"
 	"net/netip"
+	"net/url"
 
 	"github.com/bradawl/bradawl/turnclient"
 )
@@ -42,4 +45,26 @@ func Example() {
 		log.Fatal(err)
 	}
 	fmt.Printf("%s from %v\n", buf[:n], from)
+}
+
+// The proxy that the environment names (HTTPS_PROXY and the like) takes TCP and TLS to the
+// server, as it takes the requests of an http.Client.
+func ExampleConfig_proxy() {
+	ctx := context.Background()
+	client, err := turnclient.Dial(ctx, turnclient.Config{
+		Servers:     []string{"turn:turn.example.org?transport=udp", "turns:turn.example.org:443?transport=tcp"},
+		Credentials: turnclient.Credentials{Username: "user", Password: "secret"},
+		Proxy: func(_ context.Context, server string) (*url.URL, error) {
+			return http.ProxyFromEnvironment(&http.Request{URL: &url.URL{Scheme: "https", Host: server}})
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	_, err = client.Allocate(ctx)
+	var refusal *turnclient.ProxyError
+	if errors.As(err, &refusal) && refusal.Code == http.StatusProxyAuthRequired {
+		fmt.Println("the proxy at", refusal.Proxy, "wants user and password")
+	}
 }

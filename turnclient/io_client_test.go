@@ -322,8 +322,13 @@ func TestTLSOnLoopback(t *testing.T) {
 			if name != "turn.example.org" {
 				var s *turnclient.ServerError
 				var h x509.HostnameError
-				if !errors.As(err, &s) || s.Server.Transport != turnclient.TLS || !errors.As(err, &h) || requests != 0 {
+				if !errors.Is(err, turnclient.ErrCertificate) || !errors.As(err, &s) || s.Server.Transport != turnclient.TLS || !errors.As(err, &h) || requests != 0 {
 					t.Errorf("%v; %d requests reached the server", err, requests)
+				}
+				for _, want := range []string{"turn.example.org (127.0.0.1:", "over tls", "name the host that the certificate is for"} {
+					if !strings.Contains(err.Error(), want) {
+						t.Errorf("%q lacks %q", err, want)
+					}
 				}
 				return
 			}

@@ -92,7 +92,7 @@ func (l *lookup) uses(t Transport, transports []Transport) bool {
 	return slices.Contains(transports, t)
 }
 
-// records returns the first NAPTR records of a name, in order.
+// records returns the NAPTR records of a name, in order.
 func (l *lookup) records(ctx context.Context, r NAPTRResolver, name string) []NAPTR {
 	records, err := r.LookupNAPTR(ctx, name)
 	if err != nil {
@@ -102,7 +102,7 @@ func (l *lookup) records(ctx context.Context, r NAPTRResolver, name string) []NA
 	slices.SortStableFunc(records, func(a, b NAPTR) int {
 		return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.Preference, b.Preference))
 	})
-	return records[:min(len(records), maxNAPTR)]
+	return records
 }
 
 // snaptr is a walk along NAPTR records.

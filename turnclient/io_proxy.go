@@ -143,11 +143,14 @@ func requestTunnel(conn net.Conn, remote string, user *url.Userinfo) (net.Conn, 
 			code, reason, header, err = readResponse(in)
 		}
 	}
+	var malformed textproto.ProtocolError
 	switch {
 	case err != nil && limited.N <= 0:
 		return nil, fmt.Errorf("its answer does not end within %d bytes; is it a proxy?", maxProxyHeader)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, errors.New("it closed the connection before it had answered")
+	case errors.As(err, &malformed):
+		return nil, errors.New("its answer has a malformed header; is it a proxy?") // malformed shows all of it
 	case err != nil:
 		return nil, err
 	case code/100 != 2:

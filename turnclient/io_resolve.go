@@ -50,7 +50,6 @@ func (e *ResolveError) Unwrap() error { return e.Err }
 const (
 	maxAddrs   = 4  // of one host
 	maxTargets = 8  // SRV records followed
-	maxNAPTR   = 32 // NAPTR records looked at, of one name
 	maxQueries = 16 // for NAPTR records and where they lead
 	maxOfKind  = 12 // endpoints over one transport
 )
