@@ -11,7 +11,8 @@ import (
 )
 
 // Config configures a [Client]. Servers must be given, and Credentials or
-// FetchCredentials unless the server is open to all.
+// FetchCredentials unless the server is open to all. Its functions, and those of Resolver,
+// may be called by several goroutines at once; they must return when their ctx ends.
 type Config struct {
 	// Servers are URIs as RFC 7065 has them, the best first: "turn:HOST" or
 	// "turns:HOST", each with ":PORT" and "?transport=udp" or "?transport=tcp" if wanted.

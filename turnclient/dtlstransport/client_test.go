@@ -457,3 +457,40 @@ func BenchmarkDTLS(b *testing.B) {
 		})
 	}
 }
+
+// scripted is a connection on which a server says what is known already.
+type scripted struct {
+	net.Conn // for its addresses
+	in       [][]byte
+}
+
+func (s *scripted) Read(b []byte) (int, error) {
+	if len(s.in) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, s.in[0])
+	s.in = s.in[1:]
+	return n, nil
+}
+
+func (s *scripted) Write(b []byte) (int, error)      { return len(b), nil }
+func (s *scripted) SetReadDeadline(time.Time) error  { return nil }
+func (s *scripted) SetWriteDeadline(time.Time) error { return nil }
+func (s *scripted) SetDeadline(time.Time) error      { return nil }
+
+// Whoever answers in place of a server can end the handshake, and no more.
+func FuzzServer(f *testing.F) {
+	record := func(kind byte, content ...byte) []byte {
+		return append([]byte{kind, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, byte(len(content))}, content...)
+	}
+	f.Add(record(22, append([]byte{3, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 7}, 0xfe, 0xfd, 4, 1, 2, 3, 4)...), []byte{}, []byte{}) // hello_verify_request
+	f.Add(record(21, 2, 40), record(20, 1), record(23, 1, 2, 3))
+	f.Fuzz(func(t *testing.T, a, b, c []byte) {
+		ours, theirs := net.Pipe()
+		defer ours.Close()
+		defer theirs.Close()
+		if _, err := handshake(t, &scripted{ours, [][]byte{a, b, c}}, &tls.Config{ServerName: host}); err == nil {
+			t.Error("a server without a certificate was accepted")
+		}
+	})
+}
