@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/bradawl/bradawl/internal/ipcheck"
 )
 
 // Resolver looks up what the DNS says of a server's host; *net.Resolver is one. One that
@@ -236,7 +238,7 @@ func (l *lookup) host(ctx context.Context, name string) ([]netip.Addr, error) {
 	}
 	var good []netip.Addr
 	for _, ip := range ips {
-		if ip = ip.Unmap(); ip.IsValid() && !ip.IsUnspecified() && !ip.IsMulticast() {
+		if ip = ip.Unmap(); ipcheck.Unusable(netip.AddrPortFrom(ip, 1), true) == "" {
 			good = append(good, ip)
 		}
 	}
