@@ -2,15 +2,11 @@ package turnclient_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"net/netip"
 	"strings"
@@ -41,12 +37,14 @@ func open(t *testing.T, cfg turnclient.Config) (*turnclient.Client, *turnclient.
 // The server forgets everything while traffic flows: it goes on by itself, on the same
 // Allocation, and an event states the loss.
 func TestClientSurvivesARestart(t *testing.T) {
-	for _, uri := range []string{"turn:192.0.2.1", "turn:192.0.2.1?transport=tcp"} {
+	for _, uri := range []string{"turn:192.0.2.1?transport=udp", "turn:192.0.2.1?transport=tcp", dtlsURI} {
 		t.Run(uri, func(t *testing.T) {
 			simulate(t, "port-restricted-cone", authed(), func(t *testing.T, w *simWorld) {
 				pc := w.echo(t)
 				defer pc.Close()
-				client, relay := open(t, w.config(uri))
+				cfg := secureConfig(w, plainDTLS)
+				cfg.Servers = []string{uri}
+				client, relay := open(t, cfg)
 				defer client.Close()
 				to := netip.AddrPortFrom(w.peer.Addr(), 7)
 				buf := make([]byte, 100)
@@ -260,26 +258,11 @@ func TestDialRefusesWhatCannotWork(t *testing.T) {
 // certificate makes one for a name, and the pool that trusts it.
 func certificate(t *testing.T, name string) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	cert, pool, err := turntest.Certificate(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	now := time.Now()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	parsed, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(parsed)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
+	return cert, pool
 }
 
 // Real sockets on loopback: TLS, with a certificate for the name and for another. With
