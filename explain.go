@@ -80,8 +80,6 @@ func (k *connection) explain(time.Time) Explanation {
 	return e
 }
 
-var connStates = [...]string{"idle", "dialing", "waiting", "checking", "connected", "lost", "over"}
-
 // why says why the path is what it is.
 func (k *connection) why() (string, bool) {
 	switch {

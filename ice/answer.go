@@ -2,6 +2,7 @@ package ice
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/wire"
@@ -93,6 +94,7 @@ func (m *Machine) refuse(to path, g *generation, code int, reason string, unknow
 
 // hold keeps a check that came before the peer's credentials.
 func (g *generation) hold(r request) {
+	g.early = slices.DeleteFunc(g.early, request.gone)
 	for i := range g.early {
 		if e := &g.early[i]; e.from == r.from && e.ufrag == r.ufrag {
 			e.nominate = e.nominate || r.nominate
@@ -191,7 +193,7 @@ func (p *pair) trigger(now time.Time) {
 	if p.state == PairFailed || p.state == Frozen {
 		p.wait(now) // the peer reaches us, so it is worth another try
 	}
-	if p.due || !p.last.IsZero() && now.Sub(p.last) < triggerGap {
+	if p.due {
 		return
 	}
 	if g.failed != nil {

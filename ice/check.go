@@ -24,6 +24,7 @@ var understood = []wire.AttrType{
 // reports whether anything was sent.
 func (p *pair) check(now time.Time) bool {
 	g := p.g
+	p.unwant()
 	if p.base.gone {
 		return false
 	}

@@ -60,6 +60,9 @@ type request struct {
 	nominate bool
 }
 
+// gone reports whether the connection that a check came by has ended.
+func (r request) gone() bool { return r.from.stream != nil && r.from.stream.gone() }
+
 // end closes the connection that a check came by, unless a pair has it.
 func (r request) end() {
 	if s := r.from.stream; s != nil && s.pair == nil {
@@ -165,7 +168,7 @@ func (g *generation) setRemote(now time.Time, c Credentials) {
 	early := g.early
 	g.early = nil
 	for _, r := range early {
-		if r.ufrag == c.Ufrag { // else it is of another that our offer went to
+		if r.ufrag == c.Ufrag && !r.gone() { // else it is of another that our offer went to
 			g.trigger(now, r)
 		}
 		r.end()

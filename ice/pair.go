@@ -189,13 +189,20 @@ func (p *pair) abandon() {
 	for _, f := range p.flights {
 		delete(p.g.a.m.checks, f.id)
 	}
-	p.flights, p.next, p.due = nil, time.Time{}, false
-	g := p.g
-	g.wanted = slices.DeleteFunc(g.wanted, func(q *pair) bool { return q == p })
-	if g.nominating == p {
+	p.flights, p.next = nil, time.Time{}
+	p.unwant()
+	if g := p.g; g.nominating == p {
 		g.nominating = nil
 	}
 	p.shut()
+}
+
+// unwant ends that a triggered check of the pair is to be sent.
+func (p *pair) unwant() {
+	if p.due {
+		p.due = false
+		p.g.wanted = slices.DeleteFunc(p.g.wanted, func(q *pair) bool { return q == p })
+	}
 }
 
 // admit takes data of the peer on the pair from now on. For the peer, the pair is valid
@@ -262,6 +269,7 @@ func (p *pair) succeed(now time.Time, mapped netip.AddrPort, f flight) {
 		delete(a.m.checks, other.id)
 	}
 	p.flights = nil
+	p.unwant()
 	p.prflx = nil
 	if a.local(p.base, mapped) == nil {
 		p.prflx = &Candidate{

@@ -120,11 +120,10 @@ func (g *generation) forget(r *remote) {
 
 // unfit says why a candidate cannot be checked; "" if it may be.
 func (g *generation) unfit(c Candidate) string {
+	if f := c.flaw(); f != nil {
+		return "is malformed: " + f.field + ": " + f.reason
+	}
 	switch {
-	case c.Transport > TCP || (c.Transport == TCP) != (c.TCPType != NotTCP) || c.TCPType > SimultaneousOpen:
-		return "is of a transport that is not known here; RFC 6544 has those of TCP"
-	case c.Priority == 0 || c.Priority > maxPriority:
-		return fmt.Sprintf("has priority %d; it must be from 1 to %d", c.Priority, maxPriority)
 	case c.Component != 1:
 		return fmt.Sprintf("is of component %d; agents here have component 1 alone", c.Component)
 	case c.Name != "":

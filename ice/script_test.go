@@ -4,9 +4,9 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/bradawl/bradawl/ice"
-	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
 )
 
@@ -157,15 +157,9 @@ func TestLabConnects(t *testing.T) {
 		l.hosts[peerAt] = answering
 		l.know(peerCreds)
 		l.candidate(peerAt, highPriority)
-		l.run(200 * 1e6)
-		if want := ice.Connected; !controlling && l.state() != want {
+		l.run(200 * time.Millisecond)
+		if want := map[bool]ice.State{false: ice.Connected, true: ice.Completed}[controlling]; l.state() != want {
 			t.Errorf("%v, want %v", l.state(), want)
-		}
-		if want := ice.Completed; controlling && l.state() != want {
-			t.Errorf("%v, want %v", l.state(), want)
-		}
-		if got := len(l.ops(machine.Send)); got == 0 {
-			t.Error("nothing was sent")
 		}
 	}
 }

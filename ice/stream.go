@@ -66,11 +66,14 @@ func (p *pair) hangUp() {
 }
 
 func (s *stream) close() {
-	if s.m.streams[s.id] == s {
+	if !s.gone() {
 		s.forget()
 		s.m.out.Push(machine.Transmit{Op: machine.Close, Stream: s.id})
 	}
 }
+
+// gone reports whether the connection has ended.
+func (s *stream) gone() bool { return s.m.streams[s.id] != s }
 
 // drop ends a connection without waiting for what was written.
 func (s *stream) drop() {
@@ -105,7 +108,7 @@ func (m *Machine) streamNotice(now time.Time, n machine.Notice) {
 	case n.Kind == machine.Accepted:
 		m.accept(now, n)
 	case s == nil:
-	case n.Kind == machine.Connected:
+	case n.Kind == machine.Connected && !s.up:
 		s.up, s.local = true, n.Local
 		p := s.pair
 		p.schedule(now)
@@ -157,7 +160,7 @@ func (s *stream) received(now time.Time, b []byte) {
 	for frame, ok := s.in.Next(); ok; frame, ok = s.in.Next() {
 		ours := m.message(now, path{s.base, s.remote, s}, machine.Datagram{Local: s.base.addr, Remote: s.remote, Data: frame})
 		switch p := s.pair; {
-		case m.streams[s.id] != s:
+		case s.gone():
 			return // closed by what came
 		case p == nil && !s.held:
 			s.close() // no peer's
@@ -188,7 +191,7 @@ func (s *stream) lost(now time.Time, err error) {
 		return
 	}
 	g := p.g
-	broke := p.valid && p == g.a.selected
+	broke := p.valid && p == g.a.selected && g == g.a.cur
 	switch {
 	case p.state == InProgress && p.opens() && (p.redials > 0 || p.base.TCPType == SimultaneousOpen):
 		p.redial(now, err)
@@ -227,7 +230,7 @@ func (p *pair) redial(now time.Time, err error) {
 // on it any more, as after a NAT has forgotten it: TCP itself would take minutes to see
 // that.
 func (a *agent) replaceSilent(now time.Time) {
-	if p := a.selected; p != nil && p.stream != nil && p.opens() && p.silent(now) {
+	if p := a.selected; p != nil && p.g == a.cur && p.stream != nil && p.opens() && p.silent(now) {
 		p.stream.drop()
 		p.stream.lost(now, ErrSilent)
 	}

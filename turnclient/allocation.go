@@ -20,6 +20,9 @@ const (
 	// apart at the least.
 	beats     = 3
 	beatEvery = 500 * time.Millisecond
+	// streamBeat takes the place of beatEvery on a stream, which repeats by itself: there
+	// the one Refresh may have to wait for all the data that was written before it.
+	streamBeat = 1700 * time.Millisecond
 	// deleteWait is how long to wait for the answer to a deletion.
 	deleteWait = 2 * time.Second
 	// maxLifetime bounds what a server may say.
@@ -63,6 +66,7 @@ type allocation struct {
 	standby *standby // in state Disconnecting
 	permissions
 	channels
+	connections
 }
 
 func newAllocation(m *Machine, id AllocationID) *allocation {
@@ -77,7 +81,7 @@ func newAllocation(m *Machine, id AllocationID) *allocation {
 	a.retry.fire = a.again
 	a.doubt.fire = a.doubted
 	a.stagger.fire = a.nextServer
-	a.linger.fire = func(time.Time) { a.leaveFormer() }
+	a.linger.fire = a.lingered
 	return a
 }
 
@@ -108,6 +112,7 @@ func (a *allocation) adopt(now, sent time.Time, l *link, got Event) {
 	a.setState(now, Allocated, nil)
 	a.tell(now, got)
 	a.permitAgain(now)
+	a.connectAgain(now)
 	a.settle(now)
 }
 
@@ -177,6 +182,8 @@ func (a *allocation) recovered(now time.Time) {
 		a.loss.Err = nil
 		a.setState(now, Allocated, nil)
 		a.permitAgain(now)
+		a.connectAgain(now)
+		a.takeAttempts(now)
 		a.settle(now)
 	}
 }
@@ -216,16 +223,18 @@ func (a *allocation) look() (heard, wrote bool) {
 // for what went out.
 func (a *allocation) doubted(now time.Time) {
 	heard, wrote := a.look()
+	wrote = wrote || a.connecting()
 	if heard {
 		a.quiet, a.unanswered = 0, wrote // perhaps after what was heard
 	} else {
 		a.quiet++
 		a.unanswered = a.unanswered || wrote
 	}
-	switch {
-	case a.unanswered && a.quiet >= doubtTicks:
+	if a.unanswered && a.quiet >= doubtTicks {
 		a.heartbeat(now)
-	case a.unanswered:
+		a.quiet, a.unanswered = 0, a.connecting()
+	}
+	if a.unanswered && a.state.Usable() {
 		a.m.timers.set(&a.doubt, now.Add(doubtTick))
 		return
 	}
@@ -241,6 +250,9 @@ func (a *allocation) heartbeat(now time.Time) {
 		return
 	}
 	every := max(beatEvery, a.link.rtt.timeout(beatEvery))
+	if a.link.stream {
+		every = max(every, streamBeat)
+	}
 	if a.asking != nil {
 		a.asking.hasten(now, beats, every)
 		return
@@ -332,6 +344,7 @@ func (a *allocation) gather(now time.Time, err error) {
 	a.loss.Silence = now.Sub(a.heardAt)
 	a.loss.Permissions = a.standing
 	a.loss.Channels = a.dropChannels()
+	a.loss.Connections = a.dropConns(now, fmt.Errorf("%w: %w", ErrLost, err), false)
 	a.unpermit()
 }
 
@@ -378,6 +391,7 @@ func (a *allocation) close(now time.Time) {
 	a.leaveFormer()
 	a.dropChannels()
 	a.endPermissions(now)
+	a.endConns(now)
 	a.concede(now)
 	a.hurry(now)
 	a.setState(now, Closed, nil)

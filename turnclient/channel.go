@@ -57,7 +57,7 @@ func (m *Machine) Bind(now time.Time, id AllocationID, to netip.AddrPort) {
 
 // bind binds a channel for p, which is permitted.
 func (a *allocation) bind(now time.Time, p *peer) {
-	if a.m.cfg.ChannelAfter < 0 || a.df || now.Before(p.noChannel) || !a.state.Usable() {
+	if a.m.cfg.ChannelAfter < 0 || a.df || a.tcp || now.Before(p.noChannel) || !a.state.Usable() {
 		return
 	}
 	c := a.byPeer[p.addr]

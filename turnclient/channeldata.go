@@ -93,7 +93,7 @@ func (a *allocation) permitted(ip netip.Addr) *permit {
 // deliver hands over data of a peer that is permitted.
 func (a *allocation) deliver(now time.Time, from netip.AddrPort, data []byte) {
 	p := a.permitted(from.Addr())
-	if p == nil {
+	if p == nil || a.tcp {
 		a.m.stats.dropped++
 		return
 	}

@@ -25,10 +25,14 @@ var (
 	// ErrHeld: the server is not asked for now, because of what it said before.
 	ErrHeld = errors.New("the server is not to be asked yet")
 	// ErrQueueFull: too much waits already for a permission, for a new allocation, or for
-	// a connection to the server that takes it slowly.
+	// a connection to the server that takes it slowly, or too many connections are being
+	// made.
 	ErrQueueFull = errors.New("too much is waiting to be sent")
 	// ErrNotPermitted: the server refused to relay to the peer.
 	ErrNotPermitted = errors.New("the server does not relay to this peer")
+	// ErrConnectionExists: there is a connection to the peer already, or one is being
+	// made; a TCP allocation can have one to each peer (RFC 6062 section 5.2).
+	ErrConnectionExists = errors.New("there is a connection to this peer already")
 	// ErrLost: there is no allocation for now.
 	ErrLost = errors.New("the allocation is lost")
 	// ErrClosed: the client or the allocation was closed. It matches net.ErrClosed.
@@ -50,7 +54,7 @@ func (e *ConfigError) Error() string { return "turnclient: " + e.Field + ": " + 
 // ServerError says why a server was of no use for one request.
 type ServerError struct {
 	Server Endpoint
-	Op     string // what was asked: "allocate", "refresh", "permission", "channel", "connect"
+	Op     string // what was asked: "allocate", "refresh", "permission", "channel", "connect", "bind"
 	Code   int    // STUN error code that the server sent; 0: it sent none
 	Reason string // the server's own words, which prove nothing; "": none
 	// RetryAfter is when it may be asked again; zero: at once, if at all.
@@ -184,10 +188,20 @@ func (e *PeerError) Error() string {
 // Unwrap returns Err.
 func (e *PeerError) Unwrap() error { return e.Err }
 
-// Is matches ErrNotPermitted where a server's refusal is the cause.
+// Is matches ErrConnectionExists where the server says so, and ErrNotPermitted where
+// another refusal of the server is the cause.
 func (e *PeerError) Is(target error) bool {
 	var s *ServerError
-	return target == ErrNotPermitted && errors.As(e.Err, &s) && refused(s)
+	if !errors.As(e.Err, &s) {
+		return false
+	}
+	switch s.Code {
+	case wire.CodeConnectionFailed:
+		return false
+	case wire.CodeConnectionExists:
+		return target == ErrConnectionExists
+	}
+	return target == ErrNotPermitted && refused(s)
 }
 
 // ICMPError says that a datagram that the relay sent for us did not arrive (RFC 8656

@@ -1,9 +1,11 @@
 package turnclient_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"log"
+	"net"
 	"net/netip"
 
 	"github.com/bradawl/bradawl/turnclient"
@@ -42,4 +44,49 @@ func Example() {
 		log.Fatal(err)
 	}
 	fmt.Printf("%s from %v\n", buf[:n], from)
+}
+
+// A peer connects to a relayed address of TCP, and is accepted there. The server of this
+// example is one of the tests' own.
+func ExampleClient_AllocateTCP() {
+	server, stop, err := startRelay(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer stop()
+	ctx := context.Background()
+	client, err := turnclient.Dial(ctx, turnclient.Config{
+		Servers:     []string{fmt.Sprintf("turn:127.0.0.1:%d?transport=tcp", server.port())},
+		Credentials: creds,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	relay, err := client.AllocateTCP(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := relay.Permit(ctx, netip.MustParseAddr("127.0.0.1")); err != nil {
+		log.Fatal(err)
+	}
+	go func() { // the peer, which was told of relay.Addr()
+		conn, err := net.Dial("tcp", relay.Addr().String())
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintln(conn, "hello from a peer")
+	}()
+	conn, err := relay.Accept()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Print(line)
+	// Output: hello from a peer
 }

@@ -1,6 +1,10 @@
 package turnclient
 
-import "time"
+import (
+	"time"
+
+	"github.com/bradawl/bradawl/internal/machine"
+)
 
 // Illegal returns how many transitions were asked for that the table does not have.
 func (m *Machine) Illegal() int { return m.illegal }
@@ -28,3 +32,9 @@ const MaxStale = maxStale
 
 // SoFar returns what there is to tell of the servers so far.
 func (m *Machine) SoFar(now time.Time, id AllocationID) []error { return m.soFar(now, id) }
+
+// Connections returns how many connections an allocation keeps.
+func (m *Machine) Connections(id AllocationID) int { return len(m.allocs[id].conns) }
+
+// HasStream reports whether a stream is the machine's.
+func (m *Machine) HasStream(id machine.StreamID) bool { return m.streams[id] != nil }

@@ -101,14 +101,22 @@ func (c *Client) Allocate(ctx context.Context) (*Allocation, error) {
 
 // AllocateWith is Allocate with wishes, which may also be the cause of a *ConfigError.
 func (c *Client) AllocateWith(ctx context.Context, o Options) (*Allocation, error) {
-	if ctx.Err() != nil {
-		return nil, &AllocateError{Cause: context.Cause(ctx)}
-	}
 	a := newAllocationShell(c)
+	if err := c.allocate(ctx, a, func(now time.Time) (AllocationID, error) { return c.m.AllocateWith(now, o) }); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// allocate has start begin an allocation for a, and returns once it stands.
+func (c *Client) allocate(ctx context.Context, a *Allocation, start func(now time.Time) (AllocationID, error)) error {
+	if ctx.Err() != nil {
+		return &AllocateError{Cause: context.Cause(ctx)}
+	}
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
-		return nil, ErrClosed
+		return ErrClosed
 	}
 	c.open[a] = true
 	c.mu.Unlock()
@@ -118,19 +126,19 @@ func (c *Client) AllocateWith(ctx context.Context, o Options) (*Allocation, erro
 			close(a.released) // by Client.Close, which waits for it
 			return
 		}
-		if a.id, err = c.m.AllocateWith(now, o); err != nil {
+		if a.id, err = start(now); err != nil {
 			close(a.released)
 			return
 		}
 		c.allocs[a.id] = a
 	}) != nil {
-		return nil, ErrClosed
+		return ErrClosed
 	}
 	if err != nil {
 		c.mu.Lock()
 		delete(c.open, a)
 		c.mu.Unlock()
-		return nil, err
+		return err
 	}
 	select {
 	case err = <-a.ready:
@@ -151,9 +159,8 @@ func (c *Client) AllocateWith(ctx context.Context, o Options) (*Allocation, erro
 	}
 	if err != nil {
 		a.abandon()
-		return nil, err
 	}
-	return a, nil
+	return err
 }
 
 // NetworkChanged tells the client that the host's addresses or routes have changed, so
@@ -298,7 +305,7 @@ func (c *Client) handle(e Event) {
 		c.fetch(e)
 		return
 	}
-	if e.Kind != EventData {
+	if e.Kind != EventData && e.Kind != EventConnData {
 		c.log.Debugf("allocation %d: %v %v %v %v", e.Allocation, e.Kind, e.State, e.Peer, e.Err)
 	}
 	a := c.allocs[e.Allocation]
@@ -311,6 +318,7 @@ func (c *Client) handle(e Event) {
 		c.mu.Unlock()
 		switch {
 		case t == nil: // closed meanwhile: another event follows
+		case a.tcp != nil: // nothing goes past the loop
 		case e.Kind == EventMoved:
 			t.attach(&a.path, e.Server.Addr)
 			a.move(t)

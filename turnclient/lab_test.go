@@ -33,9 +33,10 @@ type lab struct {
 
 	hosts   map[netip.AddrPort]host
 	streams map[machine.StreamID]netip.AddrPort // the client's, with the server
-	chop    bool                                // streams bring one byte at a time
-	sent    []sent                              // by the client
-	toPeers []peerData                          // relayed by servers
+	dials   []machine.Transmit
+	chop    bool       // streams bring one byte at a time
+	sent    []sent     // by the client
+	toPeers []peerData // relayed by servers
 
 	// up and down look at messages on the way, from and to the client; nil drops one.
 	up, down func(b []byte) []byte
@@ -50,6 +51,7 @@ type todo struct {
 type sent struct {
 	at     time.Duration
 	socket machine.SocketID
+	stream machine.StreamID
 	to     netip.AddrPort
 	raw    []byte
 }
@@ -211,12 +213,13 @@ func (l *lab) carryOut(t machine.Transmit) {
 	case machine.CloseSocket:
 		delete(l.sockets, t.Socket)
 	case machine.Send:
-		l.sent = append(l.sent, sent{l.elapsed(), t.Socket, t.Remote, t.Data})
+		l.sent = append(l.sent, sent{at: l.elapsed(), socket: t.Socket, to: t.Remote, raw: t.Data})
 		if from := l.sockets[t.Socket]; from.IsValid() {
 			l.deliver(from, t.Remote, t.Data)
 		}
 	case machine.Dial:
 		l.streams[t.Stream] = t.Remote
+		l.dials = append(l.dials, t)
 		l.at(2*l.delay, func() {
 			if h := l.hosts[t.Remote]; l.streams[t.Stream].IsValid() && h != nil {
 				l.at(0, func() { l.notice(machine.Notice{Kind: machine.Connected, Stream: t.Stream, Remote: t.Remote}) })
@@ -224,7 +227,7 @@ func (l *lab) carryOut(t machine.Transmit) {
 			}
 		})
 	case machine.Write:
-		l.sent = append(l.sent, sent{at: l.elapsed(), to: l.streams[t.Stream], raw: t.Data})
+		l.sent = append(l.sent, sent{at: l.elapsed(), stream: t.Stream, to: l.streams[t.Stream], raw: t.Data})
 		b := l.pass(l.up, t.Data)
 		if h := l.hosts[l.streams[t.Stream]]; h != nil && b != nil {
 			l.at(l.delay, func() {

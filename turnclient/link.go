@@ -17,6 +17,7 @@ type link struct {
 	a      *allocation
 	srv    *server
 	stream bool
+	conn   *conn // it is the data connection of; else nil
 	socket machine.SocketID
 	id     machine.StreamID
 	up     bool
@@ -66,7 +67,9 @@ func (l *link) opened(now time.Time, local netip.AddrPort) {
 		return
 	}
 	l.up, l.local = true, local
-	l.m.timers.set(&l.keepalive, now.Add(l.interval()/2))
+	if l.conn == nil { // on a data connection it would be data
+		l.m.timers.set(&l.keepalive, now.Add(l.interval()/2))
+	}
 	if l.onUp != nil {
 		l.onUp(now)
 	}
@@ -188,7 +191,7 @@ func (l *link) received(now time.Time, b []byte) {
 		l.buf = append(l.buf, b...)
 		b = l.buf
 	}
-	for !l.gone {
+	for !l.gone && !l.raw() {
 		size, err := wire.StreamFrame(b)
 		if err != nil {
 			l.down(now, errOutOfStep)
@@ -200,8 +203,18 @@ func (l *link) received(now time.Time, b []byte) {
 		l.message(now, b[:size])
 		b = b[size:]
 	}
+	if l.raw() { // RFC 6062 section 4.5: what follows is as the peer sent it
+		l.buf = nil
+		if len(b) > 0 {
+			l.conn.received(now, b)
+		}
+		return
+	}
 	l.buf = append(l.buf[:0], b...) // at most one message: 64 KiB
 }
+
+// raw reports whether the link carries a peer's bytes, and no messages any more.
+func (l *link) raw() bool { return l.conn != nil && l.conn.state == connOpen }
 
 // message takes in one message from the server.
 func (l *link) message(now time.Time, b []byte) {
@@ -223,6 +236,8 @@ func (l *link) message(now time.Time, b []byte) {
 			return
 		}
 		l.requests[i].answer(now, msg)
+	case msg.Class() == wire.Indication && msg.Method() == wire.ConnectionAttempt:
+		l.a.attempted(now, l, msg)
 	case msg.Class() == wire.Indication && msg.Method() == wire.Data:
 		l.a.dataIndication(now, l, msg)
 	default:

@@ -30,6 +30,8 @@ type Machine struct {
 	streams    map[machine.StreamID]*link
 	nextSocket machine.SocketID
 	nextStream machine.StreamID
+	conns      map[ConnID]*conn
+	nextConn   ConnID
 
 	timers timers
 	out    machine.Queue[machine.Transmit]
@@ -52,7 +54,7 @@ func NewMachine(cfg MachineConfig, random *rand.Rand, secrets io.Reader) (*Machi
 	m := &Machine{
 		cfg: cfg, random: random, secrets: secrets,
 		allocs:  make(map[AllocationID]*allocation),
-		sockets: make(map[machine.SocketID]*link), streams: make(map[machine.StreamID]*link),
+		sockets: make(map[machine.SocketID]*link), streams: make(map[machine.StreamID]*link), conns: make(map[ConnID]*conn),
 	}
 	for _, e := range cfg.Servers {
 		s := &server{Endpoint: e}
@@ -123,7 +125,9 @@ func (m *Machine) HandleNotice(now time.Time, n machine.Notice) {
 			l.received(now, n.Data)
 		}
 	case machine.Closed:
-		if l := m.streams[n.Stream]; l != nil {
+		if l := m.streams[n.Stream]; l != nil && l.raw() {
+			l.conn.ended(now, n.Err)
+		} else if l != nil {
 			err := n.Err
 			if err == nil {
 				err = fmt.Errorf("the server closed the connection")
@@ -161,15 +165,19 @@ func (m *Machine) AllocateWith(now time.Time, o Options) (AllocationID, error) {
 	if err := o.check(m.cfg.Family); err != nil {
 		return 0, err
 	}
+	return m.allocate(now, o, false), nil
+}
+
+func (m *Machine) allocate(now time.Time, o Options, tcp bool) AllocationID {
 	m.enter()
 	m.nextAlloc++
 	a := newAllocation(m, m.nextAlloc)
-	a.options = o.clone()
+	a.options, a.tcp = o.clone(), tcp
 	m.allocs[a.id] = a
 	m.order = append(m.order, a)
 	a.setState(now, Allocating, nil)
 	a.race(now, nil)
-	return a.id, nil
+	return a.id
 }
 
 // Close ends an allocation: it is deleted at the server, and EventReleased tells when

@@ -57,6 +57,7 @@ type permit struct {
 	until    time.Time // standing: its end at the server; refused: when to ask again
 	err      error     // why it was refused
 	used     bool      // since it was last looked at
+	kept     bool      // renewed whether it is used or not
 	renewing bool
 	wanted   bool // to be had again after a loss
 	timer    timer
@@ -108,6 +109,9 @@ func (m *Machine) Send(now time.Time, id AllocationID, to netip.AddrPort, data [
 		return ErrClosed
 	}
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	if a.tcp {
+		return &PeerError{to, errNoDatagrams}
+	}
 	if a.state == Failed {
 		return fmt.Errorf("%w: %w", ErrLost, &AllocateError{Attempts: slices.Clone(a.failures)})
 	}
@@ -142,7 +146,8 @@ func (m *Machine) Send(now time.Time, id AllocationID, to netip.AddrPort, data [
 
 // Permit asks for a permission for ip without sending anything, so that its data can
 // come in. EventPermission tells what became of it; one that stands is told at once.
-// The permission is kept as long as data comes or goes.
+// The permission is kept as long as data comes or goes, that of a TCP allocation as long
+// as the allocation.
 func (m *Machine) Permit(now time.Time, id AllocationID, ip netip.Addr) error {
 	m.enter()
 	a := m.allocs[id]
@@ -161,6 +166,7 @@ func (m *Machine) Permit(now time.Time, id AllocationID, ip netip.Addr) error {
 		return &PeerError{at, err}
 	}
 	p.used, p.wanted = true, true
+	p.kept = a.tcp // connections may come at any time
 	switch {
 	case p.state == permitStanding:
 		a.tell(now, Event{Kind: EventPermission, State: a.state, Peer: at})
@@ -352,7 +358,7 @@ func (p *permit) failed(now time.Time, err error) {
 
 // takeUsed reports whether the permission was used since it was last asked.
 func (p *permit) takeUsed() bool {
-	used := p.used
+	used := p.used || p.kept
 	p.used = false
 	if u := p.a.m.cfg.Usage; u != nil {
 		used = u.Permission(p.a.id, p.ip) || used
@@ -392,7 +398,7 @@ func (p *permit) due(now time.Time) {
 	}
 }
 
-var errIdle = errors.New("its permission lapsed, for it was not used; the next write asks for it again")
+var errIdle = errors.New("its permission lapsed, for it was not used; the next use asks for it again")
 
 // remove forgets the permit and its peers.
 func (p *permit) remove() {

@@ -59,7 +59,7 @@ func (a *allocation) race(now time.Time, on *link) {
 		a.queue = append(a.queue, a.last)
 	}
 	for _, s := range a.m.servers {
-		if !s.alternate && s != a.last && (on == nil || s != on.srv) {
+		if !s.alternate && s != a.last && (on == nil || s != on.srv) && (!a.tcp || s.Transport.stream()) {
 			a.queue = append(a.queue, s)
 		}
 	}
@@ -155,7 +155,11 @@ func (t *attempt) allocate(now time.Time) {
 	a := t.a
 	t.request = &request{link: t.link, op: "allocate", method: wire.Allocate, done: t.answered}
 	t.request.add = func(b *wire.Builder) {
-		b.AddByte(wire.AttrRequestedTransport, wire.ProtocolUDP)
+		protocol := wire.ProtocolUDP
+		if a.tcp {
+			protocol = wire.ProtocolTCP
+		}
+		b.AddByte(wire.AttrRequestedTransport, protocol)
 		switch family := a.m.cfg.Family; {
 		case a.options.Token != nil && !a.once:
 			// It names an address: no attribute about addresses may stand beside it.
@@ -173,10 +177,10 @@ func (t *attempt) allocate(now time.Time) {
 		case a.options.EvenPort:
 			b.AddRaw(wire.AttrEvenPort, []byte{0})
 		}
-		if a.m.cfg.DontFragment && !t.plain {
+		if a.m.cfg.DontFragment && !t.plain && !a.tcp { // RFC 6062 section 4.1
 			b.AddRaw(wire.AttrDontFragment, nil)
 		}
-		if a.m.cfg.Mobility && !t.rooted {
+		if a.m.cfg.Mobility && !t.rooted && !a.tcp { // data connections could not move along
 			b.AddRaw(wire.AttrMobilityTicket, nil)
 		}
 		a.addLifetime(b)
@@ -247,7 +251,7 @@ func (t *attempt) check(now time.Time, msg *wire.Message, r *request, err error)
 			return nil
 		}
 	case wire.CodeAllocationQuota, wire.CodeInsufficientCapacity:
-		if refusal.Code == wire.CodeInsufficientCapacity && a.options.any() {
+		if refusal.Code == wire.CodeInsufficientCapacity && (a.options.any() || a.tcp) {
 			break // it may have an address without the wishes: RFC 8656 section 7.4
 		}
 		hold(holdFull)
@@ -260,7 +264,9 @@ func (t *attempt) check(now time.Time, msg *wire.Message, r *request, err error)
 			s.bar(err)
 		}
 	case wire.CodeBadRequest, wire.CodeForbidden, wire.CodeWrongCredentials, wire.CodeUnsupportedTransport:
-		hold(redirectSpan)
+		if !a.tcp { // it may relay datagrams all the same
+			hold(redirectSpan)
+		}
 	}
 	if errors.Is(err, ErrBidDown) {
 		s.bar(err)
@@ -295,7 +301,7 @@ func (t *attempt) won(now time.Time, msg *wire.Message, r *request) error {
 	}
 	a.concede(now)
 	adopt := func(now time.Time, msg *wire.Message) {
-		a.df = a.m.cfg.DontFragment && !t.plain
+		a.df = a.m.cfg.DontFragment && !t.plain && !a.tcp
 		a.ticket = nil
 		a.takeTicket(msg)
 		a.takeToken(msg)
@@ -362,7 +368,7 @@ func (a *allocation) failure(now time.Time, err error) {
 // end takes the attempt out of the race.
 func (t *attempt) end() {
 	t.ended = true
-	if s := t.link.srv; !t.moving && !slices.Contains(t.a.failed, s) {
+	if s := t.link.srv; !t.moving && !t.lost && !slices.Contains(t.a.failed, s) {
 		t.a.failed = append(t.a.failed, s)
 	}
 	t.a.m.timers.stop(&t.connect)
@@ -409,6 +415,7 @@ func (a *allocation) raceLost(now time.Time) {
 	}
 	a.setState(now, Failed, &AllocateError{Attempts: slices.Clone(a.failures)})
 	a.dropQueues(now, ErrLost)
+	a.dropConns(now, fmt.Errorf("%w: %w", ErrLost, &AllocateError{Attempts: slices.Clone(a.failures)}), true)
 	if !a.once {
 		return // whoever asked for it may ask again
 	}
@@ -416,7 +423,7 @@ func (a *allocation) raceLost(now time.Time) {
 	var at time.Time
 	for _, s := range a.m.servers {
 		switch {
-		case s.barred || s.alternate:
+		case s.barred || s.alternate || a.tcp && !s.Transport.stream():
 		case s.holdUntil.After(now):
 			if at.IsZero() || s.holdUntil.Before(at) {
 				at = s.holdUntil

@@ -191,7 +191,7 @@ func (r *request) answer(now time.Time, msg *wire.Message) {
 		r.ignore(now, code)
 		return
 	}
-	if r.sends == 1 {
+	if r.sends == 1 && r.method != wire.Connect { // whose answer waits for the peer
 		r.link.rtt.sample(now.Sub(r.sent))
 	} else {
 		r.link.rtt.repeated()

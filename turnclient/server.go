@@ -14,7 +14,7 @@ import (
 type Transport uint8
 
 // The transports between client and server. What lies between server and peers is
-// always UDP, except for connections by RFC 6062.
+// always UDP, except for TCP allocations (RFC 6062).
 const (
 	UDP  Transport = iota
 	TCP            // turn:...?transport=tcp

@@ -221,27 +221,39 @@ func TestWhatFails(t *testing.T) {
 	}
 }
 
-// A peer that echoes takes the place of the relayed address.
+// A peer that echoes takes the place of the relayed address. What counts is what was sent,
+// from there, once.
 func TestEchoPeer(t *testing.T) {
 	own := netip.MustParseAddr("192.0.2.1")
 	simulate(t, "open", turntest.Config{Deny: func(a netip.Addr) bool { return a == own }}, simnet.Link{Delay: 5 * time.Millisecond}, func(t *testing.T, w *world) {
-		pc, err := w.site.ListenPacket(t.Context(), "udp4", ":7")
-		if err != nil {
-			t.Fatal(err)
+		var conns [2]net.PacketConn
+		for i, port := range []string{":7", ":8"} {
+			var err error
+			if conns[i], err = w.site.ListenPacket(t.Context(), "udp4", port); err != nil {
+				t.Fatal(err)
+			}
+			defer conns[i].Close()
 		}
-		defer pc.Close()
 		go func() {
 			for buf := make([]byte, 1500); ; {
-				n, from, err := pc.ReadFrom(buf)
+				n, from, err := conns[0].ReadFrom(buf)
 				if err != nil {
 					return
 				}
-				_, _ = pc.WriteTo(buf[:n], from)
-				_, _ = pc.WriteTo(buf[:n], from) // twice: counted once
+				switch number := buf[probeHeader-1]; number % 3 {
+				case 0:
+					_, _ = conns[0].WriteTo(buf[:n], from)
+					_, _ = conns[0].WriteTo(buf[:n], from)
+				case 1:
+					_, _ = conns[1].WriteTo(buf[:n], from)
+				case 2:
+					buf[0] ^= 1
+					_, _ = conns[0].WriteTo(buf[:n], from)
+				}
 			}
 		}()
-		all, err := w.results(t, "-peer", netip.AddrPortFrom(w.site.Addr(), 7).String(), "turn:192.0.2.1?transport=udp")
-		if err != nil || len(all) != 1 || all[0].Received != 50 || all[0].RTT.P50 < 39 || all[0].RTT.P50 > 41 {
+		all, err := w.results(t, "-n", "60", "-peer", netip.AddrPortFrom(w.site.Addr(), 7).String(), "turn:192.0.2.1?transport=udp")
+		if err != nil || len(all) != 1 || all[0].Received != 20 || all[0].RTT.P50 < 39 || all[0].RTT.P50 > 41 {
 			t.Errorf("%+v, %v", all, err)
 		}
 	})

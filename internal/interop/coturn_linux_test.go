@@ -290,12 +290,10 @@ func (m mobile) WriteTo(b []byte, to net.Addr) (int, error) {
 	return m.PacketConn.WriteTo(b, to)
 }
 
-// allocate gets an allocation that lives until the test ends.
-func allocate(t testing.TB, cfg turnclient.Config) (*turnclient.Client, *turnclient.Allocation) {
+// newTurnClient makes a client that lives until the test ends.
+func newTurnClient(t testing.TB, cfg turnclient.Config) *turnclient.Client {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	client, err := turnclient.Dial(ctx, cfg)
+	client, err := turnclient.Dial(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,6 +302,15 @@ func allocate(t testing.TB, cfg turnclient.Config) (*turnclient.Client, *turncli
 			t.Error(err)
 		}
 	})
+	return client
+}
+
+// allocate gets an allocation that lives until the test ends.
+func allocate(t testing.TB, cfg turnclient.Config) (*turnclient.Client, *turnclient.Allocation) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	client := newTurnClient(t, cfg)
 	relay, err := client.Allocate(ctx)
 	if err != nil {
 		t.Fatal(err)
