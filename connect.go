@@ -377,7 +377,7 @@ func (k *connection) ready(now time.Time) {
 	k.setState(now, connected)
 	k.restartAt, k.deadline, k.restarts = time.Time{}, time.Time{}, 0
 	k.active, k.quiet = now, false // the first pings confirm the keys and measure the path
-	e := Event{Kind: EventConnected, Peer: k.peer, Conn: k.number, Path: k.path.public(), After: now.Sub(k.began)}
+	e := Event{Kind: EventConnected, Peer: k.peer, Conn: k.number, Path: k.public(k.path), After: now.Sub(k.began)}
 	if was == lost {
 		e.Kind = EventRecovered
 	} else {

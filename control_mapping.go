@@ -133,7 +133,7 @@ func (m *mappings) seen(now time.Time, e ice.Event) {
 // works takes in that a path was alive, and with it the mapping.
 func (m *mappings) works(now time.Time, p *path) {
 	for _, o := range m.bases {
-		if o.spec.Socket == p.route.Socket && o.addr == p.pair.Local.Addr {
+		if o.carries(p) {
 			o.alive = now
 		}
 	}
@@ -243,22 +243,24 @@ func (m *mappings) opened(now time.Time, t *twin) {
 	m.c.timers.Set(&o.timer, now.Add(leaveAfter))
 }
 
+// carries reports whether a path leaves by o.
+func (o *outside) carries(p *path) bool {
+	return p.route.Socket == o.spec.Socket && (!o.spec.Shared || p.route.Local == o.spec.Addr)
+}
+
 // leave moves the data of all connections away from o.
 func (o *outside) leave(now time.Time) {
 	for _, k := range o.m.c.order() {
 		k.note(now, "the NAT is about to end the mapping of a socket: another takes its place", nil)
 		var told []string
-		on := func(p *path) bool {
-			return p.route.Socket == o.spec.Socket && (!o.spec.Shared || p.route.Local == o.spec.Addr)
-		}
 		for _, p := range k.paths {
-			if text := p.pair.Local.Addr.String(); on(p) && !slices.Contains(told, text) {
+			if text := k.public(p).Local.String(); o.carries(p) && !slices.Contains(told, text) {
 				told = append(told, text)
 			}
 		}
 		if len(told) > 0 {
 			k.say(partWithdrawn, update{Withdrawn: told})
-			k.leave(now, on)
+			k.leave(now, o.carries)
 		}
 	}
 	o.timer.Fire = func(now time.Time) { o.m.remove(now, o.id) }

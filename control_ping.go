@@ -119,7 +119,11 @@ func (k *connection) pinged(now time.Time, payload []byte, from ice.Route) {
 	}
 	id := binary.BigEndian.Uint64(payload[1:])
 	if payload[0] == pingAsk {
-		if p := k.at(from); p != nil {
+		p := k.at(from)
+		if p == nil {
+			p = k.path // nothing is sent to where no check of ours was answered
+		}
+		if p != nil {
 			k.sealTo(now, p.route, seal.Ping, binary.BigEndian.AppendUint64([]byte{pingAnswer}, id))
 		}
 		return
@@ -138,17 +142,17 @@ func (k *connection) pinged(now time.Time, payload []byte, from ice.Route) {
 func (k *connection) answeredPing(now time.Time, p *path, f ping) {
 	k.acked = max(k.acked, f.id)
 	k.c.mappings.works(now, p)
+	p.back()
 	p.rtts = append(p.rtts[max(0, len(p.rtts)-pingWindow+1):], now.Sub(f.at))
 	if p.waiting && p.last().id == f.id {
 		p.waiting = false
 		p.result(true)
 	}
-	p.misses = 0
 	switch {
 	case f.wide:
 		p.wide, p.narrow = 0, false
 	case p.wide >= narrowAfter && !p.narrow:
-		k.note(now, "the path does not carry full datagrams: "+p.public().String(), nil)
+		k.note(now, "the path does not carry full datagrams: "+k.public(p).String(), nil)
 		p.narrow, p.widenAt = true, now.Add(widenAfter)
 	}
 	p.doubt = p.wide > 0 && !p.narrow // short ones get through
@@ -209,7 +213,7 @@ func (k *connection) missed(now time.Time, p *path) {
 	}
 	p.next = now
 	if p == k.path && !p.doubt {
-		k.c.tell(now, Event{Kind: EventDoubt, Peer: k.peer, Conn: k.number, Path: p.public()})
+		k.c.tell(now, Event{Kind: EventDoubt, Peer: k.peer, Conn: k.number, Path: k.public(p)})
 		k.c.ice.Refresh(now) // perhaps it is our NAT
 	}
 	p.doubt = true

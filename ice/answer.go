@@ -148,6 +148,9 @@ func (g *generation) trigger(now time.Time, r request) {
 		p.stream, s.pair = s, p
 		s.m.timers.Stop(&s.timer)
 	}
+	if g.a.cfg.Multipath {
+		g.spread(now, remote)
+	}
 	p.asked++
 	p.admit()
 	if p.state != Succeeded && g != g.a.old {
