@@ -83,7 +83,10 @@ type connection struct {
 	theirVersion uint64
 	generation   int // of our credentials
 	theirGen     int
-	asked        asked
+	agains       int // see update.Again
+	theirAgain   int
+	renew        wish // of credentials
+	recheck      wish
 
 	deadline  time.Time // for the first path, or for another one
 	repeatAt  time.Time
@@ -353,7 +356,7 @@ func (k *connection) restart(now time.Time) {
 func (k *connection) seek(now time.Time) {
 	k.c.ice.Refresh(now)
 	k.c.ice.Recheck(now, k.agent)
-	k.say(partAgain, update{Again: true})
+	k.again()
 	k.seeks++
 	k.seekLater(now)
 	k.c.pump(now)
@@ -436,12 +439,11 @@ func (k *connection) due(now time.Time) {
 		k.repeatAt = time.Time{}
 		k.repeat(now)
 	}
-	if isDue(k.outbox.again) {
+	if isDue(k.outbox.tellAt) {
 		k.unsaid(k.tries)
 	}
-	if isDue(k.asked.at) {
-		k.followAsked(now)
-	}
+	k.renew.follow(now)
+	k.recheck.follow(now)
 	if isDue(k.restartAt) {
 		k.restart(now)
 	}
@@ -457,7 +459,7 @@ func (k *connection) settle(now time.Time) {
 	if k.state == over {
 		return
 	}
-	next := machine.Earliest(k.deadline, k.repeatAt, k.outbox.again, k.asked.at, k.restartAt, k.seekAt, k.nextBeat(now))
+	next := machine.Earliest(k.deadline, k.repeatAt, k.outbox.tellAt, k.renew.at, k.recheck.at, k.restartAt, k.seekAt, k.nextBeat(now))
 	if next.IsZero() {
 		k.c.timers.Stop(&k.timer)
 		return

@@ -152,7 +152,7 @@ func (f *fault) check(t *testing.T) {
 		direct.add(dir)
 		gap.add(g)
 		if d > f.data || f.direct != never && dir > f.direct || g > f.gap {
-			w.fail("%s: data again after %v, directly after %v, nothing for %v: %v", f.name, d, dir, g, total)
+			w.fail("%s: data again after %v, directly after %v, nothing for %v: %v; %+v, %+v", f.name, d, dir, g, total, w.peers[0].counts, w.peers[1].counts)
 		}
 	}
 	figures := []*figure{data, direct, gap}

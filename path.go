@@ -11,13 +11,13 @@ import (
 
 // Times and bounds of the choice of a path.
 const (
-	switchHold   = 2 * time.Second // a path is kept for, unless it fails
-	pingWindow   = 20              // pings that loss is counted over
-	enoughPings  = 5               // round trips that a choice by quality needs
+	switchHold   = 2 * time.Second       // a path is kept for, unless it fails
+	pingWindow   = 20                    // pings that loss is counted over
+	enoughPings  = 5                     // round trips that a choice by quality needs
 	firstPing    = 20 * time.Millisecond // and half a round trip after a path works: then it does for the peer, too
-	enoughLost   = 3               // pings, that loss is more than chance
-	relayMayWin  = 0.10            // loss of the direct path from which the relay may take over
-	clearlyLower = 0.8             // of the round trip: less is no reason to move
+	enoughLost   = 3                     // pings, that loss is more than chance
+	relayMayWin  = 0.10                  // loss of the direct path from which the relay may take over
+	clearlyLower = 0.8                   // of the round trip: less is no reason to move
 	// maxDuplicates bounds how often a datagram is sent while the path in use is in doubt.
 	maxDuplicates = 3
 	// maxRelays bounds the relayed addresses of a peer that are remembered.
@@ -279,6 +279,10 @@ func (k *connection) dropPath(now time.Time, pair ice.Pair, err error) {
 	if p == nil || k.state == over {
 		return
 	}
+	if still := k.c.ice.PairAt(k.agent, p.route); still.IsValid() {
+		p.pair = still // under other credentials
+		return
+	}
 	k.note(now, "pair does not work any more: "+k.public(p).String(), err)
 	k.paths = slices.DeleteFunc(k.paths, func(q *path) bool { return q == p })
 	if k.path == p {
@@ -310,7 +314,7 @@ func (k *connection) steer(now time.Time) {
 		k.c.tell(now, Event{Kind: EventLost, Peer: k.peer, Conn: k.number, Reason: reason})
 		k.c.ice.Refresh(now)
 		k.c.ice.Recheck(now, k.agent)
-		k.say(partAgain, update{Again: true})
+		k.again()
 	case to != nil && k.state != connected && k.keys != nil:
 		k.moved = now
 		k.ready(now)
@@ -370,7 +374,7 @@ func (k *connection) disturbed(now time.Time, why string) {
 	}
 	k.active = now
 	k.c.ice.Recheck(now, k.agent)
-	k.say(partAgain, update{Again: true})
+	k.again()
 	if k.state == lost {
 		k.restarts, k.restartAt = 0, now.Add(restartWait)
 	}

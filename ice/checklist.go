@@ -190,7 +190,7 @@ func (p *pair) schedule(now time.Time) {
 			steps = fast[:]
 		}
 	}
-	p.step = min(p.step+1, len(steps)) // other pairs may have come before it meanwhile
+	p.step = min(p.step+1, len(steps))                           // other pairs may have come before it meanwhile
 	p.next = now.Add(max(steps[p.step-1], p.trips.Median()*3/2)) // a nomination's answer is awaited
 	if p.stream != nil {
 		p.next = time.Time{} // a connection loses nothing (RFC 6544 section 7.1)
