@@ -88,17 +88,19 @@ func (c *control) removeBase(now time.Time, id ice.BaseID) {
 
 func (m *mappings) add(now time.Time, spec ice.Base) (ice.BaseID, error) {
 	id, err := m.c.ice.AddBase(now, spec)
-	if err == nil && spec.Type == ice.Host && spec.Transport == ice.UDP {
-		o := &outside{m: m, id: id, spec: spec, made: lifespanBounds{now, now}}
-		m.bases[id] = o
+	if err == nil && spec.Transport == ice.UDP {
+		m.bases[id] = &outside{m: m, id: id, spec: spec, made: lifespanBounds{now, now}}
 	}
 	return id, err
 }
 
+// remove ends the use of a base, and lets peers know, by what is left, before they find out.
 func (m *mappings) remove(now time.Time, id ice.BaseID) {
-	if o := m.bases[id]; o != nil {
+	o := m.bases[id]
+	if o != nil {
 		m.c.timers.Stop(&o.timer)
 		delete(m.bases, id)
+		o.withdraw()
 	}
 	m.c.ice.RemoveBase(now, id)
 }
@@ -248,10 +250,9 @@ func (o *outside) carries(p *path) bool {
 	return p.route.Socket == o.spec.Socket && (!o.spec.Shared || p.route.Local == o.spec.Addr)
 }
 
-// leave moves the data of all connections away from o.
-func (o *outside) leave(now time.Time) {
+// withdraw tells all peers that we shall not be where they see o.
+func (o *outside) withdraw() {
 	for _, k := range o.m.c.order() {
-		k.note(now, "the NAT is about to end the mapping of a socket: another takes its place", nil)
 		var told []string
 		for _, p := range k.paths {
 			if text := k.public(p).Local.String(); o.carries(p) && !slices.Contains(told, text) {
@@ -260,8 +261,16 @@ func (o *outside) leave(now time.Time) {
 		}
 		if len(told) > 0 {
 			k.say(partWithdrawn, update{Withdrawn: told})
-			k.leave(now, o.carries)
 		}
+	}
+}
+
+// leave moves the data of all connections away from o.
+func (o *outside) leave(now time.Time) {
+	o.withdraw()
+	for _, k := range o.m.c.order() {
+		k.note(now, "the NAT is about to end the mapping of a socket: another takes its place", nil)
+		k.leave(now, o.carries)
 	}
 	o.timer.Fire = func(now time.Time) { o.m.remove(now, o.id) }
 	o.m.c.timers.Set(&o.timer, now.Add(removeAfter))
