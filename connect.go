@@ -87,6 +87,7 @@ type connection struct {
 	theirAgain   int
 	renew        wish // of credentials
 	recheck      wish
+	budget       wish // for checks
 
 	deadline  time.Time // for the first path, or for another one
 	repeatAt  time.Time
@@ -323,6 +324,9 @@ func (k *connection) agentEvent(now time.Time, e ice.Event) {
 	case ice.EventCandidate:
 		k.note(now, "candidate of ours: "+e.Candidate.String(), nil)
 		k.say(partCandidate, update{Candidates: []string{e.Candidate.String()}})
+		if k.state >= connected {
+			k.c.ice.Renew(now, k.agent)
+		}
 	case ice.EventPassedOver:
 		k.note(now, "candidate of the peer passed over: "+e.Candidate.String(), e.Err)
 	case ice.EventRestarted:
@@ -444,6 +448,7 @@ func (k *connection) due(now time.Time) {
 	}
 	k.renew.follow(now)
 	k.recheck.follow(now)
+	k.budget.follow(now)
 	if isDue(k.restartAt) {
 		k.restart(now)
 	}
@@ -459,7 +464,7 @@ func (k *connection) settle(now time.Time) {
 	if k.state == over {
 		return
 	}
-	next := machine.Earliest(k.deadline, k.repeatAt, k.outbox.tellAt, k.renew.at, k.recheck.at, k.restartAt, k.seekAt, k.nextBeat(now))
+	next := machine.Earliest(k.deadline, k.repeatAt, k.outbox.tellAt, k.renew.at, k.recheck.at, k.budget.at, k.restartAt, k.seekAt, k.nextBeat(now))
 	if next.IsZero() {
 		k.c.timers.Stop(&k.timer)
 		return

@@ -185,7 +185,8 @@ func (w *world) chat(d, every time.Duration) {
 	w.t.Helper()
 	for end := w.Now().Add(d); w.Now().Before(end); w.Run(every) {
 		for _, p := range w.peers[:2] {
-			text := fmt.Sprintf("%s%d", p.name, len(p.sent))
+			text := fmt.Sprintf("%s%d", p.name, w.said)
+			w.said++
 			if n := w.bulk - len(text); n > 0 {
 				text += strings.Repeat(".", n)
 			}

@@ -204,11 +204,15 @@ func (k *connection) learn(now time.Time, u *update) {
 			_ = k.c.ice.SetRemote(now, k.agent, ice.Credentials{Ufrag: u.Ufrag, Pwd: u.Pwd})
 		})
 	}
-	k.meet(now, u.Candidates)
+	if len(u.Candidates) > 0 {
+		k.meet(now, u.Candidates)
+		k.budget.want(now, func(now time.Time) { k.c.ice.Renew(now, k.agent) })
+	}
 	k.remember(u.Profile)
 	for _, text := range u.Withdrawn[:min(len(u.Withdrawn), maxCandidates)] {
 		if addr, err := netip.ParseAddrPort(text); err == nil {
 			k.leave(now, func(p *path) bool { return p.route.Remote == addr })
+			k.c.ice.Withdraw(now, k.agent, addr)
 		}
 	}
 	if u.Again > k.theirAgain {

@@ -29,6 +29,7 @@ type world struct {
 	server *simnet.Runner
 	peers  []*simPeer
 	ledger *ledger
+	said   int // datagrams by chat
 	bulk   int // how long the datagrams of chat are, at least
 
 	// carry is asked about each message of the signalling; false loses it.

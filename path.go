@@ -285,6 +285,9 @@ func (k *connection) dropPath(now time.Time, pair ice.Pair, err error) {
 	}
 	k.note(now, "pair does not work any more: "+k.public(p).String(), err)
 	k.paths = slices.DeleteFunc(k.paths, func(q *path) bool { return q == p })
+	if p.leaving {
+		k.c.ice.Withdraw(now, k.agent, p.route.Remote)
+	}
 	if k.path == p {
 		k.path = nil
 	}

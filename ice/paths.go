@@ -93,6 +93,16 @@ func (m *Machine) Recheck(now time.Time, id AgentID) {
 	a.settle(now)
 }
 
+// Renew allows the agent as many checks as at its beginning, as there is cause for when
+// either side has new addresses.
+func (m *Machine) Renew(now time.Time, id AgentID) {
+	m.enter()
+	if a := m.agents[id]; a != nil {
+		a.cur.sent = 0
+		a.settle(now)
+	}
+}
+
 // Suspect says that a valid pair is thought to be dead. It is checked anew, and not valid
 // until that is answered.
 func (m *Machine) Suspect(now time.Time, id AgentID, r Route) {
@@ -106,6 +116,22 @@ func (m *Machine) Suspect(now time.Time, id AgentID, r Route) {
 			p.fail(now, ErrSilent)
 			p.wait(now)
 			break
+		}
+	}
+	a.settle(now)
+}
+
+// Withdraw says that the peer is not at an address any more, or not for long. What works is
+// used as long as it does.
+func (m *Machine) Withdraw(now time.Time, id AgentID, addr netip.AddrPort) {
+	m.enter()
+	a := m.agents[id]
+	if a == nil {
+		return
+	}
+	if r := a.cur.find(UDP, addr); r != nil {
+		if works, _ := a.cur.fate(r); !works {
+			a.cur.forget(r)
 		}
 	}
 	a.settle(now)
