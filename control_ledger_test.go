@@ -234,3 +234,25 @@ func quantile[T time.Duration | float64](all []T, q float64) T {
 }
 
 func indent(s string) string { return strings.ReplaceAll(s, "\n", "\n\t") }
+
+// sentBy are the packets that a peer's host sends, but for those to the servers, while fn
+// runs.
+func (w *world) sentBy(p *simPeer, fn func()) (all []simnet.Packet) {
+	w.OnTrace(func(e simnet.TraceEvent) {
+		if e.What != "send" || e.Where != p.name {
+			return
+		}
+		to := e.Packet.Dst.Addr()
+		if !slices.Contains(stunAddrs, to) && !slices.Contains(turnAddrs, to) {
+			c := *e.Packet
+			c.Data = slices.Clone(c.Data)
+			all = append(all, c)
+		}
+	})
+	fn()
+	w.OnTrace(nil)
+	if w.ledger != nil {
+		w.OnTrace(w.ledger.trace)
+	}
+	return all
+}

@@ -12,6 +12,10 @@ import (
 // nothing is lost by it.
 func TestMappingsThatEnd(t *testing.T) {
 	const age = time.Hour
+	hours := time.Duration(6)
+	if *seeds > 20 {
+		hours = 24
+	}
 	ends := func(c *simnet.NATConfig) { c.Absolute = age }
 	for _, r := range []struct {
 		name string
@@ -28,7 +32,7 @@ func TestMappingsThatEnd(t *testing.T) {
 			w.keep()
 			began := w.Now()
 			const every = 2 * time.Second
-			w.chat(24*time.Hour, every)
+			w.chat(hours*time.Hour, every)
 			w.Run(10 * time.Second)
 			total := w.ledger.settle()
 			gap, late := &figure{name: "gap", limit: 7 * time.Second}, 0

@@ -242,6 +242,13 @@ func (p *simPeer) start() {
 	})
 }
 
+// restart ends the session's program without a word, and starts it anew.
+func (p *simPeer) restart() {
+	p.runner.Close()
+	p.events, p.over, p.conns2, p.conn, p.ready = nil, nil, nil, 0, time.Time{}
+	p.start()
+}
+
 // rebase makes the bases those that the host has addresses for.
 func (p *simPeer) rebase(now time.Time) {
 	have := make(map[netip.Addr]bool)
