@@ -73,6 +73,7 @@ type connection struct {
 	stale      bool // the peer has called our stamp stale
 	boot       uint64
 	keys       *seal.Keys
+	proven     bool   // the peer has the keys
 	index      uint32 // ours
 	theirs     uint32
 	profile    natprobe.Profile // the peer's
@@ -242,10 +243,10 @@ func (k *connection) answered(now time.Time, message []byte) {
 	}
 	// Both have the keys.
 	k.own = nil
-	k.confirmed()
 	k.theirs, k.boot = h.Index, h.Boot
 	k.setState(now, checking)
 	k.useKeys(now, keys)
+	k.confirmed(now)
 	k.introduce(now, h)
 	k.c.pump(now)
 	k.settle(now)
@@ -294,8 +295,15 @@ func (k *connection) allow(now time.Time) {
 	k.settle(now)
 }
 
-// confirmed notes that the peer has the keys: what would make them again is of no use.
-func (k *connection) confirmed() { k.offer, k.answer = nil, nil }
+// confirmed notes that the peer has the keys. Before, nothing but checks is sent: the offer
+// may be a recorded one, or the answer be slower than the checks.
+func (k *connection) confirmed(now time.Time) {
+	if k.proven || k.keys == nil {
+		return
+	}
+	k.proven, k.offer, k.answer = true, nil, nil
+	k.steer(now)
+}
 
 func (k *connection) remember(profile []byte) {
 	var p natprobe.Profile
@@ -331,6 +339,8 @@ func (k *connection) agentEvent(now time.Time, e ice.Event) {
 		k.note(now, "candidate of the peer passed over: "+e.Candidate.String(), e.Err)
 	case ice.EventRestarted:
 		k.tellCredentials(e.Credentials)
+	case ice.EventChecked:
+		k.confirmed(now) // our password came with the answer
 	case ice.EventValid:
 		k.addPath(now, e.Pair)
 	case ice.EventInvalid:

@@ -2,6 +2,7 @@ package bradawl
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -254,5 +255,17 @@ func (w *world) sentBy(p *simPeer, fn func()) (all []simnet.Packet) {
 	if w.ledger != nil {
 		w.OnTrace(w.ledger.trace)
 	}
+	return all
+}
+
+// sentAt is when a peer's host sends something to an IP while fn runs.
+func (w *world) sentAt(p *simPeer, ip string, fn func()) (all []time.Time) {
+	w.OnTrace(func(e simnet.TraceEvent) {
+		if e.What == "send" && e.Where == p.name && e.Packet.Dst.Addr() == netip.MustParseAddr(ip) {
+			all = append(all, e.At)
+		}
+	})
+	fn()
+	w.OnTrace(nil)
 	return all
 }

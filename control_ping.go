@@ -87,7 +87,7 @@ func (p *path) pongDue() time.Time {
 
 // opened takes in what was sealed by the peer.
 func (k *connection) opened(now time.Time, kind seal.Kind, payload []byte, d machine.Datagram, from ice.Route) {
-	k.confirmed()
+	k.confirmed(now)
 	if k.at(from) == nil && from.Stream == 0 { // the peer's address may have changed
 		k.c.ice.Heard(now, k.agent, d.Socket, d.Local, d.Remote)
 		k.c.pump(now)

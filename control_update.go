@@ -173,7 +173,7 @@ func (k *connection) updated(now time.Time, message []byte, from ice.Route) {
 	if json.Unmarshal(message, &u) != nil || k.state < checking {
 		return
 	}
-	k.confirmed()
+	k.confirmed(now)
 	k.outbox.told(u.Ack)
 	if u.Bye {
 		k.end(now, &PeerError{Peer: k.peer, Err: ErrPeerClosed})

@@ -318,7 +318,7 @@ func (k *connection) steer(now time.Time) {
 		k.c.ice.Refresh(now)
 		k.c.ice.Recheck(now, k.agent)
 		k.again()
-	case to != nil && k.state != connected && k.keys != nil:
+	case to != nil && k.state != connected && k.proven:
 		k.moved = now
 		k.ready(now)
 	case to != before && to != nil && k.state == connected:

@@ -32,6 +32,10 @@ func (m *Machine) request(now time.Time, from path) bool {
 		return true // no peer is there: it has us answer to somebody else
 	}
 	g.heard = true
+	if !g.asked {
+		g.asked = true
+		a.tell(now, Event{Kind: EventChecked})
+	}
 	if unknown := msg.AppendUnknown(nil, understood); len(unknown) > 0 {
 		m.refuse(from, g, wire.CodeUnknownAttribute, "Unknown Attribute", unknown)
 		return true

@@ -35,6 +35,7 @@ type generation struct {
 	began  time.Time // when the peer's credentials became known
 	sent   int       // checks
 	heard  bool      // authentic messages of the peer came in
+	asked  bool      // and checks
 	forged int       // messages whose integrity does not match
 	failed *FailedError
 	until  time.Time // of before a restart: when it is forgotten; zero: its pair is in use
