@@ -73,6 +73,7 @@ type connection struct {
 	stale      bool // the peer has called our stamp stale
 	boot       uint64
 	keys       *seal.Keys
+	proven     bool   // the peer has the keys
 	index      uint32 // ours
 	theirs     uint32
 	profile    natprobe.Profile // the peer's
@@ -83,7 +84,11 @@ type connection struct {
 	theirVersion uint64
 	generation   int // of our credentials
 	theirGen     int
-	asked        asked
+	agains       int // see update.Again
+	theirAgain   int
+	renew        wish // of credentials
+	recheck      wish
+	budget       wish // for checks
 
 	deadline  time.Time // for the first path, or for another one
 	repeatAt  time.Time
@@ -238,10 +243,10 @@ func (k *connection) answered(now time.Time, message []byte) {
 	}
 	// Both have the keys.
 	k.own = nil
-	k.confirmed()
 	k.theirs, k.boot = h.Index, h.Boot
 	k.setState(now, checking)
 	k.useKeys(now, keys)
+	k.confirmed(now)
 	k.introduce(now, h)
 	k.c.pump(now)
 	k.settle(now)
@@ -290,8 +295,15 @@ func (k *connection) allow(now time.Time) {
 	k.settle(now)
 }
 
-// confirmed notes that the peer has the keys: what would make them again is of no use.
-func (k *connection) confirmed() { k.offer, k.answer = nil, nil }
+// confirmed notes that the peer has the keys. Before, nothing but checks is sent: the offer
+// may be a recorded one, or the answer be slower than the checks.
+func (k *connection) confirmed(now time.Time) {
+	if k.proven || k.keys == nil {
+		return
+	}
+	k.proven, k.offer, k.answer = true, nil, nil
+	k.steer(now)
+}
 
 func (k *connection) remember(profile []byte) {
 	var p natprobe.Profile
@@ -320,10 +332,15 @@ func (k *connection) agentEvent(now time.Time, e ice.Event) {
 	case ice.EventCandidate:
 		k.note(now, "candidate of ours: "+e.Candidate.String(), nil)
 		k.say(partCandidate, update{Candidates: []string{e.Candidate.String()}})
+		if k.state >= connected {
+			k.c.ice.Renew(now, k.agent)
+		}
 	case ice.EventPassedOver:
 		k.note(now, "candidate of the peer passed over: "+e.Candidate.String(), e.Err)
 	case ice.EventRestarted:
 		k.tellCredentials(e.Credentials)
+	case ice.EventChecked:
+		k.confirmed(now) // our password came with the answer
 	case ice.EventValid:
 		k.addPath(now, e.Pair)
 	case ice.EventInvalid:
@@ -353,7 +370,7 @@ func (k *connection) restart(now time.Time) {
 func (k *connection) seek(now time.Time) {
 	k.c.ice.Refresh(now)
 	k.c.ice.Recheck(now, k.agent)
-	k.say(partAgain, update{Again: true})
+	k.again()
 	k.seeks++
 	k.seekLater(now)
 	k.c.pump(now)
@@ -377,7 +394,7 @@ func (k *connection) ready(now time.Time) {
 	k.setState(now, connected)
 	k.restartAt, k.deadline, k.restarts = time.Time{}, time.Time{}, 0
 	k.active, k.quiet = now, false // the first pings confirm the keys and measure the path
-	e := Event{Kind: EventConnected, Peer: k.peer, Conn: k.number, Path: k.path.public(), After: now.Sub(k.began)}
+	e := Event{Kind: EventConnected, Peer: k.peer, Conn: k.number, Path: k.public(k.path), After: now.Sub(k.began)}
 	if was == lost {
 		e.Kind = EventRecovered
 	} else {
@@ -437,12 +454,12 @@ func (k *connection) due(now time.Time) {
 		k.repeatAt = time.Time{}
 		k.repeat(now)
 	}
-	if isDue(k.outbox.again) {
+	if isDue(k.outbox.tellAt) {
 		k.unsaid(k.tries)
 	}
-	if isDue(k.asked.at) {
-		k.followAsked(now)
-	}
+	k.renew.follow(now)
+	k.recheck.follow(now)
+	k.budget.follow(now)
 	if isDue(k.restartAt) {
 		k.restart(now)
 	}
@@ -458,7 +475,7 @@ func (k *connection) settle(now time.Time) {
 	if k.state == over {
 		return
 	}
-	next := machine.Earliest(k.deadline, k.repeatAt, k.outbox.again, k.asked.at, k.restartAt, k.seekAt, k.nextBeat(now))
+	next := machine.Earliest(k.deadline, k.repeatAt, k.outbox.tellAt, k.renew.at, k.recheck.at, k.budget.at, k.restartAt, k.seekAt, k.nextBeat(now))
 	if next.IsZero() {
 		k.c.timers.Stop(&k.timer)
 		return

@@ -88,17 +88,19 @@ func (c *control) removeBase(now time.Time, id ice.BaseID) {
 
 func (m *mappings) add(now time.Time, spec ice.Base) (ice.BaseID, error) {
 	id, err := m.c.ice.AddBase(now, spec)
-	if err == nil && spec.Type == ice.Host && spec.Transport == ice.UDP {
-		o := &outside{m: m, id: id, spec: spec, made: lifespanBounds{now, now}}
-		m.bases[id] = o
+	if err == nil && spec.Transport == ice.UDP {
+		m.bases[id] = &outside{m: m, id: id, spec: spec, made: lifespanBounds{now, now}}
 	}
 	return id, err
 }
 
+// remove ends the use of a base, and lets peers know, by what is left, before they find out.
 func (m *mappings) remove(now time.Time, id ice.BaseID) {
-	if o := m.bases[id]; o != nil {
+	o := m.bases[id]
+	if o != nil {
 		m.c.timers.Stop(&o.timer)
 		delete(m.bases, id)
+		o.withdraw()
 	}
 	m.c.ice.RemoveBase(now, id)
 }
@@ -133,7 +135,7 @@ func (m *mappings) seen(now time.Time, e ice.Event) {
 // works takes in that a path was alive, and with it the mapping.
 func (m *mappings) works(now time.Time, p *path) {
 	for _, o := range m.bases {
-		if o.spec.Socket == p.route.Socket && o.addr == p.pair.Local.Addr {
+		if o.carries(p) {
 			o.alive = now
 		}
 	}
@@ -243,23 +245,32 @@ func (m *mappings) opened(now time.Time, t *twin) {
 	m.c.timers.Set(&o.timer, now.Add(leaveAfter))
 }
 
-// leave moves the data of all connections away from o.
-func (o *outside) leave(now time.Time) {
+// carries reports whether a path leaves by o.
+func (o *outside) carries(p *path) bool {
+	return p.route.Socket == o.spec.Socket && (!o.spec.Shared || p.route.Local == o.spec.Addr)
+}
+
+// withdraw tells all peers that we shall not be where they see o.
+func (o *outside) withdraw() {
 	for _, k := range o.m.c.order() {
-		k.note(now, "the NAT is about to end the mapping of a socket: another takes its place", nil)
 		var told []string
-		on := func(p *path) bool {
-			return p.route.Socket == o.spec.Socket && (!o.spec.Shared || p.route.Local == o.spec.Addr)
-		}
 		for _, p := range k.paths {
-			if text := p.pair.Local.Addr.String(); on(p) && !slices.Contains(told, text) {
+			if text := k.public(p).Local.String(); o.carries(p) && !slices.Contains(told, text) {
 				told = append(told, text)
 			}
 		}
 		if len(told) > 0 {
 			k.say(partWithdrawn, update{Withdrawn: told})
-			k.leave(now, on)
 		}
+	}
+}
+
+// leave moves the data of all connections away from o.
+func (o *outside) leave(now time.Time) {
+	o.withdraw()
+	for _, k := range o.m.c.order() {
+		k.note(now, "the NAT is about to end the mapping of a socket: another takes its place", nil)
+		k.leave(now, o.carries)
 	}
 	o.timer.Fire = func(now time.Time) { o.m.remove(now, o.id) }
 	o.m.c.timers.Set(&o.timer, now.Add(removeAfter))

@@ -203,7 +203,7 @@ func (c *control) offered(now time.Time, from PeerID, message []byte) {
 // rebooted ends the connections to a peer that knows nothing of them any more.
 func (c *control) rebooted(now time.Time, peer PeerID, boot uint64) {
 	for _, k := range c.order() {
-		if k.peer == peer && k.boot != 0 && k.boot != boot {
+		if k.peer == peer && k.boot != 0 && boot != 0 && k.boot != boot {
 			k.end(now, &PeerError{Peer: peer, Err: ErrPeerRestarted})
 		}
 	}

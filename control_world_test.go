@@ -2,7 +2,6 @@ package bradawl
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
@@ -30,6 +29,8 @@ type world struct {
 	server *simnet.Runner
 	peers  []*simPeer
 	ledger *ledger
+	said   int // datagrams by chat
+	bulk   int // how long the datagrams of chat are, at least
 
 	// carry is asked about each message of the signalling; false loses it.
 	carry func(from, to *simPeer, message []byte) bool
@@ -92,6 +93,21 @@ type simPeer struct {
 // lossy makes both access links lose packets, each a half in each direction.
 func lossy(loss float64) func(*worldOptions) {
 	return func(o *worldOptions) { o.access.Loss = loss / 2 }
+}
+
+// randomCone is a port-restricted cone whose ports are random, so that a mapping that is
+// lost does not come back as it was.
+func randomCone(change ...func(*simnet.NATConfig)) *simnet.Preset {
+	c := simnet.NATConfig{Filtering: simnet.AddressAndPortDependent, Ports: simnet.PortPolicy{Kind: simnet.Random}}
+	for _, fn := range change {
+		fn(&c)
+	}
+	return &simnet.Preset{Name: "random cone", NATs: []simnet.NATConfig{c}}
+}
+
+// behind puts the sites behind presets of one's own.
+func behind(a, b *simnet.Preset) func(*worldOptions) {
+	return func(o *worldOptions) { o.preset = [2]*simnet.Preset{a, b} }
 }
 
 func noTURN(o *worldOptions) { o.noTURN = true }
@@ -226,6 +242,13 @@ func (p *simPeer) start() {
 	})
 }
 
+// restart ends the session's program without a word, and starts it anew.
+func (p *simPeer) restart() {
+	p.runner.Close()
+	p.events, p.over, p.conns2, p.conn, p.ready = nil, nil, nil, 0, time.Time{}
+	p.start()
+}
+
 // rebase makes the bases those that the host has addresses for.
 func (p *simPeer) rebase(now time.Time) {
 	have := make(map[netip.Addr]bool)
@@ -276,7 +299,7 @@ func (p *simPeer) sleep() { p.asleep = true }
 func (p *simPeer) wake(slept time.Duration) {
 	p.asleep = false
 	p.lag += slept
-	p.runner.Do(func(time.Time) {})
+	p.runner.Do(func(time.Time) {}) // timers run on
 }
 
 // note carries out what the control wants.
@@ -379,7 +402,7 @@ func (p *simPeer) count(kind EventKind) (n int) {
 
 func (p *simPeer) path() Path {
 	if k := p.conns[p.conn]; k != nil && k.path != nil {
-		return k.path.public()
+		return k.public(k.path)
 	}
 	return Path{}
 }
@@ -455,23 +478,20 @@ func (p *composite) NextTimeout() time.Time {
 
 func (p *composite) PollTransmit() (machine.Transmit, bool) {
 	for {
-		t, ok := p.control.PollTransmit()
-		if !ok {
-			break
+		if p.turn != nil { // what one Send makes must be out before the next
+			if t, ok := p.turn.PollTransmit(); ok {
+				if t.Op <= machine.CloseSocket {
+					t.Socket += turnSockets
+				}
+				return t, true
+			}
 		}
-		if t.Op != machine.Send || t.Socket < relaySocket || t.Socket >= turnSockets {
-			return t, true
+		t, ok := p.control.PollTransmit()
+		if !ok || t.Op != machine.Send || t.Socket < relaySocket || t.Socket >= turnSockets {
+			return t, ok
 		}
 		_ = p.turn.Send(p.now, p.alloc, t.Remote, t.Data) // lost, as datagrams are
 	}
-	if p.turn == nil {
-		return machine.Transmit{}, false
-	}
-	t, ok := p.turn.PollTransmit()
-	if t.Op <= machine.CloseSocket {
-		t.Socket += turnSockets
-	}
-	return t, ok
 }
 
 func (p *composite) PollEvent() (n note, more bool) {
@@ -566,5 +586,3 @@ func (w *world) fail(format string, args ...any) {
 	}
 	w.t.Fatalf("%s (seed %d)", text, w.Seed())
 }
-
-var _ = rand.Int

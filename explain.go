@@ -68,10 +68,10 @@ func (k *connection) explain(time.Time) Explanation {
 		e.Elapsed = k.readyAt.Sub(k.began)
 	}
 	if k.path != nil {
-		e.Path = k.path.public()
+		e.Path = k.public(k.path)
 	}
 	for _, p := range k.paths {
-		e.Paths = append(e.Paths, p.public())
+		e.Paths = append(e.Paths, k.public(p))
 	}
 	for _, p := range k.c.ice.Pairs(k.agent) {
 		e.Checks = append(e.Checks, Check{pathOf(p), p.State.String(), p.Sent, p.Answered, p.Requests, p.Err})
@@ -84,7 +84,7 @@ func (k *connection) explain(time.Time) Explanation {
 func (k *connection) why() (string, bool) {
 	switch {
 	case k.path != nil && !k.path.relayed():
-		return "direct: " + k.path.public().String(), false
+		return "direct: " + k.public(k.path).String(), false
 	case k.c.cfg.policy == RelayOnly:
 		return "relayed, as Config.Policy wants it", false
 	}
