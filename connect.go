@@ -49,6 +49,7 @@ const (
 	seekMost    = 5 * time.Minute
 	rekeyAfter  = 10 * time.Minute
 	rekeyCount  = 1 << 30
+	byeWait     = 500 * time.Millisecond // for what is under way when the peer closes
 )
 
 // connection is one connection to one peer, from its dial to its end.
@@ -91,6 +92,7 @@ type connection struct {
 	budget       wish // for checks
 
 	deadline  time.Time // for the first path, or for another one
+	byeAt     time.Time // to end after the peer has said so by the signalling
 	repeatAt  time.Time
 	offers    int // sent
 	restartAt time.Time
@@ -446,6 +448,10 @@ func (k *connection) end(now time.Time, err error) {
 // due does what has become due.
 func (k *connection) due(now time.Time) {
 	isDue := func(at time.Time) bool { return !at.IsZero() && !at.After(now) }
+	if isDue(k.byeAt) {
+		k.end(now, &PeerError{Peer: k.peer, Err: ErrPeerClosed})
+		return
+	}
 	if isDue(k.deadline) {
 		k.end(now, k.failure(now))
 		return
@@ -475,7 +481,7 @@ func (k *connection) settle(now time.Time) {
 	if k.state == over {
 		return
 	}
-	next := machine.Earliest(k.deadline, k.repeatAt, k.outbox.tellAt, k.renew.at, k.recheck.at, k.budget.at, k.restartAt, k.seekAt, k.nextBeat(now))
+	next := machine.Earliest(k.deadline, k.byeAt, k.repeatAt, k.outbox.tellAt, k.renew.at, k.recheck.at, k.budget.at, k.restartAt, k.seekAt, k.nextBeat(now))
 	if next.IsZero() {
 		k.c.timers.Stop(&k.timer)
 		return
