@@ -2,7 +2,6 @@ package turnclient_test
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -102,7 +101,7 @@ func FuzzResolve(f *testing.F) {
 		}
 		for _, e := range found {
 			if !e.Addr.Addr().IsValid() || e.Addr.Addr().IsUnspecified() || e.Addr.Port() == 0 || e.Name != "turn.example" {
-				t.Error(fmt.Sprintf("%+v", e))
+				t.Errorf("%+v", e)
 			}
 		}
 	})
