@@ -2,7 +2,6 @@ package turnclient_test
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"

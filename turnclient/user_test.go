@@ -104,3 +104,44 @@ func TestAllocationsKeepTheirUser(t *testing.T) {
 		t.Errorf("%d allocations were made, %d moved, %d datagrams came to the peer: %v", s.Made, moved, len(l.toPeers), l.failures())
 	}
 }
+
+// So does a data connection of RFC 6062: it is bound by the user of its allocation.
+func TestDataConnectionIsOfTheAllocationsUser(t *testing.T) {
+	l := newLab(t, turnclient.MachineConfig{Ask: true, Servers: overTCP})
+	made := 0
+	l.hosts[serverAddr] = script(func(_ *lab, _ netip.AddrPort, m *wire.Message) [][]byte {
+		name, _ := m.Get(wire.AttrUsername)
+		key := wire.LongTermKey(string(name), "example.org", "canary-password")
+		switch {
+		case !signed(m), m.Method() == wire.Allocate && string(name) == "user" && made > 0:
+			return one(challengeTo(m, 401, nonce))
+		case m.Method() == wire.Allocate:
+			made++
+			return one(answerTo(m, 0, key, granted))
+		case m.Method() == wire.Connect:
+			return one(answerTo(m, 0, key, func(b *wire.Builder) { b.AddUint32(wire.AttrConnectionID, 5) }))
+		}
+		return one(answerTo(m, 0, key, nil))
+	})
+	answer := func(user string) {
+		l.run(time.Second)
+		e := l.last(turnclient.EventCredentials)
+		l.do(func(now time.Time) {
+			l.m.SetCredentials(now, e.Server, turnclient.Credentials{Username: user, Password: "canary-password"}, nil)
+		})
+		l.run(time.Second)
+	}
+	first := l.allocateTCP()
+	answer("user")
+	l.allocateTCP()
+	answer("later")
+	c := l.mustConnect(first, peerA)
+	l.run(time.Second)
+	binds := l.requests(wire.ConnectionBind)
+	if err, told := l.ends()[c]; !told || err != nil || len(binds) == 0 || made != 2 {
+		t.Fatalf("%v, %d binds, %d allocations: %v", err, len(binds), made, l.failures())
+	}
+	if name, _ := binds[len(binds)-1].msg().Get(wire.AttrUsername); string(name) != "user" {
+		t.Errorf("bound by %q", name)
+	}
+}
