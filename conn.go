@@ -34,6 +34,8 @@ type Conn struct {
 	inbox *netio.Inbox
 	out   atomic.Pointer[[]outlet]
 	known atomic.Pointer[[]ice.Route]
+	heard atomic.Bool // something of the peer has been opened
+	quiet atomic.Bool // the control wants to know of the next write
 	stats [numCounters]atomic.Uint64
 
 	writeDeadline atomic.Int64 // in Unix nanoseconds; 0: none
@@ -138,6 +140,9 @@ func (c *Conn) Write(b []byte) (int, error) {
 		return 0, c.fail("write", err)
 	}
 	c.stats[countOut].Add(1)
+	if c.quiet.Load() && c.quiet.CompareAndSwap(true, false) {
+		c.s.loop.Post(func(now time.Time) { c.s.c.wrote(now, c.number) })
+	}
 	return len(b), nil
 }
 

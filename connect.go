@@ -1,7 +1,8 @@
 package bradawl
 
 import (
-	"encoding/json"
+	"bytes"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -24,8 +25,10 @@ const (
 	over
 )
 
+var connStates = [...]string{"idle", "dialing", "waiting", "checking", "connected", "lost", "over"}
+
 var connTransitions = [...][]connState{
-	idle:      {dialing, waiting},
+	idle:      {dialing, waiting, over},
 	dialing:   {checking, waiting, over}, // waiting: a dial of the peer's crossed ours
 	waiting:   {checking, over},
 	checking:  {connected, over},
@@ -38,45 +41,65 @@ var connTransitions = [...][]connState{
 const (
 	repeatFirst = time.Second // until an offer is sent again, doubling
 	repeatMost  = 8 * time.Second
-	restartWait = 4 * time.Second // without a path, until the agents begin anew
-	updateGap   = time.Second     // between repetitions of an update while no path works
+	restartWait = 4 * time.Second // without a path, until the agents begin anew; doubling
+	restartMost = time.Minute
+	lostMost    = 30 * time.Minute // without a path, until the connection is over
+	seekWait    = 30 * time.Second // on a relay, until a direct path is looked for again, doubling
+	seekSoon    = 5 * time.Second  // the same, where there was a direct path before
+	seekMost    = 5 * time.Minute
 	rekeyAfter  = 10 * time.Minute
 	rekeyCount  = 1 << 30
 )
 
 // connection is one connection to one peer, from its dial to its end.
 type connection struct {
-	c         *control
-	number    uint32
-	peer      PeerID
-	dialled   bool // by us
-	state     connState
-	began     time.Time
-	readyAt   time.Time
-	deadline  time.Time // for the first path
-	agent     ice.AgentID
-	plaintext bool
+	c          *control
+	number     uint32
+	peer       PeerID
+	dialled    bool // our user wants it
+	theirOffer bool // the peer's offer is answered
+	state      connState
+	plaintext  bool
+	began      time.Time
+	readyAt    time.Time
+	agent      ice.AgentID
 
-	offer      []byte // the noise message: ours, or the peer's
-	answer     []byte // ours, as it was sent
+	offer      []byte // the noise message, ours or the peer's; until the peer has the keys
+	answer     []byte // ours, as it was sent; as long
 	own        *seal.Offer
 	received   *seal.Received
+	theirHello *hello // until it is answered
 	stamp      uint64
+	stale      bool // the peer has called our stamp stale
+	boot       uint64
 	keys       *seal.Keys
+	proven     bool   // the peer has the keys
 	index      uint32 // ours
 	theirs     uint32
 	profile    natprobe.Profile // the peer's
-	theirHello *hello           // until it is answered
+	relays     []netip.AddrPort // the peer's, the last
 
-	told       []string // candidates that wait for the keys
-	generation int      // of our credentials
-	theirGen   int
-	pending    *update // repeated until a path works
-	tries      int
-	repeatAt   time.Time
-	restartAt  time.Time
-	rekeyAt    time.Time
-	rekeyed    uint64
+	outbox
+	helloVersion uint64 // of what our offer or answer has of it
+	theirVersion uint64
+	generation   int // of our credentials
+	theirGen     int
+	agains       int // see update.Again
+	theirAgain   int
+	renew        wish // of credentials
+	recheck      wish
+	budget       wish // for checks
+
+	deadline  time.Time // for the first path, or for another one
+	repeatAt  time.Time
+	offers    int // sent
+	restartAt time.Time
+	restarts  int // in a row
+	seekAt    time.Time
+	seeks     int // in a row
+	rekeyAt   time.Time
+	rekeyed   uint64 // the last ping under the key before
+	rekeyedAt uint64 // what had been sent then
 
 	routes
 	timer machine.Timer
@@ -98,13 +121,15 @@ func (c *control) newConnection(now time.Time, peer PeerID, dialled bool) *conne
 	k.timer.Fire = k.due
 	c.conns[k.number] = k
 	c.byIndex[k.index] = k
+	c.waking.watch(now)
 	c.tell(now, Event{Kind: EventDialing, Peer: peer, Conn: k.number})
 	return k
 }
 
-// dial begins a connection. The error is a *PeerError.
+// dial begins a connection, or joins one that the peer is about to make: two dials that
+// cross become one. The error is a *PeerError.
 func (c *control) dial(now time.Time, peer PeerID) (uint32, error) {
-	c.enter()
+	c.enter(now)
 	defer c.pump(now)
 	switch {
 	case peer.IsZero():
@@ -112,8 +137,18 @@ func (c *control) dial(now time.Time, peer PeerID) (uint32, error) {
 	case peer == c.cfg.identity.ID():
 		return 0, &PeerError{Peer: peer, Err: ErrSelf}
 	}
+	for _, k := range c.order() {
+		if k.peer == peer && !k.dialled && (k.state == waiting || k.state == checking) {
+			k.dialled = true
+			if k.state == waiting {
+				k.allow(now) // we want to talk to it ourselves
+			}
+			return k.number, nil
+		}
+	}
 	k := c.newConnection(now, peer, true)
 	if err := k.newAgent(now, true); err != nil {
+		k.end(now, err)
 		return 0, err
 	}
 	k.setState(now, dialing)
@@ -139,30 +174,28 @@ func (k *connection) newAgent(now time.Time, controlling bool) error {
 	return nil
 }
 
-// hello is what we say of ourselves.
-func (k *connection) hello(now time.Time) hello {
-	cred := k.c.ice.Credentials(k.agent)
-	h := hello{
-		Index: k.index, Protocol: k.c.cfg.protocol, Plaintext: k.plaintext,
-		Ufrag: cred.Ufrag, Pwd: cred.Pwd, Candidates: k.told, Profile: k.c.profileBytes(),
+// hello is what we say of ourselves. What is in it need not be told again once the peer has
+// it.
+func (k *connection) hello(now time.Time) *hello {
+	c := k.c
+	cred := c.ice.Credentials(k.agent)
+	return &hello{
+		Stamp: c.nextStamp(k.peer, c.cfg.wall(now)), Boot: c.boot,
+		Index: k.index, Protocol: c.cfg.protocol, Plaintext: k.plaintext, Policy: c.cfg.policy,
+		Ufrag: cred.Ufrag, Pwd: cred.Pwd, Candidates: k.outbox.candidates(), Profile: c.profileBytes(),
 	}
-	k.told = nil
-	return h
 }
 
 // propose makes and sends an offer.
 func (k *connection) propose(now time.Time) {
-	c := k.c
-	c.stamp = max(uint64(now.UnixNano()), c.stamp+1)
-	k.stamp = c.stamp
 	h := k.hello(now)
-	h.Stamp = k.stamp
-	own, message, err := seal.NewOffer(c.cfg.identity, k.peer, encode(h), c.secrets)
+	own, message, err := seal.NewOffer(k.c.cfg.identity, k.peer, encode(h), k.c.secrets)
 	if err != nil {
 		k.end(now, err)
 		return
 	}
-	k.own, k.offer, k.tries = own, message, 0
+	k.stamp, k.helloVersion = h.Stamp, k.version
+	k.own, k.offer, k.offers = own, message, 0
 	k.repeat(now)
 }
 
@@ -172,13 +205,10 @@ func (k *connection) repeat(now time.Time) {
 	switch {
 	case k.state == dialing:
 		c.notes.Push(note{kind: noteSignal, peer: k.peer, message: wrap(msgOffer, 0, k.offer)})
-		k.repeatAt = now.Add(min(repeatFirst<<min(k.tries, 10), repeatMost))
-		k.tries++
+		k.repeatAt = now.Add(min(repeatFirst<<min(k.offers, 10), repeatMost))
+		k.offers++
 	case k.answer != nil:
 		c.notes.Push(note{kind: noteSignal, peer: k.peer, message: k.answer})
-	}
-	if k.pending != nil {
-		k.send(now, *k.pending)
 	}
 	k.settle(now)
 }
@@ -194,29 +224,38 @@ func (k *connection) answered(now time.Time, message []byte) {
 		k.c.refused(now, k.peer, "an answer does not decrypt", err)
 		return
 	}
-	var h hello
-	if json.Unmarshal(payload, &h) != nil || h.check() != nil {
-		k.end(now, &PeerError{Peer: k.peer, Err: errNonsense})
+	h, err := readHello(payload)
+	if err != nil {
+		k.end(now, &PeerError{Peer: k.peer, Err: err})
 		return
 	}
+	k.c.heard(k.peer, h.Stamp)
+	k.c.rebooted(now, k.peer, h.Boot)
 	switch {
-	case h.Refused != "" && h.Last >= k.stamp:
-		k.c.stamp = max(k.c.stamp, h.Last) // our clock was set back
+	case h.Refused != "" && h.Last >= k.stamp && !k.stale:
+		k.stale = true
+		k.c.outdated(k.peer, h.Last)
 		k.propose(now)
 		return
 	case h.Refused != "":
 		k.end(now, &PeerError{Peer: k.peer, Err: &RefusedError{h.Refused}})
 		return
 	}
+	// Both have the keys.
 	k.own = nil
-	k.agree(now, keys, &h)
+	k.theirs, k.boot = h.Index, h.Boot
+	k.setState(now, checking)
+	k.useKeys(now, keys)
+	k.confirmed(now)
+	k.introduce(now, h)
+	k.c.pump(now)
+	k.settle(now)
 }
 
 // take keeps an offer of the peer.
 func (k *connection) take(got *seal.Received, h *hello, message []byte) {
-	k.received, k.offer, k.theirs, k.stamp = got, message, h.Index, h.Stamp
-	k.remember(h.Profile)
-	k.theirHello = h
+	k.received, k.offer, k.theirs, k.boot, k.stamp = got, bytes.Clone(message), h.Index, h.Boot, h.Stamp
+	k.theirHello, k.theirOffer = h, true
 }
 
 // yield takes a dial of the peer in place of ours, which crossed it.
@@ -226,8 +265,9 @@ func (k *connection) yield(now time.Time, got *seal.Received, h *hello, message 
 	k.setState(now, waiting)
 	k.c.ice.CloseAgent(now, k.agent)
 	delete(k.c.byAgent, k.agent)
-	k.told = nil
-	k.allow(now) // we wanted to talk to it ourselves
+	k.outbox = outbox{queued: k.outbox.queued}
+	k.note(now, "the peer dialled at the same time: one connection comes of it", nil)
+	k.allow(now) // we want to talk to it ourselves
 }
 
 // allow answers the peer's offer.
@@ -237,11 +277,11 @@ func (k *connection) allow(now time.Time) {
 		k.end(now, err)
 		return
 	}
-	// Our holes are opened before the answer leaves.
 	h := k.theirHello
 	k.theirHello = nil
 	k.setState(now, checking)
-	k.introduce(now, h)
+	k.introduce(now, h) // our holes are opened before the answer leaves
+	k.helloVersion = k.version
 	message, keys, err := k.received.Answer(encode(k.hello(now)))
 	if err != nil {
 		k.end(now, err)
@@ -255,15 +295,14 @@ func (k *connection) allow(now time.Time) {
 	k.settle(now)
 }
 
-// agree goes on with keys that both have.
-func (k *connection) agree(now time.Time, keys *seal.Keys, h *hello) {
-	k.theirs = h.Index
-	k.remember(h.Profile)
-	k.setState(now, checking)
-	k.useKeys(now, keys)
-	k.introduce(now, h)
-	k.c.pump(now)
-	k.settle(now)
+// confirmed notes that the peer has the keys. Before, nothing but checks is sent: the offer
+// may be a recorded one, or the answer be slower than the checks.
+func (k *connection) confirmed(now time.Time) {
+	if k.proven || k.keys == nil {
+		return
+	}
+	k.proven, k.offer, k.answer = true, nil, nil
+	k.steer(now)
 }
 
 func (k *connection) remember(profile []byte) {
@@ -275,73 +314,16 @@ func (k *connection) remember(profile []byte) {
 
 // introduce tells our agent of the peer's.
 func (k *connection) introduce(now time.Time, h *hello) {
-	_ = k.c.ice.SetRemote(now, k.agent, h.credentials()) // hello.check saw to it
-	for _, cand := range parseCandidates(h.Candidates) {
-		_ = k.c.ice.AddRemote(now, k.agent, cand)
-	}
+	k.remember(h.Profile)
+	_ = k.c.ice.SetRemote(now, k.agent, h.credentials()) // readHello saw to it
+	k.meet(now, h.Candidates)
 }
 
 func (k *connection) useKeys(now time.Time, keys *seal.Keys) {
-	k.keys, k.rekeyAt = keys, now.Add(rekeyAfter)
+	k.keys, k.rekeyAt, k.repeatAt = keys, now.Add(rekeyAfter), time.Time{}
 	k.c.notes.Push(note{kind: noteKeys, conn: k.number, peer: k.peer, keys: keys, index: k.theirs, ours: k.index, dialled: k.dialled})
-	if len(k.told) > 0 {
-		told := k.told
-		k.told = nil
-		k.update(now, update{Candidates: told})
-	}
-}
-
-// update tells the peer something: by the path that works, and by the signalling, for
-// either may fail.
-func (k *connection) update(now time.Time, u update) {
-	if k.keys == nil || k.state == over {
-		return
-	}
-	if k.state != connected {
-		merged := u
-		if p := k.pending; p != nil {
-			merged.Candidates = append(slices.Clone(p.Candidates), u.Candidates...)
-			if u.Ufrag == "" {
-				merged.Generation, merged.Ufrag, merged.Pwd = p.Generation, p.Ufrag, p.Pwd
-			}
-			if u.Profile == nil {
-				merged.Profile = p.Profile
-			}
-		}
-		k.pending = &merged
-		k.repeatAt = now.Add(updateGap)
-	}
-	k.send(now, u)
-}
-
-func (k *connection) send(now time.Time, u update) {
-	message := encode(u)
-	k.c.notes.Push(note{kind: noteSignal, peer: k.peer, message: wrap(msgSealed, k.theirs, k.keys.SealSignal(message))})
-	for _, p := range k.inUse() {
-		k.sealTo(now, p.route, seal.Control, message)
-	}
-}
-
-// updated takes in what the peer tells.
-func (k *connection) updated(now time.Time, message []byte) {
-	var u update
-	if json.Unmarshal(message, &u) != nil || k.state < checking {
-		return
-	}
-	if u.Bye {
-		k.end(now, &PeerError{Peer: k.peer, Err: ErrPeerClosed})
-		return
-	}
-	if u.Ufrag != "" && u.Generation > k.theirGen {
-		k.theirGen = u.Generation
-		_ = k.c.ice.SetRemote(now, k.agent, ice.Credentials{Ufrag: u.Ufrag, Pwd: u.Pwd})
-	}
-	for _, cand := range parseCandidates(u.Candidates) {
-		_ = k.c.ice.AddRemote(now, k.agent, cand)
-	}
-	k.remember(u.Profile)
-	k.c.pump(now)
-	k.settle(now)
+	k.outbox.told(k.helloVersion)
+	k.unsaid(0)
 }
 
 // agentEvent takes in what the agent has to say.
@@ -349,15 +331,16 @@ func (k *connection) agentEvent(now time.Time, e ice.Event) {
 	switch e.Kind {
 	case ice.EventCandidate:
 		k.note(now, "candidate of ours: "+e.Candidate.String(), nil)
-		if k.keys == nil {
-			k.told = append(k.told, e.Candidate.String())
-		} else {
-			k.update(now, update{Candidates: []string{e.Candidate.String()}})
+		k.say(partCandidate, update{Candidates: []string{e.Candidate.String()}})
+		if k.state >= connected {
+			k.c.ice.Renew(now, k.agent)
 		}
 	case ice.EventPassedOver:
 		k.note(now, "candidate of the peer passed over: "+e.Candidate.String(), e.Err)
 	case ice.EventRestarted:
-		k.tellCredentials(now, e.Credentials)
+		k.tellCredentials(e.Credentials)
+	case ice.EventChecked:
+		k.confirmed(now) // our password came with the answer
 	case ice.EventValid:
 		k.addPath(now, e.Pair)
 	case ice.EventInvalid:
@@ -366,40 +349,66 @@ func (k *connection) agentEvent(now time.Time, e ice.Event) {
 }
 
 // tellCredentials tells the peer that our agent began anew.
-func (k *connection) tellCredentials(now time.Time, c ice.Credentials) {
+func (k *connection) tellCredentials(c ice.Credentials) {
 	k.generation++
-	k.update(now, update{Generation: k.generation, Ufrag: c.Ufrag, Pwd: c.Pwd})
+	k.say(partCredentials, update{Generation: k.generation, Ufrag: c.Ufrag, Pwd: c.Pwd})
 }
 
 // restart lets the agents begin anew, where nothing else has helped.
 func (k *connection) restart(now time.Time) {
 	k.note(now, "no path for a while: the agents begin anew", nil)
-	c, err := k.c.ice.Restart(now, k.agent)
-	if err == nil {
-		k.tellCredentials(now, c)
+	if cred, err := k.c.ice.Restart(now, k.agent); err == nil {
+		k.tellCredentials(cred)
 	}
-	k.restartAt = now.Add(2 * restartWait)
+	k.c.ice.Refresh(now)
+	k.restarts++
+	k.restartAt = now.Add(min(restartWait<<min(k.restarts, 10), restartMost))
 	k.c.pump(now)
+}
+
+// seek looks for a direct path once more: NATs are rebooted, and networks changed.
+func (k *connection) seek(now time.Time) {
+	k.c.ice.Refresh(now)
+	k.c.ice.Recheck(now, k.agent)
+	k.again()
+	k.seeks++
+	k.seekLater(now)
+	k.c.pump(now)
+}
+
+// seekLater sets when that is done, while a relay carries the data.
+func (k *connection) seekLater(now time.Time) {
+	switch {
+	case k.path == nil || !k.path.relayed() || k.c.cfg.policy == RelayOnly:
+		k.seekAt, k.seeks = time.Time{}, 0
+	case k.wasGood:
+		k.seekAt = now.Add(min(seekSoon<<min(k.seeks, 10), seekMost))
+	default:
+		k.seekAt = now.Add(min(seekWait<<min(k.seeks, 10), seekMost))
+	}
 }
 
 // ready tells that data can be sent, for the first time or again.
 func (k *connection) ready(now time.Time) {
 	was := k.state
 	k.setState(now, connected)
-	k.pending, k.repeatAt, k.restartAt, k.deadline = nil, time.Time{}, time.Time{}, time.Time{}
-	e := Event{Kind: EventConnected, Peer: k.peer, Conn: k.number, Path: k.path.public(), After: now.Sub(k.began)}
+	k.restartAt, k.deadline, k.restarts = time.Time{}, time.Time{}, 0
+	k.active, k.quiet = now, false // the first pings confirm the keys and measure the path
+	e := Event{Kind: EventConnected, Peer: k.peer, Conn: k.number, Path: k.public(k.path), After: now.Sub(k.began)}
 	if was == lost {
 		e.Kind = EventRecovered
 	} else {
 		k.readyAt = now
-		k.c.notes.Push(note{kind: noteReady, conn: k.number, peer: k.peer})
+		k.tellRoutes() // who gets the connection can write at once
+		k.c.notes.Push(note{kind: noteReady, conn: k.number, peer: k.peer, dialled: k.dialled})
 	}
 	k.c.tell(now, e)
+	k.unsaid(0)
 }
 
 // close ends the connection from our side.
 func (c *control) close(now time.Time, number uint32) {
-	c.enter()
+	c.enter(now)
 	defer c.pump(now)
 	k := c.conns[number]
 	if k == nil {
@@ -411,7 +420,7 @@ func (c *control) close(now time.Time, number uint32) {
 				k.sealTo(now, p.route, seal.Close, nil)
 			}
 		}
-		c.notes.Push(note{kind: noteSignal, peer: k.peer, message: wrap(msgSealed, k.theirs, k.keys.SealSignal(encode(update{Bye: true})))})
+		k.sendSignal(update{Bye: true})
 	}
 	k.end(now, nil)
 }
@@ -436,22 +445,26 @@ func (k *connection) end(now time.Time, err error) {
 
 // due does what has become due.
 func (k *connection) due(now time.Time) {
-	switch {
-	case !k.deadline.IsZero() && !k.deadline.After(now):
+	isDue := func(at time.Time) bool { return !at.IsZero() && !at.After(now) }
+	if isDue(k.deadline) {
 		k.end(now, k.failure(now))
 		return
-	case !k.repeatAt.IsZero() && !k.repeatAt.After(now):
-		if k.state != dialing {
-			k.repeatAt = now.Add(updateGap)
-		}
+	}
+	if isDue(k.repeatAt) {
+		k.repeatAt = time.Time{}
 		k.repeat(now)
 	}
-	if !k.restartAt.IsZero() && !k.restartAt.After(now) {
+	if isDue(k.outbox.tellAt) {
+		k.unsaid(k.tries)
+	}
+	k.renew.follow(now)
+	k.recheck.follow(now)
+	k.budget.follow(now)
+	if isDue(k.restartAt) {
 		k.restart(now)
 	}
-	if k.keys != nil && (!k.rekeyAt.After(now) || k.keys.Sent()-k.rekeyed > rekeyCount) {
-		k.keys.Rekey()
-		k.rekeyAt, k.rekeyed = now.Add(rekeyAfter), k.keys.Sent()
+	if isDue(k.seekAt) {
+		k.seek(now)
 	}
 	k.beat(now)
 	k.settle(now)
@@ -462,30 +475,10 @@ func (k *connection) settle(now time.Time) {
 	if k.state == over {
 		return
 	}
-	next := machine.Earliest(k.deadline, k.repeatAt, k.restartAt, k.nextBeat(now))
+	next := machine.Earliest(k.deadline, k.repeatAt, k.outbox.tellAt, k.renew.at, k.recheck.at, k.budget.at, k.restartAt, k.seekAt, k.nextBeat(now))
 	if next.IsZero() {
 		k.c.timers.Stop(&k.timer)
 		return
 	}
 	k.c.timers.Set(&k.timer, next)
-}
-
-// send seals data and sends it by the paths in use: what Conn.Write does past the loop.
-func (c *control) send(now time.Time, number uint32, data []byte) error {
-	c.enter()
-	k := c.conns[number]
-	switch {
-	case k == nil:
-		return ErrClosed
-	case k.path == nil:
-		return ErrLost
-	}
-	if !k.plaintext {
-		data = k.keys.Seal(nil, seal.Data, k.theirs, data)
-	}
-	for _, p := range k.inUse() {
-		_ = c.ice.SendOn(now, k.agent, p.route, data) // lost, as datagrams are
-	}
-	k.active = now
-	return nil
 }

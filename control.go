@@ -25,19 +25,21 @@ type control struct {
 	ice     *ice.Machine
 	random  *rand.Rand
 	secrets io.Reader
+	boot    uint64 // tells this run of the program from others under the same identity
 
 	conns   map[uint32]*connection // by number
 	next    uint32
 	byIndex map[uint32]*connection // by the index that peers put into sealed datagrams
 	byAgent map[ice.AgentID]*connection
-	peers   map[PeerID]*peerState
-	stamp   uint64 // of the last offer
-	profile natprobe.Profile
+	talking []*connection // that have something to tell their peer
+	strangers
+	profile  natprobe.Profile
+	waking   waking
+	mappings mappings
 
 	timers  machine.Timers
 	out     machine.Queue[machine.Transmit]
 	notes   machine.Queue[note]
-	arena   []byte
 	plain   []byte // of what is opened
 	counts  Counts
 	illegal int // transitions that the table does not have: always 0
@@ -54,8 +56,11 @@ type controlConfig struct {
 	score     ice.ScoreConfig
 	history   ice.History
 	keepalive time.Duration
-	ask       bool // whether strangers may connect is asked for
-	stamp     uint64
+	ask       bool   // whether strangers may connect is asked for
+	stamp     uint64 // of the last offer under this identity
+	// wall is what the clock on the wall shows at a time of the machine's, which stands still
+	// while the host sleeps. Default: what that time says it is.
+	wall func(now time.Time) time.Time
 }
 
 // Counts are what a session did not take, and why.
@@ -75,11 +80,13 @@ const (
 	noteEvent            // event is for the user
 	noteSignal           // message is for peer, by the signalling
 	noteAsk              // may peer connect? answer by decide
-	noteReady            // conn can be used: Dial returns, or Accept does
-	noteRoute            // conn's data goes by all of route from now on, and may come by known
-	noteKeys             // conn's datagrams are sealed and opened by keys from now on
+	noteReady            // conn can be used: Dial returns, or Accept does, unless dialled
+	noteRoute            // conn's data goes by all of route from now on, none: nowhere; it may come by known
+	noteKeys             // conn's sealed datagrams are opened by keys from now on
 	noteData             // data is for conn's reader
 	notePermit           // peers may be behind the relay that we use: let its own IP in
+	noteQuiet            // nothing was sent by conn for a while: tell the next write by wrote
+	noteRelays           // the host has slept: what relays it has are to be checked
 	noteOver             // conn is over: err
 )
 
@@ -96,21 +103,9 @@ type note struct {
 	keys    *seal.Keys
 	index   uint32 // the peer's
 	ours    uint32
-	dialled bool
+	dialled bool // by our side
 	err     error
 }
-
-// peerState is what is kept of a peer beyond one connection.
-type peerState struct {
-	stamp uint64 // of its last offer
-}
-
-const (
-	// maxPeers bounds the peers whose stamps are remembered.
-	maxPeers = 4096
-	// maxAsked bounds the offers that wait for an answer of the user.
-	maxAsked = 64
-)
 
 func newControl(cfg controlConfig, random *rand.Rand, secrets io.Reader) (*control, error) {
 	m, err := ice.NewMachine(ice.MachineConfig{
@@ -119,11 +114,17 @@ func newControl(cfg controlConfig, random *rand.Rand, secrets io.Reader) (*contr
 	if err != nil {
 		return nil, err
 	}
-	return &control{
-		cfg: cfg, ice: m, random: random, secrets: secrets, stamp: cfg.stamp,
-		conns: make(map[uint32]*connection), byIndex: make(map[uint32]*connection),
-		byAgent: make(map[ice.AgentID]*connection), peers: make(map[PeerID]*peerState),
-	}, nil
+	if cfg.wall == nil {
+		cfg.wall = func(now time.Time) time.Time { return now.Round(0) }
+	}
+	c := &control{
+		cfg: cfg, ice: m, random: random, secrets: secrets, boot: random.Uint64() | 1,
+		conns: make(map[uint32]*connection), byIndex: make(map[uint32]*connection), byAgent: make(map[ice.AgentID]*connection),
+	}
+	c.strangers.init(cfg.stamp)
+	c.waking.init(c)
+	c.mappings.init(c)
+	return c, nil
 }
 
 // Format implements fmt.Formatter: nothing of a control is shown.
@@ -131,31 +132,35 @@ func (c *control) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "bradawl.control{%d connections}", len(c.conns))
 }
 
-func (c *control) enter() { c.arena = c.arena[:0] }
+// enter begins every call.
+func (c *control) enter(now time.Time) { c.waking.look(now) }
 
 // HandleDatagram takes in what came to a socket.
 func (c *control) HandleDatagram(now time.Time, d machine.Datagram) {
-	c.enter()
+	c.enter(now)
 	if wire.Classify(d.Data) == wire.Bradawl {
 		from := ice.Route{Socket: d.Socket, Remote: d.Remote}
+		if d.Local.IsValid() && !d.Local.Addr().IsUnspecified() {
+			from.Local = d.Local
+		}
 		c.sealed(now, d, from)
-		c.pump(now)
-		return
+	} else {
+		c.ice.HandleDatagram(now, d)
 	}
-	c.ice.HandleDatagram(now, d)
 	c.pump(now)
 }
 
 // HandleNotice takes in what became of sockets and streams.
 func (c *control) HandleNotice(now time.Time, n machine.Notice) {
-	c.enter()
+	c.enter(now)
+	c.mappings.notice(now, n)
 	c.ice.HandleNotice(now, n)
 	c.pump(now)
 }
 
 // HandleTimeout does what has become due.
 func (c *control) HandleTimeout(now time.Time) {
-	c.enter()
+	c.enter(now)
 	if at := c.ice.NextTimeout(); !at.IsZero() && !at.After(now) {
 		c.ice.HandleTimeout(now)
 		c.pump(now)
@@ -180,17 +185,23 @@ func (c *control) PollTransmit() (machine.Transmit, bool) {
 // PollEvent returns the next note.
 func (c *control) PollEvent() (note, bool) { return c.notes.Pop() }
 
-// pump takes in what the agents have to say.
+// pump takes in what the agents have to say, and then tells peers what is new. Every call
+// that enters the control ends with it.
 func (c *control) pump(now time.Time) {
 	for e, ok := c.ice.PollEvent(); ok; e, ok = c.ice.PollEvent() {
-		if e.Kind == ice.EventData {
+		switch k := c.byAgent[e.Agent]; {
+		case e.Kind == ice.EventData:
 			c.stream(now, e)
-			continue
-		}
-		if k := c.byAgent[e.Agent]; k != nil {
+		case e.Kind == ice.EventMapped:
+			c.mappings.seen(now, e)
+		case k != nil:
 			k.agentEvent(now, e)
 		}
 	}
+	for _, k := range c.talking {
+		k.tell(now)
+	}
+	c.talking = c.talking[:0]
 }
 
 // stream takes in data that came framed, or in plaintext.
@@ -200,7 +211,7 @@ func (c *control) stream(now time.Time, e ice.Event) {
 		return
 	}
 	if k := c.byAgent[e.Agent]; k != nil && k.plaintext && k.state >= connected {
-		c.notes.Push(note{kind: noteData, conn: k.number, data: e.Data})
+		k.heardData(now, e.Data)
 	}
 }
 
@@ -226,18 +237,20 @@ func (c *control) sealed(now time.Time, d machine.Datagram, from ice.Route) {
 
 // handed takes in what the shell has opened of what the peer sealed, other than data.
 func (c *control) handed(now time.Time, number uint32, kind seal.Kind, payload []byte, d machine.Datagram, from ice.Route) {
-	c.enter()
+	c.enter(now)
 	if k := c.conns[number]; k != nil {
 		k.opened(now, kind, payload, d, from)
 	}
 	c.pump(now)
 }
 
-// strange tells that data of the peer came from where none of its paths is.
-func (c *control) strange(now time.Time, number uint32, d machine.Datagram, from ice.Route) {
-	c.enter()
+// heardFrom tells that the shell has opened data of the peer: the first, and what comes from
+// where none of its paths is.
+func (c *control) heardFrom(now time.Time, number uint32, d machine.Datagram, from ice.Route) {
+	c.enter(now)
 	if k := c.conns[number]; k != nil {
-		k.heardBy(now, d, from)
+		k.heardFrom(now, d, from)
+		k.settle(now)
 	}
 	c.pump(now)
 }
@@ -271,13 +284,19 @@ func (c *control) order() []*connection {
 // networkChanged tells that the host's addresses have changed; the bases have been changed
 // already. Every path is doubted and checked, and every peer told what is new.
 func (c *control) networkChanged(now time.Time) {
-	c.enter()
-	c.tell(now, Event{Kind: EventNetwork})
+	c.enter(now)
+	c.disturbed(now, "the network changed")
+	c.pump(now)
+}
+
+// disturbed has everything checked that may have changed.
+func (c *control) disturbed(now time.Time, why string) {
+	c.tell(now, Event{Kind: EventNetwork, Reason: why})
+	c.mappings.disturbed()
 	c.ice.Refresh(now)
 	for _, k := range c.order() {
-		k.disturbed(now, "the network changed")
+		k.disturbed(now, why)
 	}
-	c.pump(now)
 }
 
 var _ interface {

@@ -19,32 +19,29 @@ const (
 	msgSealed = 3 // an update, under keys of the handshake
 )
 
-const indexSize = 3
+const (
+	indexSize = 3
+	// maxSignal is the longest message of the signalling, in bytes.
+	maxSignal = 48_000
+	// maxCandidates is how many candidates one message may have.
+	maxCandidates = 100
+)
 
 // hello is what an offer and an answer say. Fields that a version does not know are passed
 // over.
 type hello struct {
-	Stamp      uint64   `json:"t,omitzero"` // offer: it grows, so that a recorded one is told from a new one
+	Stamp      uint64   `json:"t,omitzero"` // it grows, so that a recorded offer is told from a new one
+	Boot       uint64   `json:"b,omitzero"` // tells one run of the program from another
 	Index      uint32   `json:"i"`          // for sealed datagrams to its sender
 	Protocol   string   `json:"l,omitzero"`
 	Plaintext  bool     `json:"x,omitzero"`
+	Policy     Policy   `json:"o,omitzero"`
 	Ufrag      string   `json:"u"`
 	Pwd        string   `json:"p"`
 	Candidates []string `json:"c,omitzero"`
 	Profile    []byte   `json:"n,omitzero"` // natprobe.Profile
 	Refused    string   `json:"r,omitzero"` // answer: there will be no connection, and why
-	Last       uint64   `json:"s,omitzero"` // answer: the greatest stamp seen, where the offer's was stale
-}
-
-// update is what peers tell each other later: by the signalling, and by a path that works.
-// It may come twice, late and out of order.
-type update struct {
-	Candidates []string `json:"c,omitzero"`
-	Generation int      `json:"g,omitzero"` // of the credentials, which a restart changes
-	Ufrag      string   `json:"u,omitzero"`
-	Pwd        string   `json:"p,omitzero"`
-	Profile    []byte   `json:"n,omitzero"`
-	Bye        bool     `json:"b,omitzero"`
+	Last       uint64   `json:"s,omitzero"` // answer: the greatest stamp known, where the offer's is no greater
 }
 
 func (h *hello) credentials() ice.Credentials { return ice.Credentials{Ufrag: h.Ufrag, Pwd: h.Pwd} }
@@ -52,6 +49,8 @@ func (h *hello) credentials() ice.Credentials { return ice.Credentials{Ufrag: h.
 // check says what is wrong with a peer's hello.
 func (h *hello) check() error {
 	switch {
+	case h.Refused != "":
+		return nil
 	case h.Index == 0 || h.Index >= 1<<24:
 		return fmt.Errorf("index %d is out of range", h.Index)
 	case len(h.Candidates) > maxCandidates:
@@ -60,8 +59,17 @@ func (h *hello) check() error {
 	return h.credentials().Check()
 }
 
-// maxCandidates is how many candidates one message may have.
-const maxCandidates = 100
+// readHello reads and checks a hello.
+func readHello(payload []byte) (*hello, error) {
+	h := new(hello)
+	if err := json.Unmarshal(payload, h); err != nil {
+		return nil, fmt.Errorf("%w: %v", errNonsense, err)
+	}
+	if err := h.check(); err != nil {
+		return nil, fmt.Errorf("%w: %v", errNonsense, err)
+	}
+	return h, nil
+}
 
 // encode writes what always can be written.
 func encode(v any) []byte {
@@ -83,9 +91,9 @@ func wrap(kind byte, index uint32, message []byte) []byte {
 
 // signal takes in a message that came by the signalling.
 func (c *control) signal(now time.Time, from PeerID, message []byte) {
-	c.enter()
+	c.enter(now)
 	defer c.pump(now)
-	if len(message) == 0 {
+	if len(message) == 0 || len(message) > maxSignal || from == c.cfg.identity.ID() {
 		return
 	}
 	if message[0] == msgOffer {
@@ -107,17 +115,20 @@ func (c *control) signal(now time.Time, from PeerID, message []byte) {
 			return
 		}
 		plain, err := k.keys.OpenSignal(message[1+indexSize:])
-		if err != nil {
+		switch err {
+		case nil:
+			k.updated(now, plain, ice.Route{})
+		case seal.ErrReplay:
+			c.counts.Replays++
+		default:
 			c.counts.Forged++
-			return
 		}
-		k.updated(now, plain)
 	}
 }
 
 // undeliverable tells that the signalling cannot reach a peer.
 func (c *control) undeliverable(now time.Time, peer PeerID, why error) {
-	c.enter()
+	c.enter(now)
 	for _, k := range c.order() {
 		if k.peer == peer && k.state == dialing {
 			k.end(now, &PeerError{Peer: peer, Err: errors.Join(ErrOffline, why)})
@@ -128,9 +139,10 @@ func (c *control) undeliverable(now time.Time, peer PeerID, why error) {
 
 // signedOn tells that the signalling works again: what waits for an answer is sent at once.
 func (c *control) signedOn(now time.Time) {
-	c.enter()
+	c.enter(now)
 	for _, k := range c.order() {
 		k.repeat(now)
+		k.unsaid(0)
 	}
 	c.pump(now)
 }
@@ -138,7 +150,7 @@ func (c *control) signedOn(now time.Time) {
 // offered takes in an offer.
 func (c *control) offered(now time.Time, from PeerID, message []byte) {
 	for _, k := range c.order() { // the same once more: the answer got lost
-		if k.peer == from && !k.dialled && k.state != over && string(k.offer) == string(message) {
+		if k.peer == from && k.theirOffer && k.offer != nil && string(k.offer) == string(message) {
 			k.repeat(now)
 			return
 		}
@@ -149,28 +161,20 @@ func (c *control) offered(now time.Time, from PeerID, message []byte) {
 		c.refused(now, from, "an offer does not decrypt, or is not of who sent it", seal.ErrForged)
 		return
 	}
-	var h hello
-	if json.Unmarshal(got.Payload, &h) != nil || h.check() != nil {
-		c.refused(now, from, "an offer makes no sense", h.check())
+	h, err := readHello(got.Payload)
+	if err != nil {
+		c.refused(now, from, "an offer makes no sense", err)
 		return
 	}
-	p := c.peers[from]
-	if p != nil && h.Stamp <= p.stamp {
+	if last, fresh := c.heard(from, h.Stamp); !fresh {
 		// Recorded, or the peer's clock was set back: it learns what to begin with.
 		c.counts.Stale++
-		c.refuse(from, got, h.Index, hello{Refused: "stale", Last: p.stamp})
+		c.refuse(now, from, got, h.Index, hello{Refused: "stale", Last: last})
 		return
 	}
-	if p == nil {
-		if len(c.peers) >= maxPeers {
-			c.forgetPeer()
-		}
-		p = new(peerState)
-		c.peers[from] = p
-	}
-	p.stamp = h.Stamp
-	if why := c.unfit(&h); why != "" {
-		c.refuse(from, got, h.Index, hello{Refused: why})
+	c.rebooted(now, from, h.Boot)
+	if why := c.unfit(h); why != "" {
+		c.refuse(now, from, got, h.Index, hello{Refused: why})
 		c.refused(now, from, why, nil)
 		return
 	}
@@ -178,22 +182,17 @@ func (c *control) offered(now time.Time, from PeerID, message []byte) {
 		if c.cfg.identity.ID().Compare(from) > 0 {
 			return // two dials cross: that of the greater ID is answered
 		}
-		k.yield(now, got, &h, message)
+		k.yield(now, got, h, message)
 		return
 	}
-	asked := 0
-	for _, k := range c.conns {
-		if k.state == waiting {
-			asked++
-		}
-	}
-	if asked >= maxAsked {
+	if !c.room(now, from) {
 		c.counts.Flooded++
 		return
 	}
 	k := c.newConnection(now, from, false)
-	k.take(got, &h, message)
+	k.take(got, h, message)
 	k.setState(now, waiting)
+	k.settle(now)
 	if !c.cfg.ask {
 		k.allow(now)
 		return
@@ -201,11 +200,22 @@ func (c *control) offered(now time.Time, from PeerID, message []byte) {
 	c.notes.Push(note{kind: noteAsk, conn: k.number, peer: from})
 }
 
+// rebooted ends the connections to a peer that knows nothing of them any more.
+func (c *control) rebooted(now time.Time, peer PeerID, boot uint64) {
+	for _, k := range c.order() {
+		if k.peer == peer && k.boot != 0 && boot != 0 && k.boot != boot {
+			k.end(now, &PeerError{Peer: peer, Err: ErrPeerRestarted})
+		}
+	}
+}
+
 // unfit says why an offer cannot lead to a connection.
 func (c *control) unfit(h *hello) string {
 	switch {
 	case h.Protocol != c.cfg.protocol:
 		return fmt.Sprintf("protocol %q is not spoken here", h.Protocol)
+	case h.Policy == DirectOnly && c.cfg.policy == RelayOnly, h.Policy == RelayOnly && c.cfg.policy == DirectOnly:
+		return "one side wants direct paths only, and the other relayed ones only"
 	case h.Plaintext != c.cfg.plaintext:
 		return "one side wants plaintext, and the other does not"
 	}
@@ -215,7 +225,7 @@ func (c *control) unfit(h *hello) string {
 // dialling returns our own dial of a peer that waits for an answer.
 func (c *control) dialling(peer PeerID) *connection {
 	for _, k := range c.order() {
-		if k.peer == peer && k.dialled && k.state == dialing {
+		if k.peer == peer && k.state == dialing {
 			return k
 		}
 	}
@@ -223,10 +233,9 @@ func (c *control) dialling(peer PeerID) *connection {
 }
 
 // refuse answers an offer that leads to nothing. It makes no state.
-func (c *control) refuse(to PeerID, got *seal.Received, index uint32, h hello) {
-	h.Index, h.Ufrag, h.Pwd = 1, "none", "nonenonenonenonenonenone"
-	message, _, err := got.Answer(encode(h))
-	if err == nil {
+func (c *control) refuse(now time.Time, to PeerID, got *seal.Received, index uint32, h hello) {
+	h.Boot, h.Stamp = c.boot, c.nextStamp(to, c.cfg.wall(now))
+	if message, _, err := got.Answer(encode(h)); err == nil {
 		c.notes.Push(note{kind: noteSignal, peer: to, message: wrap(msgAnswer, index, message)})
 	}
 }
@@ -235,29 +244,16 @@ func (c *control) refused(now time.Time, from PeerID, why string, err error) {
 	c.tell(now, Event{Kind: EventRefused, Peer: from, Reason: why, Err: err})
 }
 
-// forgetPeer lets go of the peer whose offers are the oldest.
-func (c *control) forgetPeer() {
-	var oldest PeerID
-	first := true
-	for id, p := range c.peers {
-		o := c.peers[oldest]
-		if first || p.stamp < o.stamp || p.stamp == o.stamp && id.Compare(oldest) < 0 {
-			oldest, first = id, false
-		}
-	}
-	delete(c.peers, oldest)
-}
-
 // decide answers noteAsk.
 func (c *control) decide(now time.Time, number uint32, allowed bool) {
-	c.enter()
+	c.enter(now)
 	defer c.pump(now)
 	k := c.conns[number]
 	if k == nil || k.state != waiting {
 		return
 	}
 	if !allowed {
-		c.refuse(k.peer, k.received, k.theirs, hello{Refused: "not allowed"})
+		c.refuse(now, k.peer, k.received, k.theirs, hello{Refused: "not allowed"})
 		k.end(now, &PeerError{Peer: k.peer, Err: ErrNotAllowed})
 		return
 	}
@@ -266,10 +262,10 @@ func (c *control) decide(now time.Time, number uint32, allowed bool) {
 
 // setProfile takes in what our NAT was found to be.
 func (c *control) setProfile(now time.Time, p natprobe.Profile) {
-	c.enter()
+	c.enter(now)
 	c.profile = p
 	for _, k := range c.order() {
-		k.update(now, update{Profile: c.profileBytes()})
+		k.say(partProfile, update{Profile: c.profileBytes()})
 	}
 	c.pump(now)
 }
@@ -280,14 +276,4 @@ func (c *control) profileBytes() []byte {
 	}
 	b, _ := c.profile.MarshalBinary() // does not fail
 	return b
-}
-
-// parseCandidates reads a peer's candidates; what makes no sense is passed over.
-func parseCandidates(texts []string) (all []ice.Candidate) {
-	for _, t := range texts[:min(len(texts), maxCandidates)] {
-		if cand, err := ice.ParseCandidate(t); err == nil {
-			all = append(all, cand)
-		}
-	}
-	return all
 }

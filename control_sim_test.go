@@ -29,7 +29,7 @@ func TestFirstPaths(t *testing.T) {
 	} {
 		var usable, direct []float64
 		for seed := range uint64(*seeds) {
-			w := newWorld(t, seed+1, r.nats[0], r.nats[1], r.loss)
+			w := newWorld(t, seed+1, r.nats[0], r.nats[1], lossy(r.loss))
 			began := w.dialNow()
 			if !w.settle(30 * time.Second) {
 				t.Fatalf("%v, seed %d: not connected", r.nats, seed+1)

@@ -12,6 +12,9 @@ var (
 	ErrClosed = errors.New("bradawl: closed")
 	// ErrPeerClosed: the peer closed the connection.
 	ErrPeerClosed = errors.New("the peer closed the connection")
+	// ErrPeerRestarted: the peer's program was started anew, and knows nothing of the
+	// connection.
+	ErrPeerRestarted = errors.New("the peer was started anew; dial it again")
 	// ErrOffline: the signalling cannot reach the peer: it is not signed on.
 	ErrOffline = errors.New("the peer is not signed on; see that it runs and uses the same rendezvous")
 	// ErrNoAnswer: the peer did not answer the offer in time.
@@ -29,6 +32,7 @@ var (
 	// ErrTooLong: a datagram is longer than every path takes.
 	ErrTooLong = errors.New("datagram too long")
 
+	errMadeRoom = errors.New("it came to nothing for a while, and others wait")
 	errNonsense = errors.New("its message makes no sense; it may be of another version")
 )
 

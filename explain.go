@@ -68,10 +68,10 @@ func (k *connection) explain(time.Time) Explanation {
 		e.Elapsed = k.readyAt.Sub(k.began)
 	}
 	if k.path != nil {
-		e.Path = k.path.public()
+		e.Path = k.public(k.path)
 	}
 	for _, p := range k.paths {
-		e.Paths = append(e.Paths, p.public())
+		e.Paths = append(e.Paths, k.public(p))
 	}
 	for _, p := range k.c.ice.Pairs(k.agent) {
 		e.Checks = append(e.Checks, Check{pathOf(p), p.State.String(), p.Sent, p.Answered, p.Requests, p.Err})
@@ -80,13 +80,11 @@ func (k *connection) explain(time.Time) Explanation {
 	return e
 }
 
-var connStates = [...]string{"idle", "dialing", "waiting", "checking", "connected", "lost", "over"}
-
 // why says why the path is what it is.
 func (k *connection) why() (string, bool) {
 	switch {
 	case k.path != nil && !k.path.relayed():
-		return "direct: " + k.path.public().String(), false
+		return "direct: " + k.public(k.path).String(), false
 	case k.c.cfg.policy == RelayOnly:
 		return "relayed, as Config.Policy wants it", false
 	}

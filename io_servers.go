@@ -2,13 +2,13 @@ package bradawl
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/bradawl/bradawl/ice"
-	"github.com/bradawl/bradawl/internal/tap"
 	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/turnclient"
 )
@@ -22,7 +22,6 @@ type servers struct {
 	turn    []string // URIs
 	clients []*turnclient.Client
 	relays  []*turnclient.Allocation
-	taps    []*tap.Socket
 	probing bool
 	closed  bool
 }
@@ -56,7 +55,9 @@ func (v *servers) add(stun []string, turn []TURNServer) {
 	for _, t := range turn {
 		if !slices.Contains(v.turn, t.URI) {
 			v.turn = append(v.turn, t.URI)
-			s.wg.Go(func() { v.relay([]string{t.URI}, turnclient.Credentials{Username: t.Username, Password: t.Password}) })
+			s.wg.Go(func() {
+				v.relay([]string{t.URI}, turnclient.Credentials{Username: t.Username, Password: t.Password}, false)
+			})
 		}
 	}
 }
@@ -79,7 +80,7 @@ func (v *servers) listed(signals Signals) {
 		}
 	}
 	if len(fresh) > 0 && v.s.cfg.Policy != DirectOnly && !v.closed {
-		v.s.wg.Go(func() { v.relay(fresh, turnclient.Credentials{Username: username, Password: password}) })
+		v.s.wg.Go(func() { v.relay(fresh, turnclient.Credentials{Username: username, Password: password}, true) })
 	}
 }
 
@@ -88,7 +89,7 @@ func (v *servers) resolve(names []string) {
 	s := v.s
 	addrs, err := natprobe.ResolveServers(s.ctx, "ip", names...)
 	if err != nil {
-		s.log.Warnf("STUN servers: %v", err)
+		v.useless(err)
 	}
 	s.loop.Post(func(now time.Time) {
 		for _, a := range addrs {
@@ -122,22 +123,22 @@ func (v *servers) probe(names []string) {
 }
 
 // relay gets a relayed address, from one of several servers, and keeps the session's
-// agents told of it.
-func (v *servers) relay(uris []string, credentials turnclient.Credentials) {
+// agents told of it. lent says that the signalling has given the credentials, and will give
+// others.
+func (v *servers) relay(uris []string, credentials turnclient.Credentials, lent bool) {
 	s := v.s
-	client, err := turnclient.Dial(s.ctx, turnclient.Config{
+	cfg := turnclient.Config{
 		Servers: uris, Credentials: credentials, ListenPacket: s.cfg.ListenPacket, Mobility: true, LoggerFactory: s.cfg.LoggerFactory,
-		FetchCredentials: func(ctx context.Context, r turnclient.CredentialsRequest) (turnclient.Credentials, error) {
-			if l, ok := s.Signals().(serverLister); ok {
-				if _, _, username, password, _ := l.Servers(); username != "" {
-					return turnclient.Credentials{Username: username, Password: password}, nil
-				}
-			}
-			return credentials, nil
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return s.cfg.Dial(ctx, network, netip.AddrPort{}, address)
 		},
-	})
+	}
+	if lent {
+		cfg.Credentials, cfg.FetchCredentials = turnclient.Credentials{}, v.fetch(credentials)
+	}
+	client, err := turnclient.Dial(s.ctx, cfg)
 	if err != nil {
-		s.log.Warnf("relay: %v", err)
+		v.useless(err)
 		return
 	}
 	v.mu.Lock()
@@ -148,9 +149,8 @@ func (v *servers) relay(uris []string, credentials turnclient.Credentials) {
 		_ = client.Close()
 		return
 	}
-	allocation, err := client.Allocate(s.ctx)
-	if err != nil {
-		s.log.Warnf("relay: %v", err)
+	allocation := v.allocate(client)
+	if allocation == nil {
 		return
 	}
 	l, err := s.tapSocket(allocation, ice.HostAddr{Addr: allocation.RelayedAddr().Addr()})
@@ -164,6 +164,49 @@ func (v *servers) relay(uris []string, credentials turnclient.Credentials) {
 	v.relays = append(v.relays, allocation)
 	v.mu.Unlock()
 	v.follow(allocation, l)
+}
+
+// fetch returns what the signalling gives last.
+func (v *servers) fetch(last turnclient.Credentials) func(context.Context, turnclient.CredentialsRequest) (turnclient.Credentials, error) {
+	return func(context.Context, turnclient.CredentialsRequest) (turnclient.Credentials, error) {
+		if l, ok := v.s.Signals().(serverLister); ok {
+			if _, _, username, password, _ := l.Servers(); username != "" {
+				return turnclient.Credentials{Username: username, Password: password}, nil
+			}
+		}
+		return last, nil
+	}
+}
+
+// Times of getting a relayed address.
+const (
+	allocateFor   = 8 * time.Second
+	allocateAgain = 20 * time.Second
+)
+
+// allocate tries until there is an address, or the session has ended.
+func (v *servers) allocate(client *turnclient.Client) *turnclient.Allocation {
+	for {
+		ctx, cancel := context.WithTimeout(v.s.ctx, allocateFor)
+		allocation, err := client.Allocate(ctx)
+		cancel()
+		if err == nil {
+			return allocation
+		}
+		if v.s.ctx.Err() == nil {
+			v.useless(err)
+		}
+		select {
+		case <-time.After(allocateAgain):
+		case <-v.s.ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (v *servers) useless(err error) {
+	v.s.log.Debugf("%v", err)
+	v.s.publish(Event{Kind: EventServer, At: time.Now(), Err: err})
 }
 
 // follow tells the agents the relayed address, and each that takes its place.
@@ -209,6 +252,15 @@ func (v *servers) permit() {
 			defer cancel()
 			_ = a.Permit(ctx, ip)
 		})
+	}
+}
+
+// check has the relays look whether their addresses still stand.
+func (v *servers) check() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, c := range v.clients {
+		c.NetworkChanged()
 	}
 }
 

@@ -90,6 +90,10 @@ func (s *Session) sendAll(ctx context.Context, signals Signals) {
 	for {
 		select {
 		case m := <-s.outgoing:
+			if m.left != nil {
+				close(m.left)
+				continue
+			}
 			once, cancel := context.WithTimeout(ctx, sendTimeout)
 			err := signals.Send(once, m.to, m.message)
 			cancel()
@@ -115,20 +119,18 @@ func (s *Session) setSignals(signals Signals) {
 
 // farewell gives what was said at the end a moment to leave.
 func (s *Session) farewell() {
-	signals := s.Signals()
-	if signals == nil {
+	if s.Signals() == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), farewellFor)
-	defer cancel()
-	for {
-		select {
-		case m := <-s.outgoing:
-			if signals.Send(ctx, m.to, m.message) != nil {
-				return
-			}
-		default:
-			return
-		}
+	left := make(chan struct{})
+	limit := time.After(farewellFor)
+	select {
+	case s.outgoing <- outgoing{left: left}:
+	case <-limit:
+		return
+	}
+	select {
+	case <-left:
+	case <-limit:
 	}
 }

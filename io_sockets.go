@@ -177,14 +177,14 @@ func (s *Session) take(b []byte, d machine.Datagram, from ice.Route) bool {
 	if c == nil {
 		return false
 	}
-	payload, kind, err := c.keys.Open(b[seal.HeaderSize:seal.HeaderSize], b)
+	payload, kind, err := c.keys.Open(b[seal.Header:seal.Header], b)
 	switch {
 	case err != nil:
 		c.stats[countRejected].Add(1)
 	case kind == seal.Data:
 		c.deliver(payload)
-		if !c.knows(from) {
-			s.loop.Post(func(now time.Time) { s.c.strange(now, c.number, d, from) })
+		if !c.heard.Load() && c.heard.CompareAndSwap(false, true) || !c.knows(from) {
+			s.loop.Post(func(now time.Time) { s.c.heardFrom(now, c.number, d, from) })
 		}
 	default:
 		payload = append([]byte(nil), payload...)

@@ -1,67 +1,70 @@
 package bradawl
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math/bits"
 	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/ice"
-	"github.com/bradawl/bradawl/internal/machine"
-	"github.com/bradawl/bradawl/internal/seal"
 )
 
 // Times and bounds of the choice of a path.
 const (
-	heartbeat    = 3 * time.Second // between pings on the path in use, while there is traffic
-	spareBeat    = 6 * time.Second // on the others
-	idleAfter    = 10 * time.Second
-	pongWait     = 500 * time.Millisecond // at least, and 4 round trips, at most 2 s
-	doubtBeat    = 500 * time.Millisecond // between pings on a path in doubt
-	deadAfter    = 4                      // pings without an answer
-	switchHold   = 2 * time.Second        // a path is kept for, unless it is in doubt
-	pingWindow   = 20                     // pings that loss is counted over
-	enoughPings  = 5                      // round trips that a choice by quality needs
-	relayMayWin  = 0.10                   // loss of the direct path from which the relay may take over
-	clearlyLower = 0.8                    // of the round trip: less is no reason to move
+	switchHold   = 2 * time.Second       // a path is kept for, unless it fails
+	pingWindow   = 20                    // pings that loss is counted over
+	enoughPings  = 5                     // round trips that a choice by quality needs
+	firstPing    = 20 * time.Millisecond // and half a round trip after a path works: then it does for the peer, too
+	enoughLost   = 3                     // pings, that loss is more than chance
+	relayMayWin  = 0.10                  // loss of the direct path from which the relay may take over
+	clearlyLower = 0.8                   // of the round trip: less is no reason to move
+	// maxDuplicates bounds how often a datagram is sent while the path in use is in doubt.
+	maxDuplicates = 3
+	// maxRelays bounds the relayed addresses of a peer that are remembered.
+	maxRelays = 8
 )
 
 // routes are the paths of a connection, and which of them carries data.
 type routes struct {
 	paths   []*path
-	path    *path // in use; nil: none
+	path    *path    // in use; nil: none
+	spares  [2]*path // the best others: a direct one, a relayed one
 	moved   time.Time
-	wasGood bool      // a direct path has been in use
-	active  time.Time // when there was traffic last
-	seen    uint64    // what had been sealed then
-	pings   uint64    // of ours, which are no traffic
-	pingID  uint64
+	wasGood bool // a direct path has been in use
 	// toldRoutes and toldKnown are what the shell knows: where data goes, and where it may
 	// come from.
 	toldRoutes, toldKnown []ice.Route
+	pinging
 }
 
 // path is one pair that works.
 type path struct {
-	pair  ice.Pair
-	route ice.Route
-	rtts  []time.Duration // the last pingWindow
-	lost  uint32          // the last pingWindow pings, the latest in bit 0
-	count int             // of pings in lost
+	pair     ice.Pair
+	route    ice.Route
+	viaRelay bool
+	rtts     []time.Duration // the last pingWindow
+	lost     uint32          // the last pingWindow pings, the latest in bit 0
+	count    int             // of pings in lost
 
-	sentAt time.Time // of the ping under way; zero: none is
-	id     uint64
-	next   time.Time // ping
-	misses int       // in a row
-	doubt  bool
+	flights []ping // the last, of which answers may still come
+	waiting bool   // for the answer to the last one
+	next    time.Time
+	misses  int       // in a row
+	doubt   bool      // it may have died: data goes by others as well
+	leaving bool      // its end is known
+	wide    int       // pings of full size that were lost in a row, while others were answered
+	narrow  bool      // it does not carry full datagrams
+	widenAt time.Time // when that is tried again
 }
 
 func (p *path) relayed() bool {
-	return p.pair.Local.Type == ice.Relay || p.pair.Remote.Type == ice.Relay
+	return p.viaRelay || p.pair.Local.Type == ice.Relay || p.pair.Remote.Type == ice.Relay
 }
 
-// rtt is the median of the round trips, or that of the checks until there are enough.
+// fails reports whether the path does not answer; one that is only checked may be in doubt.
+func (p *path) fails() bool { return p.doubt && p.misses > 0 }
+
+// rtt is the median of the round trips, or that of the checks until there are some.
 func (p *path) rtt() time.Duration {
 	if len(p.rtts) == 0 {
 		return p.pair.RTT
@@ -86,54 +89,44 @@ func (p *path) result(ok bool) {
 	p.count = min(p.count+1, pingWindow)
 }
 
+// back forgets the pings that were lost in a row while the path was dead: that was no loss
+// that it has.
+func (p *path) back() {
+	if n := p.misses; n >= deadAfter-1 {
+		p.lost >>= n
+		p.count = max(0, p.count-n)
+	}
+	p.misses = 0
+}
+
 func (p *path) measured() bool { return p.count >= enoughPings && len(p.rtts) >= enoughPings }
 
-func (p *path) public() Path {
+// public is what the user may know of a path.
+func (k *connection) public(p *path) Path {
+	if p == nil {
+		return Path{}
+	}
+	if now := k.c.ice.PairAt(k.agent, p.route); now.IsValid() {
+		p.pair = now // our side of it may have another address by now
+	}
 	out := pathOf(p.pair)
+	if p.relayed() {
+		out.Kind = PathRelay
+	}
 	out.RTT, out.Loss = p.rtt(), p.loss()
 	return out
 }
 
-func (p *path) pongDue() time.Time {
-	return p.sentAt.Add(min(max(pongWait, 4*p.rtt()), 2*time.Second))
-}
-
-// choosePath says which of the paths should carry data, and why it is not the one in use.
-func choosePath(paths []*path, current *path, held bool) (best *path, reason string) {
-	for _, p := range paths {
-		if best == nil || p.before(best) {
-			best = p
-		}
-	}
-	switch {
-	case best == nil:
-		return nil, "no path works"
-	case current == nil:
-		return best, "the first path that works"
-	case best == current:
-		return current, ""
-	case current.doubt && !best.doubt:
-		return best, "the path in use does not answer"
-	case best.doubt:
-		return current, ""
-	case current.relayed() && !best.relayed():
-		if best.measured() && current.measured() && best.worseThan(current) {
-			return current, ""
-		}
-		return best, "direct in place of a relay"
-	case held:
-		return current, ""
-	case !current.relayed() && best.relayed():
-		return current, "" // before says so only where the relay is really better
-	}
-	return current, ""
-}
-
-// before orders paths: those that answer, then direct ones, then by the round trip.
+// before orders paths: those that answer, then those that last and carry full datagrams,
+// then direct ones, then by the round trip.
 func (p *path) before(q *path) bool {
 	switch {
 	case p.doubt != q.doubt:
 		return q.doubt
+	case p.leaving != q.leaving:
+		return q.leaving
+	case p.narrow != q.narrow:
+		return q.narrow
 	case p.relayed() != q.relayed():
 		return q.relayed()
 	case (p.route.Stream != 0) != (q.route.Stream != 0):
@@ -144,10 +137,44 @@ func (p *path) before(q *path) bool {
 	return p.pair.Priority > q.pair.Priority
 }
 
+// choosePath says which of the paths should carry data, and why it is not the one in use.
+// What is better by measure alone is left to quality.
+func choosePath(paths []*path, current *path) (best *path, reason string) {
+	for _, p := range paths {
+		if best == nil || p.before(best) {
+			best = p
+		}
+	}
+	switch {
+	case best == nil:
+		return nil, "no path works"
+	case current == nil:
+		return best, "the first path that works"
+	case best == current || best.doubt:
+	case current.fails():
+		return best, "the path in use does not answer"
+	case current.leaving && !best.leaving:
+		return best, "the address in use is about to end"
+	case current.narrow && !best.narrow:
+		return best, "the path in use does not carry full datagrams"
+	case current.relayed() && !best.relayed() && !best.worseThan(current, true):
+		return best, "direct in place of a relay"
+	}
+	return current, ""
+}
+
 // worseThan reports whether a direct path is so much worse than a relayed one that the
-// relay should win: both are measured over a window, never by one sample.
-func (p *path) worseThan(q *path) bool {
-	return p.loss() >= relayMayWin && q.loss() < p.loss()/2 || p.rtt() > q.rtt()*3/2+30*time.Millisecond
+// relay should win: both are measured over a window, never by one sample. Once the relay
+// has won, half as much worse is enough to stay.
+func (p *path) worseThan(q *path, won bool) bool {
+	if !p.measured() || !q.measured() {
+		return false
+	}
+	loss, rtt := relayMayWin, q.rtt()*3/2+30*time.Millisecond
+	if won {
+		loss, rtt = loss/2, q.rtt()*5/4+15*time.Millisecond
+	}
+	return bits.OnesCount32(p.lost) >= enoughLost && p.loss() >= loss && q.loss() < p.loss()/2 || p.rtt() > rtt
 }
 
 // quality looks for a path that is clearly better than the one in use over a window.
@@ -157,16 +184,16 @@ func (r *routes) quality() (*path, string) {
 		return cur, ""
 	}
 	for _, p := range r.paths {
-		if p == cur || p.doubt || !p.measured() {
+		if p == cur || p.doubt || p.leaving || p.narrow || !p.measured() {
 			continue
 		}
 		switch {
 		case cur.relayed() && !p.relayed():
-			if !p.worseThan(cur) {
+			if !p.worseThan(cur, true) {
 				return p, "direct in place of a relay"
 			}
 		case !cur.relayed() && p.relayed():
-			if cur.worseThan(p) {
+			if cur.worseThan(p, false) {
 				return p, fmt.Sprintf("the relay is better: %.0f %% loss and %v against %.0f %% and %v", 100*p.loss(), p.rtt(), 100*cur.loss(), cur.rtt())
 			}
 		case float64(p.rtt()) < clearlyLower*float64(cur.rtt()) && cur.rtt()-p.rtt() > 2*time.Millisecond && p.loss() <= cur.loss():
@@ -179,43 +206,75 @@ func (r *routes) quality() (*path, string) {
 // at returns the path that a datagram came by.
 func (r *routes) at(from ice.Route) *path {
 	for _, p := range r.paths {
-		if p.route.Socket == from.Socket && p.route.Stream == from.Stream && p.route.Remote == from.Remote {
+		if p.route.Socket == from.Socket && p.route.Stream == from.Stream && p.route.Remote == from.Remote &&
+			(!from.Local.IsValid() || !p.route.Local.IsValid() || from.Local == p.route.Local) {
 			return p
 		}
 	}
 	return nil
 }
 
-// inUse are the paths that data goes by: one, or all while that is in doubt.
-func (r *routes) inUse() []*path {
-	if r.path == nil {
+// sorted are the paths, the best first.
+func (r *routes) sorted() []*path {
+	all := slices.Clone(r.paths)
+	slices.SortStableFunc(all, func(a, b *path) int {
+		switch {
+		case a.before(b):
+			return -1
+		case b.before(a):
+			return 1
+		}
+		return 0
+	})
+	return all
+}
+
+// inUse are the paths that data goes by: one, or several while that is in doubt. What is
+// not sealed has no number by which the receiver could drop the second, so it goes by one.
+func (k *connection) inUse() []*path {
+	switch {
+	case k.path == nil:
 		return nil
+	case !k.path.doubt || k.plaintext:
+		return []*path{k.path}
 	}
-	if !r.path.doubt {
-		return []*path{r.path}
-	}
-	all := []*path{r.path}
-	for _, p := range r.paths {
-		if p != r.path && len(all) < maxDuplicates {
+	all := []*path{k.path}
+	for _, p := range k.sorted() {
+		if p != k.path && len(all) < maxDuplicates {
 			all = append(all, p)
 		}
 	}
 	return all
 }
 
-// maxDuplicates bounds how often a datagram is sent while the path in use is in doubt.
-const maxDuplicates = 3
-
 // addPath takes in a pair that works.
 func (k *connection) addPath(now time.Time, pair ice.Pair) {
-	k.note(now, "pair works: "+pathOf(pair).String(), nil)
-	if p := k.at(pair.Route); p != nil {
-		p.pair, p.misses, p.doubt = pair, 0, false
-		k.steer(now)
+	p := k.at(pair.Route)
+	if p == nil {
+		p = &path{route: pair.Route}
+		k.paths = append(k.paths, p)
+	}
+	p.back()
+	p.pair, p.doubt = pair, false
+	p.next = now.Add(pair.RTT/2 + firstPing)
+	k.classify(p)
+	if p.relayed() && k.c.cfg.policy == DirectOnly {
+		k.paths = slices.DeleteFunc(k.paths, func(q *path) bool { return q == p })
 		return
 	}
-	k.paths = append(k.paths, &path{pair: pair, route: pair.Route, next: now.Add(heartbeat)})
+	k.note(now, "pair works: "+k.public(p).String(), nil)
 	k.steer(now)
+}
+
+// classify says whether a path leads by a relay of the peer's: its own word for that may
+// come after a check from there.
+func (k *connection) classify(p *path) { p.viaRelay = slices.Contains(k.relays, p.pair.Remote.Addr) }
+
+// refresh takes in what the peer has told of its addresses since.
+func (k *connection) refresh() {
+	for _, p := range k.paths {
+		k.classify(p)
+	}
 }
 
 // dropPath takes in that a pair does not work any more.
@@ -224,10 +283,25 @@ func (k *connection) dropPath(now time.Time, pair ice.Pair, err error) {
 	if p == nil || k.state == over {
 		return
 	}
-	k.note(now, "pair does not work any more: "+pathOf(pair).String(), err)
+	if still := k.c.ice.PairAt(k.agent, p.route); still.IsValid() {
+		p.pair = still // under other credentials
+		return
+	}
+	k.note(now, "pair does not work any more: "+k.public(p).String(), err)
 	k.paths = slices.DeleteFunc(k.paths, func(q *path) bool { return q == p })
+	if p.leaving {
+		k.c.ice.Withdraw(now, k.agent, p.route.Remote)
+	}
 	if k.path == p {
 		k.path = nil
+	}
+	k.steer(now)
+}
+
+// leave moves data off the paths that which names, whose end is known.
+func (k *connection) leave(now time.Time, which func(*path) bool) {
+	for _, p := range k.paths {
+		p.leaving = p.leaving || which(p)
 	}
 	k.steer(now)
 }
@@ -235,7 +309,7 @@ func (k *connection) dropPath(now time.Time, pair ice.Pair, err error) {
 // steer chooses the path, and follows what that means.
 func (k *connection) steer(now time.Time) {
 	before := k.path
-	to, reason := choosePath(k.paths, k.path, now.Sub(k.moved) < switchHold)
+	to, reason := choosePath(k.paths, k.path)
 	if to == k.path && to != nil && now.Sub(k.moved) >= switchHold {
 		to, reason = k.quality()
 	}
@@ -243,25 +317,45 @@ func (k *connection) steer(now time.Time) {
 	switch {
 	case to == nil && k.state == connected:
 		k.setState(now, lost)
-		k.restartAt = now.Add(restartWait)
+		k.restartAt, k.deadline = now.Add(restartWait), now.Add(lostMost)
 		k.c.tell(now, Event{Kind: EventLost, Peer: k.peer, Conn: k.number, Reason: reason})
 		k.c.ice.Refresh(now)
 		k.c.ice.Recheck(now, k.agent)
-	case to != nil && k.state != connected && k.keys != nil:
+		k.again()
+	case to != nil && k.state != connected && k.proven:
 		k.moved = now
 		k.ready(now)
 	case to != before && to != nil && k.state == connected:
 		k.moved = now
-		k.note(now, reason+": "+to.public().String(), nil)
-		e := Event{Kind: EventMoved, Peer: k.peer, Conn: k.number, Path: to.public(), Reason: reason, After: now.Sub(k.began)}
+		k.note(now, reason+": "+k.public(to).String(), nil)
+		e := Event{Kind: EventMoved, Peer: k.peer, Conn: k.number, Path: k.public(to), Reason: reason, After: now.Sub(k.began)}
 		if !k.wasGood && !to.relayed() {
 			e.Kind = EventUpgraded
 		}
 		k.c.tell(now, e)
 	}
+	if to != before {
+		k.seeks = 0
+		k.seekLater(now)
+	}
 	k.wasGood = k.wasGood || to != nil && !to.relayed()
+	k.spare()
 	k.tellRoutes()
 	k.settle(now)
+}
+
+// spare finds the best paths beside the one in use, which are kept measured.
+func (k *connection) spare() {
+	k.spares = [2]*path{}
+	for _, p := range k.sorted() {
+		i := 0
+		if p.relayed() {
+			i = 1
+		}
+		if p != k.path && k.spares[i] == nil {
+			k.spares[i] = p
+		}
+	}
 }
 
 // tellRoutes tells the shell where data goes.
@@ -275,151 +369,8 @@ func (k *connection) tellRoutes() {
 	}
 	if !slices.Equal(now, k.toldRoutes) || !slices.Equal(known, k.toldKnown) {
 		k.toldRoutes, k.toldKnown = now, known
-		n := note{kind: noteRoute, conn: k.number, peer: k.peer, route: now, known: known}
-		if k.path != nil {
-			n.event.Path = k.path.public()
-		}
-		k.c.notes.Push(n)
+		k.c.notes.Push(note{kind: noteRoute, conn: k.number, peer: k.peer, route: now, known: known, event: Event{Path: k.public(k.path)}})
 	}
-}
-
-// sealTo seals something of the session's own for a path.
-func (k *connection) sealTo(now time.Time, to ice.Route, kind seal.Kind, payload []byte) {
-	k.pings++
-	sealed := k.keys.Seal(nil, kind, k.theirs, payload)
-	_ = k.c.ice.SendOn(now, k.agent, to, sealed) // lost, as datagrams are
-}
-
-// The payload of a ping: whether it is the answer, and its number.
-const (
-	pingAsk = iota
-	pingAnswer
-	pingSize = 1 + 8
-)
-
-func (k *connection) ping(now time.Time, p *path) {
-	k.pingID++
-	p.id, p.sentAt, p.next = k.pingID, now, time.Time{}
-	k.sealTo(now, p.route, seal.Ping, binary.BigEndian.AppendUint64([]byte{pingAsk}, p.id))
-}
-
-// opened takes in what was sealed by the peer.
-func (k *connection) opened(now time.Time, kind seal.Kind, payload []byte, d machine.Datagram, from ice.Route) {
-	k.heardBy(now, d, from)
-	switch kind {
-	case seal.Data:
-		k.active = now
-		k.c.notes.Push(note{kind: noteData, conn: k.number, data: slices.Clone(payload)})
-	case seal.Ping:
-		k.pinged(now, payload, from)
-	case seal.Control:
-		k.updated(now, payload)
-	case seal.Close:
-		k.end(now, &PeerError{Peer: k.peer, Err: ErrPeerClosed})
-	}
-	k.settle(now)
-}
-
-// heardBy follows a peer whose address has changed.
-func (k *connection) heardBy(now time.Time, d machine.Datagram, from ice.Route) {
-	if k.at(from) == nil && from.Stream == 0 {
-		k.c.ice.Heard(now, k.agent, d.Socket, d.Local, d.Remote)
-		k.c.pump(now)
-	}
-}
-
-func (k *connection) pinged(now time.Time, payload []byte, from ice.Route) {
-	if len(payload) != pingSize {
-		return
-	}
-	id := binary.BigEndian.Uint64(payload[1:])
-	p := k.at(from)
-	if payload[0] == pingAsk {
-		if p != nil {
-			k.sealTo(now, p.route, seal.Ping, binary.BigEndian.AppendUint64([]byte{pingAnswer}, id))
-		}
-		return
-	}
-	for _, p := range k.paths { // the answer may come by another path than the question went
-		if p.id == id && !p.sentAt.IsZero() {
-			p.rtts = append(p.rtts[max(0, len(p.rtts)-pingWindow+1):], now.Sub(p.sentAt))
-			p.result(true)
-			p.sentAt, p.misses = time.Time{}, 0
-			p.doubt = false
-			p.next = now.Add(k.every(p))
-			k.steer(now)
-			return
-		}
-	}
-}
-
-func (k *connection) every(p *path) time.Duration {
-	switch {
-	case p.doubt:
-		return doubtBeat
-	case p == k.path:
-		return heartbeat
-	}
-	return spareBeat
-}
-
-// beat sends the pings that are due, and counts those that were not answered.
-func (k *connection) beat(now time.Time) {
-	if k.keys == nil {
-		return
-	}
-	if sent := k.keys.Sent() - k.pings; sent != k.seen {
-		k.seen = sent
-		if now.Sub(k.active) > idleAfter && !k.active.IsZero() && k.path != nil {
-			k.path.next = now // it may have died meanwhile
-		}
-		k.active = now
-	}
-	dead := []*path{}
-	for _, p := range k.paths {
-		if !p.sentAt.IsZero() && !p.pongDue().After(now) {
-			p.sentAt = time.Time{}
-			p.misses++
-			p.result(false)
-			p.next = now
-			if p.misses == deadAfter {
-				dead = append(dead, p)
-				continue
-			}
-			if p == k.path && !p.doubt {
-				k.c.tell(now, Event{Kind: EventDoubt, Peer: k.peer, Conn: k.number, Path: p.public()})
-				k.c.ice.Refresh(now) // perhaps it is our NAT
-			}
-			p.doubt = true
-		}
-		if p.sentAt.IsZero() && !p.next.IsZero() && !p.next.After(now) {
-			if k.busy(now) || p.doubt {
-				k.ping(now, p)
-			} else {
-				p.next = now.Add(k.every(p))
-			}
-		}
-	}
-	for _, p := range dead {
-		k.c.ice.Suspect(now, k.agent, p.route) // it comes back if a check is answered
-	}
-	k.c.pump(now)
-	k.steer(now)
-}
-
-// busy reports whether there has been traffic lately.
-func (k *connection) busy(now time.Time) bool { return now.Sub(k.active) < idleAfter }
-
-// nextBeat is when beat has something to do.
-func (k *connection) nextBeat(time.Time) (next time.Time) {
-	for _, p := range k.paths {
-		if !p.sentAt.IsZero() {
-			next = machine.Earliest(next, p.pongDue())
-		} else {
-			next = machine.Earliest(next, p.next)
-		}
-	}
-	return next
 }
 
 // disturbed doubts every path, and has all of them checked.
@@ -429,11 +380,15 @@ func (k *connection) disturbed(now time.Time, why string) {
 	}
 	k.note(now, why+": all paths are checked", nil)
 	for _, p := range k.paths {
-		p.doubt, p.sentAt, p.next = true, time.Time{}, now
+		p.doubt, p.waiting, p.next = true, false, now
 	}
 	k.active = now
 	k.c.ice.Recheck(now, k.agent)
+	k.again()
+	if k.state == lost {
+		k.restarts, k.restartAt = 0, now.Add(restartWait)
+	}
 	k.c.pump(now)
 	k.beat(now)
-	k.settle(now)
+	k.steer(now)
 }

@@ -66,6 +66,7 @@ type result struct {
 type outgoing struct {
 	to      PeerID
 	message []byte
+	left    chan struct{} // not nil: it is closed when all before has left
 }
 
 // Bounds of a session.
@@ -291,7 +292,7 @@ func (s *Session) handle(n note) {
 		s.publish(n.event)
 	case noteSignal:
 		select {
-		case s.outgoing <- outgoing{n.peer, n.message}:
+		case s.outgoing <- outgoing{to: n.peer, message: n.message}:
 		default: // the control says it again
 		}
 	case noteAsk:
@@ -310,6 +311,12 @@ func (s *Session) handle(n note) {
 		if c != nil {
 			c.deliver(n.data)
 		}
+	case noteQuiet:
+		if c != nil {
+			c.quiet.Store(true)
+		}
+	case noteRelays:
+		s.servers.check()
 	case notePermit:
 		s.servers.permit()
 	case noteOver:

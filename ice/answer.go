@@ -36,6 +36,10 @@ func (m *Machine) request(now time.Time, from path) bool {
 		return true
 	}
 	g.heard = true
+	if !g.asked {
+		g.asked = true
+		a.tell(now, Event{Kind: EventChecked})
+	}
 	if unknown := msg.AppendUnknown(nil, understood); len(unknown) > 0 {
 		m.refuse(from, g, wire.CodeUnknownAttribute, "Unknown Attribute", unknown)
 		return true
@@ -169,6 +173,9 @@ func (g *generation) trigger(now time.Time, r request) {
 		p.stream, s.pair = s, p
 		s.m.timers.Stop(&s.timer)
 	}
+	if g.a.cfg.Multipath {
+		g.spread(now, remote)
+	}
 	p.asked++
 	p.admit()
 	if p.state != Succeeded && g != g.a.old {
@@ -193,7 +200,7 @@ func (p *pair) trigger(now time.Time) {
 	if p.state == PairFailed || p.state == Frozen {
 		p.wait(now) // the peer reaches us, so it is worth another try
 	}
-	if p.due || !p.last.IsZero() && now.Sub(p.last) < triggerGap {
+	if p.due {
 		return
 	}
 	if g.failed != nil {

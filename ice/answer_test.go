@@ -138,6 +138,35 @@ func TestTriggeredChecks(t *testing.T) {
 	}
 }
 
+// A check that the peer triggers right after one of ours is put off, and not left out: the
+// one before may have found the way closed that the peer has opened since. It is not
+// sent where that one was answered.
+func TestTriggeredCheckRightAfterAnother(t *testing.T) {
+	for _, answered := range []bool{false, true} {
+		l := newLab(t, ice.AgentConfig{})
+		l.delay = 3 * time.Millisecond
+		if answered {
+			l.hosts[peerAt] = answering
+		}
+		l.know(peerCreds)
+		l.candidate(peerAt, highPriority)
+		l.run(2 * time.Millisecond)
+		l.ask(peerAt)
+		l.run(20 * time.Millisecond)
+		var at []time.Duration
+		for _, s := range l.requests(peerAt) {
+			at = append(at, s.at)
+		}
+		want := []time.Duration{0, 10 * time.Millisecond}
+		if answered {
+			want = want[:1]
+		}
+		if !slices.Equal(at, want) {
+			t.Errorf("answered %v: checks at %v, want %v", answered, at, want)
+		}
+	}
+}
+
 // A pair whose foundation is being checked elsewhere is triggered all the same.
 func TestFrozenPairsAreTriggered(t *testing.T) {
 	l := newLab(t, ice.AgentConfig{})

@@ -119,19 +119,29 @@ var errBaseRemoved = errors.New("the local address is gone")
 func (m *Machine) removeBase(now time.Time, b *base, why error) {
 	b.gone = true
 	m.bases = slices.DeleteFunc(m.bases, func(c *base) bool { return c == b })
-	ours := func(l *local) bool { return l.base == b }
-	for _, l := range m.locals {
-		if ours(l) {
-			m.preferencesOf(l.cand).Release(l.preference)
-		}
-	}
-	m.locals = slices.DeleteFunc(slices.Clone(m.locals), ours) // agents may share the old one
+	m.dropLocals(func(l *local) bool { return l.base == b })
 	m.gathering.forget(b)
 	for _, a := range m.order() {
-		a.locals = slices.DeleteFunc(slices.Clone(a.locals), ours)
 		a.removeBase(now, b, why)
 	}
 	m.checkGathered(now)
+}
+
+// dropLocals forgets candidates of ours. Peers that know them already find out by
+// themselves.
+func (m *Machine) dropLocals(which func(*local) bool) {
+	if !slices.ContainsFunc(m.locals, which) {
+		return
+	}
+	for _, l := range m.locals {
+		if which(l) {
+			m.preferencesOf(l.cand).Release(l.preference)
+		}
+	}
+	m.locals = slices.DeleteFunc(slices.Clone(m.locals), which) // agents may share the old one
+	for _, a := range m.order() {
+		a.locals = slices.DeleteFunc(slices.Clone(a.locals), which)
+	}
 }
 
 func (m *Machine) base(id BaseID) *base {
@@ -200,5 +210,8 @@ func (m *Machine) reflexive(now time.Time, b *base, addr netip.AddrPort, server 
 			return
 		}
 	}
+	m.dropLocals(func(l *local) bool { // the mapping of before is gone
+		return l.base == b && l.cand.Type == ServerReflexive && l.server == server && server.IsValid()
+	})
 	m.addLocal(now, m.newLocal(now, b, ServerReflexive, addr, server))
 }

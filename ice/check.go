@@ -24,6 +24,7 @@ var understood = []wire.AttrType{
 // reports whether anything was sent.
 func (p *pair) check(now time.Time) bool {
 	g := p.g
+	p.unwant()
 	if p.base.gone {
 		return false
 	}
@@ -147,6 +148,8 @@ func (p *pair) confirmed(now time.Time, f flight) {
 	if !p.valid {
 		p.succeed(now, mapped, f)
 		g.failed = nil
+	} else if mapped != p.mapped {
+		p.seenAt(mapped, f)
 	}
 	if p.peerNominated && !g.a.controlling || f.nominate && g.a.controlling {
 		g.nominate(now, p)

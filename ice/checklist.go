@@ -75,7 +75,7 @@ func (g *generation) nextCheck(now time.Time) (next time.Time) {
 		return next
 	}
 	for _, p := range g.wanted {
-		next = machine.Earliest(next, g.allowed(p, now))
+		next = machine.Earliest(next, g.wantedAt(p, now))
 	}
 	if p := g.nominating; p != nil {
 		next = machine.Earliest(next, p.next)
@@ -106,10 +106,8 @@ func (g *generation) checkNext(now time.Time) bool {
 	if g.remote == (Credentials{}) {
 		return false
 	}
-	for i, p := range g.wanted {
-		if !g.allowed(p, now).After(now) {
-			g.wanted = append(g.wanted[:i], g.wanted[i+1:]...)
-			p.due = false
+	for _, p := range g.wanted {
+		if !g.wantedAt(p, now).After(now) {
 			return p.check(now)
 		}
 	}
@@ -271,6 +269,11 @@ func (g *generation) allowed(p *pair, now time.Time) time.Time {
 		}
 	}
 	return now
+}
+
+// wantedAt is when the triggered check of p may be sent.
+func (g *generation) wantedAt(p *pair, now time.Time) time.Time {
+	return latest(g.allowed(p, now), p.last.Add(triggerGap))
 }
 
 // spend notes a check to p's target.

@@ -184,7 +184,9 @@ func (a *Agent) Next(ctx context.Context) (Event, error) {
 		a.mu.Lock()
 		if len(a.events) > 0 {
 			e := a.events[0]
-			a.events = a.events[1:]
+			if a.events = a.events[1:]; len(a.events) == 0 {
+				a.events = nil // an idle agent has none for long
+			}
 			e.Missed, a.missed = a.missed, 0
 			a.mu.Unlock()
 			return e, nil

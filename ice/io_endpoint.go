@@ -45,7 +45,6 @@ type Endpoint struct {
 	next    machine.SocketID
 	bases   map[netip.AddrPort]BaseID
 	breaker *Breaker[string]
-	closed  bool
 	wg      sync.WaitGroup
 	once    sync.Once
 	err     error

@@ -189,13 +189,20 @@ func (p *pair) abandon() {
 	for _, f := range p.flights {
 		delete(p.g.a.m.checks, f.id)
 	}
-	p.flights, p.next, p.due = nil, time.Time{}, false
-	g := p.g
-	g.wanted = slices.DeleteFunc(g.wanted, func(q *pair) bool { return q == p })
-	if g.nominating == p {
+	p.flights, p.next = nil, time.Time{}
+	p.unwant()
+	if g := p.g; g.nominating == p {
 		g.nominating = nil
 	}
 	p.shut()
+}
+
+// unwant ends that a triggered check of the pair is to be sent.
+func (p *pair) unwant() {
+	if p.due {
+		p.due = false
+		p.g.wanted = slices.DeleteFunc(p.g.wanted, func(q *pair) bool { return q == p })
+	}
 }
 
 // admit takes data of the peer on the pair from now on. For the peer, the pair is valid
@@ -256,20 +263,14 @@ func (p *pair) fail(now time.Time, why error) {
 // succeed makes the pair valid.
 func (p *pair) succeed(now time.Time, mapped netip.AddrPort, f flight) {
 	a := p.g.a
-	p.state, p.valid, p.err, p.mapped, p.next = Succeeded, true, nil, mapped, time.Time{}
+	p.state, p.valid, p.err, p.next = Succeeded, true, nil, time.Time{}
 	p.redials, p.await = 0, time.Time{}
 	for _, other := range p.flights {
 		delete(a.m.checks, other.id)
 	}
 	p.flights = nil
-	p.prflx = nil
-	if a.local(p.base, mapped) == nil {
-		p.prflx = &Candidate{
-			Foundation: foundation(a.m.foundations, PeerReflexive, p.base.addr.Addr(), netip.Addr{}, p.base.Transport),
-			Component:  1, Transport: p.base.Transport, TCPType: p.base.TCPType,
-			Priority: f.priority, Addr: mapped, Type: PeerReflexive, Related: p.base.addr,
-		}
-	}
+	p.unwant()
+	p.seenAt(mapped, f)
 	p.admit()
 	p.remember(now, true)
 	if p.g.firstValid.IsZero() {
@@ -278,6 +279,19 @@ func (p *pair) succeed(now time.Time, mapped netip.AddrPort, f flight) {
 	p.consentDue = a.nextConsentTime(now)
 	a.tell(now, Event{Kind: EventValid, Pair: p.public()})
 	p.g.unfreeze(now)
+}
+
+// seenAt notes where the peer sees our side, which changes with a NAT's mapping.
+func (p *pair) seenAt(mapped netip.AddrPort, f flight) {
+	a := p.g.a
+	p.mapped, p.prflx = mapped, nil
+	if a.local(p.base, mapped) == nil {
+		p.prflx = &Candidate{
+			Foundation: foundation(a.m.foundations, PeerReflexive, p.base.addr.Addr(), netip.Addr{}, p.base.Transport),
+			Component:  1, Transport: p.base.Transport, TCPType: p.base.TCPType,
+			Priority: f.priority, Addr: mapped, Type: PeerReflexive, Related: p.base.addr,
+		}
+	}
 }
 
 // local returns the candidate of a base at an address, or nil.

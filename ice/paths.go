@@ -28,6 +28,23 @@ func (m *Machine) SendOn(_ time.Time, id AgentID, r Route, data []byte) error {
 	return ErrNoPair
 }
 
+// PairAt returns the valid pair of an agent that a route belongs to; not valid: there is
+// none.
+func (m *Machine) PairAt(id AgentID, r Route) Pair {
+	a := m.agents[id]
+	if a == nil {
+		return Pair{}
+	}
+	for _, g := range a.generations() {
+		for _, p := range g.pairs {
+			if p.valid && p.route() == r {
+				return p.public()
+			}
+		}
+	}
+	return Pair{}
+}
+
 // Heard says that authentic data of the peer came in on socket from an address that may
 // be new, as after its NAT was rebooted. The pair is checked at once; only an answer makes
 // it valid (and so a forged source cannot draw data anywhere).
@@ -76,6 +93,16 @@ func (m *Machine) Recheck(now time.Time, id AgentID) {
 	a.settle(now)
 }
 
+// Renew allows the agent as many checks as at its beginning, as there is cause for when
+// either side has new addresses.
+func (m *Machine) Renew(now time.Time, id AgentID) {
+	m.enter()
+	if a := m.agents[id]; a != nil {
+		a.cur.sent = 0
+		a.settle(now)
+	}
+}
+
 // Suspect says that a valid pair is thought to be dead. It is checked anew, and not valid
 // until that is answered.
 func (m *Machine) Suspect(now time.Time, id AgentID, r Route) {
@@ -94,6 +121,22 @@ func (m *Machine) Suspect(now time.Time, id AgentID, r Route) {
 	a.settle(now)
 }
 
+// Withdraw says that the peer is not at an address any more, or not for long. What works is
+// used as long as it does.
+func (m *Machine) Withdraw(now time.Time, id AgentID, addr netip.AddrPort) {
+	m.enter()
+	a := m.agents[id]
+	if a == nil {
+		return
+	}
+	if r := a.cur.find(UDP, addr); r != nil {
+		if a.cur.weigh(); r.works == 0 {
+			a.cur.forget(r)
+		}
+	}
+	a.settle(now)
+}
+
 // Refresh asks all STUN servers again where they see us, at once.
 func (m *Machine) Refresh(now time.Time) {
 	m.enter()
@@ -101,6 +144,19 @@ func (m *Machine) Refresh(now time.Time) {
 		if p.asking == nil {
 			m.timers.Stop(&p.timer)
 			m.pace.want(now, p)
+		}
+	}
+}
+
+// spread pairs a candidate of the peer with those bases that it came by no check to: a check
+// that got to a relay of ours shows where the peer's NAT has it, and it may be told later.
+func (g *generation) spread(now time.Time, r *remote) {
+	if r.cand.Transport != UDP {
+		return
+	}
+	for _, b := range g.a.m.bases {
+		if g.at(path{base: b}, r) == nil {
+			g.pairUp(now, b, r)
 		}
 	}
 }

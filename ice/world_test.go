@@ -20,6 +20,8 @@ type world struct {
 	stun   netip.AddrPort
 	turn   netip.AddrPort // not valid: there is no TURN server
 	tcp    []ice.TCPType  // bases of each peer, in place of UDP; nil: UDP
+	known  map[netip.Addr]ice.InterfaceInfo
+	mcfg   ice.MachineConfig
 	peers  [2]*peer
 	signal time.Duration // one way
 	start  time.Time     // when the controlling side's offer left
@@ -89,7 +91,7 @@ func (w *world) newPeer(site *simnet.Site) *peer {
 	w.t.Helper()
 	p := &peer{w: w, site: site}
 	var err error
-	p.m, err = ice.NewMachine(ice.MachineConfig{}, w.Rand(site.Name()+" ice"), w.Secrets(site.Name()+" ice"))
+	p.m, err = ice.NewMachine(w.mcfg, w.Rand(site.Name()+" ice"), w.Secrets(site.Name()+" ice"))
 	w.check(err)
 	var m machine.Machine[ice.Event] = p.m
 	if w.turn.IsValid() {
@@ -115,7 +117,7 @@ func (w *world) newPeer(site *simnet.Site) *peer {
 				p.addTCP(now, a)
 				continue
 			}
-			_, err := p.m.AddBase(now, ice.Base{Socket: 0, Shared: true, Addr: netip.AddrPortFrom(a, port)})
+			_, err := p.m.AddBase(now, ice.Base{Socket: 0, Shared: true, Addr: netip.AddrPortFrom(a, port), Interface: w.known[a]})
 			w.check(err)
 		}
 	})

@@ -16,6 +16,9 @@ func (a *allocation) waits() bool {
 // askAgain asks servers anew that have failed in this race: one that is restarted must not
 // be found only once another, which cannot be reached from here, has had all its time.
 func (a *allocation) askAgain(now time.Time) {
+	if !a.waits() {
+		return
+	}
 	for _, s := range a.failed {
 		busy := slices.Contains(a.queue, s) || slices.ContainsFunc(a.attempts, func(t *attempt) bool { return !t.lost && t.link.srv == s })
 		if !busy && s.held(now) == nil {

@@ -24,6 +24,7 @@ type puppet struct {
 	streams map[machine.StreamID]bool
 	asked   []machine.Transmit // requests, the latest last
 	events  int
+	told    []turnclient.Event // those of connections
 	sent    int
 }
 
@@ -73,7 +74,12 @@ func (p *puppet) do(fn func(now time.Time)) {
 			t.Data = slices.Clone(t.Data)
 			p.asked = append(p.asked[max(0, len(p.asked)-7):], t)
 		}
-	}, func(turnclient.Event) { p.events++ })
+	}, func(e turnclient.Event) {
+		p.events++
+		if e.Conn != 0 {
+			p.told = append(p.told, e)
+		}
+	})
 }
 
 // first is the lowest number that is open, so that a run replays.
@@ -238,21 +244,27 @@ func FuzzServerScript(f *testing.F) {
 		for ; len(script) >= 3; script = script[3:] {
 			p.step(script[0], script[1], script[2])
 		}
-		if n := p.m.Illegal(); n != 0 {
-			t.Fatalf("%d transitions that the table does not have", n)
-		}
-		if most := 400 + int(p.now.Sub(start)/(40*time.Millisecond)); p.sent > most {
-			t.Fatalf("%d effects in %v", p.sent, p.now.Sub(start))
-		}
-		if len(p.sockets) > 40 {
-			t.Fatalf("%d sockets are open", len(p.sockets))
-		}
-		p.do(func(now time.Time) { p.m.Close(now, p.id) })
-		p.step(5, 1, 255)
-		if len(p.sockets)+len(p.streams) != 0 || !p.m.NextTimeout().IsZero() {
-			t.Fatalf("after Close and 20 minutes: %d sockets, %d streams, next timeout %v", len(p.sockets), len(p.streams), p.m.NextTimeout())
-		}
+		p.finish(t, start, 400, 40)
 	})
+}
+
+// finish looks for what no script may bring about. effects and links bound what the
+// machine has done and has open.
+func (p *puppet) finish(t *testing.T, start time.Time, effects, links int) {
+	if n := p.m.Illegal(); n != 0 {
+		t.Fatalf("%d transitions that the table does not have", n)
+	}
+	if most := effects + int(p.now.Sub(start)/(40*time.Millisecond)); p.sent > most {
+		t.Fatalf("%d effects in %v", p.sent, p.now.Sub(start))
+	}
+	if len(p.sockets)+len(p.streams) > links {
+		t.Fatalf("%d sockets and %d streams are open", len(p.sockets), len(p.streams))
+	}
+	p.do(func(now time.Time) { p.m.Close(now, p.id) })
+	p.step(5, 1, 255)
+	if len(p.sockets)+len(p.streams) != 0 || !p.m.NextTimeout().IsZero() {
+		t.Fatalf("after Close and 20 minutes: %d sockets, %d streams, next timeout %v", len(p.sockets), len(p.streams), p.m.NextTimeout())
+	}
 }
 
 // However a stream is cut, the same comes of it.

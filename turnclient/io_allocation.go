@@ -21,6 +21,7 @@ type Allocation struct {
 	c  *Client
 	id AllocationID // the loop's until ready
 	path
+	tcp *TCPAllocation // that it is a part of; nil: it carries datagrams
 
 	ready    chan error // of the first answer
 	closing  chan struct{}
@@ -66,6 +67,8 @@ func (a *Allocation) handle(e Event) {
 	case EventData:
 		a.deliver(e.Peer, e.Data)
 		return
+	case EventConnected, EventConnEnded:
+		a.tcp.handle(e)
 	case EventState:
 		if e.State == Allocating || e.State == Failed || e.State == Closed {
 			a.fall()
@@ -416,6 +419,9 @@ func (a *Allocation) end() {
 	a.once.Do(func() {
 		close(a.closing)
 		a.readDeadline.end()
+		if a.tcp != nil {
+			a.tcp.shut()
+		}
 	})
 }
 

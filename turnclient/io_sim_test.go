@@ -45,6 +45,9 @@ func (e ear) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 }
 
+// simRelays are the relayed addresses of TCP that the server has.
+var simRelays = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:50000"), netip.MustParseAddrPort("192.0.2.1:50001")}
+
 // simulate runs test in a world. That it returns shows that no goroutine is left.
 func simulate(t *testing.T, preset string, cfg turntest.Config, test func(t *testing.T, w *simWorld)) {
 	t.Helper()
@@ -62,7 +65,7 @@ func simulate(t *testing.T, preset string, cfg turntest.Config, test func(t *tes
 		}
 		stop := w.Go()
 		defer stop()
-		cfg.Relay = ip
+		cfg.Relay, cfg.RelayTCP = ip, simRelays
 		w.server = turntest.NewServer(cfg, w.Secrets("turn"))
 		w.serve(t)
 		defer func() { w.loop.Close() }()
@@ -80,8 +83,15 @@ func (w *simWorld) serve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	listeners := []net.Listener{ln}
+	for _, addr := range simRelays {
+		if ln, err = w.host.Listen(ctx, "tcp4", addr.String(), true); err != nil {
+			t.Fatal(err)
+		}
+		listeners = append(listeners, ln)
+	}
 	w.loop, err = drive.Run[struct{}](w.server, nil, drive.Options{
-		Sockets: []net.PacketConn{ear{pc, &w.deaf}}, ListenPacket: w.host.ListenPacket, Listeners: []net.Listener{ln},
+		Sockets: []net.PacketConn{ear{pc, &w.deaf}}, ListenPacket: w.host.ListenPacket, Listeners: listeners, Dial: w.host.DialFrom,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ const maxTicket = 1024
 
 func (a *allocation) takeTicket(msg *wire.Message) {
 	a.stalled = false
-	if ticket, ok := msg.Get(wire.AttrMobilityTicket); ok && a.m.cfg.Mobility && len(ticket) > 0 && len(ticket) <= maxTicket {
+	if ticket, ok := msg.Get(wire.AttrMobilityTicket); ok && a.m.cfg.Mobility && !a.tcp && len(ticket) > 0 && len(ticket) <= maxTicket {
 		a.ticket = slices.Clone(ticket)
 	}
 }
@@ -39,6 +39,7 @@ func (a *allocation) move(now time.Time) {
 	t.connect.fire = func(now time.Time) { t.failed(now, ErrNoAnswer) }
 	a.attempts = append(a.attempts, t)
 	t.open(now, a.link.srv)
+	t.link.as = a.link.as
 }
 
 // present sends the Refresh that moves the allocation. No other carries a ticket, for
@@ -131,6 +132,12 @@ func (a *allocation) retire(now time.Time, l *link) {
 		a.former = l
 		a.m.timers.set(&a.linger, now.Add(lingerTime))
 	}
+}
+
+// lingered gives the former path up. The server may not have got to know of the new one.
+func (a *allocation) lingered(time.Time) {
+	a.nudge(a.link)
+	a.leaveFormer()
 }
 
 // leaveFormer closes what is left of a move.

@@ -3,6 +3,7 @@ package turnclient_test
 import (
 	"bytes"
 	"errors"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -151,6 +152,51 @@ func TestMobilityListensToTheOldPath(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// What shows the server the new path may be lost: it is sent again.
+func TestMobilityShowsTheNewPathTwice(t *testing.T) {
+	l := newLab(t, turnclient.MachineConfig{Credentials: creds, Mobility: true})
+	cfg := authed()
+	cfg.Mobility = true
+	l.serve(serverAddr, cfg)
+	id := l.ready()
+	l.do(func(now time.Time) { l.m.Permit(now, id, peerA.Addr()) })
+	l.run(time.Second)
+	lost := 0
+	l.up = func(b []byte) []byte {
+		if b[1] == 0x16 {
+			if lost++; lost == 1 {
+				return nil
+			}
+		}
+		return b
+	}
+	l.do(l.m.NetworkChanged)
+	l.run(5 * time.Second)
+	l.fromPeer(peerA, l.relayed(), "in")
+	l.run(time.Second)
+	if lost != 2 || len(l.data()) != 1 || len(l.toPeers) != 0 {
+		t.Errorf("shown %d times, came in: %q, relayed: %v", lost, l.data(), l.toPeers)
+	}
+}
+
+// While a ticket is presented nobody is asked for another allocation, whatever became of
+// which server when the first one was made.
+func TestMobilityIsNoRace(t *testing.T) {
+	l := newLab(t, turnclient.MachineConfig{Credentials: creds, Mobility: true, Servers: []turnclient.Endpoint{{Addr: otherAddr}, {Addr: serverAddr}}})
+	cfg := authed()
+	cfg.Mobility = true
+	l.serve(serverAddr, cfg)
+	l.hosts[otherAddr] = script(func(_ *lab, _ netip.AddrPort, m *wire.Message) [][]byte { return one(answerTo(m, 500, nil, nil)) })
+	id := l.ready()
+	before := len(l.requests(wire.Allocate))
+	l.kill(serverAddr)
+	l.do(l.m.NetworkChanged)
+	l.run(30 * time.Second)
+	if n := len(l.requests(wire.Allocate)) - before; n != 0 || l.m.State(id) != turnclient.Disconnecting {
+		t.Errorf("%d requests for an allocation, state %v", n, l.m.State(id))
 	}
 }
 

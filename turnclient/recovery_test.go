@@ -39,6 +39,35 @@ func TestSilenceIsDoubted(t *testing.T) {
 	}
 }
 
+// On a stream the question may be waiting behind data: it has five seconds.
+func TestSilenceOfAStreamIsDoubtedLater(t *testing.T) {
+	over := func() (*lab, turnclient.AllocationID) {
+		l := newLab(t, turnclient.MachineConfig{Credentials: creds, Servers: []turnclient.Endpoint{{Addr: serverAddr, Transport: turnclient.TCP}}})
+		l.serve(serverAddr, authed())
+		id := l.ready()
+		l.send(id, peerA, "x")
+		l.run(10 * time.Second)
+		return l, id
+	}
+	l, id := over()
+	l.delay = 2 * time.Second // each way
+	for range 10 {
+		l.send(id, peerA, "y")
+		l.run(time.Second)
+		if got := l.m.State(id); got != turnclient.Permitted {
+			t.Fatalf("state %v while the server answers late", got)
+		}
+	}
+	l, id = over()
+	l.kill(serverAddr)
+	start := l.elapsed()
+	l.send(id, peerA, "into the void")
+	l.runUntil(time.Minute, func() bool { return l.m.State(id) == turnclient.Disconnecting })
+	if took := l.elapsed() - start; took < 8*time.Second || took > 8500*time.Millisecond {
+		t.Errorf("noticed after %v", took)
+	}
+}
+
 // A quiet peer is no silent server: one heartbeat, and nothing changes.
 func TestQuietPeerChangesNothing(t *testing.T) {
 	l := newLab(t, turnclient.MachineConfig{Credentials: creds})

@@ -115,6 +115,9 @@ func (p *program) see(pattern string) string {
 	var all []string
 	for re := regexp.MustCompile(pattern); p.screen.Scan(); {
 		all = append(all, p.screen.Text())
+		if strings.Contains(p.screen.Text(), "intruder") {
+			p.t.Errorf("somebody else was heard: %s", p.screen.Text())
+		}
 		if m := re.FindStringSubmatch(p.screen.Text()); m != nil {
 			return m[len(m)-1]
 		}
@@ -141,6 +144,14 @@ func TestTwoPrograms(t *testing.T) {
 	a.see("lines that you type go to " + there)
 	fmt.Fprintln(a.keys, "hello from a")
 	b.see("peer +hello from a")
+	third, err := net.Dial("udp4", here) // at an address that is let through
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer third.Close()
+	if _, err := third.Write([]byte("hello from an intruder")); err != nil {
+		t.Fatal(err)
+	}
 	fmt.Fprintln(b.keys, "hello from b\x1b[2J")
 	a.see(`peer +hello from b \[2J`)
 

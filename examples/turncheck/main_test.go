@@ -87,6 +87,7 @@ func simulate(t *testing.T, preset string, cfg turntest.Config, link simnet.Link
 // check runs the program as on the user's host.
 func (w *world) check(t *testing.T, args ...string) (out string, err error) {
 	t.Helper()
+	args = append([]string{"-transports", "udp,tcp,tls"}, args...) // that is what the world's server has
 	o, err := parse(args, io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -221,27 +222,39 @@ func TestWhatFails(t *testing.T) {
 	}
 }
 
-// A peer that echoes takes the place of the relayed address.
+// A peer that echoes takes the place of the relayed address. What counts is what was sent,
+// from there, once.
 func TestEchoPeer(t *testing.T) {
 	own := netip.MustParseAddr("192.0.2.1")
 	simulate(t, "open", turntest.Config{Deny: func(a netip.Addr) bool { return a == own }}, simnet.Link{Delay: 5 * time.Millisecond}, func(t *testing.T, w *world) {
-		pc, err := w.site.ListenPacket(t.Context(), "udp4", ":7")
-		if err != nil {
-			t.Fatal(err)
+		var conns [2]net.PacketConn
+		for i, port := range []string{":7", ":8"} {
+			var err error
+			if conns[i], err = w.site.ListenPacket(t.Context(), "udp4", port); err != nil {
+				t.Fatal(err)
+			}
+			defer conns[i].Close()
 		}
-		defer pc.Close()
 		go func() {
 			for buf := make([]byte, 1500); ; {
-				n, from, err := pc.ReadFrom(buf)
+				n, from, err := conns[0].ReadFrom(buf)
 				if err != nil {
 					return
 				}
-				_, _ = pc.WriteTo(buf[:n], from)
-				_, _ = pc.WriteTo(buf[:n], from) // twice: counted once
+				switch number := buf[probeHeader-1]; number % 3 {
+				case 0:
+					_, _ = conns[0].WriteTo(buf[:n], from)
+					_, _ = conns[0].WriteTo(buf[:n], from)
+				case 1:
+					_, _ = conns[1].WriteTo(buf[:n], from)
+				case 2:
+					buf[0] ^= 1
+					_, _ = conns[0].WriteTo(buf[:n], from)
+				}
 			}
 		}()
-		all, err := w.results(t, "-peer", netip.AddrPortFrom(w.site.Addr(), 7).String(), "turn:192.0.2.1?transport=udp")
-		if err != nil || len(all) != 1 || all[0].Received != 50 || all[0].RTT.P50 < 39 || all[0].RTT.P50 > 41 {
+		all, err := w.results(t, "-n", "60", "-peer", netip.AddrPortFrom(w.site.Addr(), 7).String(), "turn:192.0.2.1?transport=udp")
+		if err != nil || len(all) != 1 || all[0].Received != 20 || all[0].RTT.P50 < 39 || all[0].RTT.P50 > 41 {
 			t.Errorf("%+v, %v", all, err)
 		}
 	})
@@ -275,16 +288,16 @@ func TestTable(t *testing.T) {
 }
 
 func TestTargets(t *testing.T) {
-	o := options{lookup: func(context.Context, string, string) ([]netip.Addr, error) {
+	o := options{transports: []string{"udp", "tcp", "tls", "dtls"}, lookup: func(context.Context, string, string) ([]netip.Addr, error) {
 		return []netip.Addr{netip.MustParseAddr("::ffff:192.0.2.1")}, nil
 	}}
 	for arg, want := range map[string]string{
-		host:                        "turn:192.0.2.1:3478?transport=udp turn:192.0.2.1:3478?transport=tcp turns:192.0.2.1:5349?transport=tcp",
-		host + ":443":               "turn:192.0.2.1:443?transport=udp turn:192.0.2.1:443?transport=tcp turns:192.0.2.1:443?transport=tcp",
-		"2001:db8::1":               "turn:[2001:db8::1]:3478?transport=udp turn:[2001:db8::1]:3478?transport=tcp turns:[2001:db8::1]:5349?transport=tcp",
+		host:                        "turn:192.0.2.1:3478?transport=udp turn:192.0.2.1:3478?transport=tcp turns:192.0.2.1:5349?transport=tcp turns:192.0.2.1:5349?transport=udp",
+		host + ":443":               "turn:192.0.2.1:443?transport=udp turn:192.0.2.1:443?transport=tcp turns:192.0.2.1:443?transport=tcp turns:192.0.2.1:443?transport=udp",
+		"2001:db8::1":               "turn:[2001:db8::1]:3478?transport=udp turn:[2001:db8::1]:3478?transport=tcp turns:[2001:db8::1]:5349?transport=tcp turns:[2001:db8::1]:5349?transport=udp",
 		"turn:[2001:db8::1]:9":      "turn:[2001:db8::1]:9?transport=udp turn:[2001:db8::1]:9?transport=tcp",
 		"turn:h?transport=tcp":      "turn:192.0.2.1:3478?transport=tcp",
-		"turns:h":                   "turns:192.0.2.1:5349?transport=tcp",
+		"turns:h":                   "turns:192.0.2.1:5349?transport=tcp turns:192.0.2.1:5349?transport=udp",
 		"TURNS:h:443?transport=tcp": "turns:192.0.2.1:443?transport=tcp",
 	} {
 		tgt, err := parseTarget(arg)

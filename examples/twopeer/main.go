@@ -24,7 +24,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/examples/internal/talk"
-	"github.com/bradawl/bradawl/internal/netio"
+	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/internal/simnet"
 	"github.com/bradawl/bradawl/natprobe/stunserver"
 	"github.com/bradawl/bradawl/punch/rendezvous"
@@ -57,7 +57,7 @@ func parse(args []string, usage io.Writer) (options, error) {
 	known := strings.Join(simnet.PresetNames(), ", ")
 	flags.StringVar(&o.nats[0], "nat-a", "port-restricted-cone", "`preset` of the NAT that alice sits behind: "+known)
 	flags.StringVar(&o.nats[1], "nat-b", "port-restricted-cone", "`preset` of bob's NAT")
-	flags.StringVar(&o.proto, "proto", "udp", "`protocol` of the path: udp, tcp, or auto, which is TCP where UDP does not get through")
+	flags.StringVar(&o.proto, "proto", "auto", "`protocol` of the path: udp, tcp, or auto, which is TCP where UDP does not get through")
 	flags.Uint64Var(&o.seed, "seed", 1, "`number` that the simulated internet's luck comes from")
 	flags.DurationVar(&o.timeout, "timeout", 12*time.Second, "`time` to try")
 	flags.BoolVar(&o.verbose, "v", false, "show every packet and every change of the NATs' tables")
@@ -101,8 +101,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		w.OnTrace(func(e simnet.TraceEvent) { p.Line("net", "%v", e) })
 	}
 
-	server := w.AddHost("server", w.Internet(), simnet.Link{})
-	stun, err := stunserver.Listen(ctx, stunserver.Config{IP1: server.Addr(), ListenPacket: server.ListenPacket})
+	ips := [2]netip.Addr{netip.AddrFrom4([4]byte{203, 0, 113, 240}), netip.AddrFrom4([4]byte{203, 0, 113, 241})}
+	server := w.AddHost("server", w.Internet(), simnet.Link{}, ips[0], ips[1]) // a NAT is told by how it treats two addresses
+	stun, err := stunserver.Listen(ctx, stunserver.Config{
+		IP1: ips[0], IP2: ips[1], ListenPacket: server.ListenPacket,
+		Listen: func(ctx context.Context, network, address string) (net.Listener, error) {
+			return server.Listen(ctx, network, address, true)
+		},
+	})
 	if err != nil {
 		return err
 	}
@@ -174,7 +180,7 @@ func peer(p *talk.Printer, name string, site *simnet.Site, url string, stun neti
 				return site.Listen(ctx, network, address, true)
 			},
 			Dial:  site.DialFrom,
-			Addrs: func() ([]netio.HostAddr, error) { return []netio.HostAddr{{Addr: site.Addr()}}, nil },
+			Addrs: func() ([]ice.HostAddr, error) { return []ice.HostAddr{{Addr: site.Addr()}}, nil },
 		},
 		Note:   func(format string, args ...any) { p.Line(name, format, args...) },
 		Report: func(e talk.Event) { p.Line(name, "%s", e.Text()) },

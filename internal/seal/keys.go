@@ -25,13 +25,12 @@ const (
 
 const (
 	// Overhead is how many bytes longer a sealed datagram is than its payload.
-	Overhead = HeaderSize + tagSize
+	Overhead = Header + tagSize
+	// Header is how many of them stand before it.
+	Header = 12
 
-	// HeaderSize is how many bytes come before the payload.
-	HeaderSize = 12
-	tagSize    = 16
-	firstType  = 4
-	maxIndex   = 1<<24 - 1
+	tagSize   = 16
+	firstType = 4
 )
 
 // Reasons for which a datagram is not taken.
@@ -41,7 +40,8 @@ var (
 )
 
 // Keys are what two peers seal their datagrams with. All methods are safe for concurrent
-// use; sealing and opening do not allocate, if the destination has room.
+// use; sealing and opening do not allocate, if the destination has room, but for the first
+// after Rest.
 type Keys struct {
 	send    sendKeys
 	receive receiveKeys
@@ -64,17 +64,19 @@ type receiveKeys struct {
 
 // epoch is one key of the chain.
 type epoch struct {
-	aead  cipher.AEAD
-	chain [32]byte // of which the next comes
+	aead  atomic.Pointer[aead] // nil: at rest
+	chain [32]byte             // of which the next comes
 	phase byte
 }
+
+type aead struct{ cipher.AEAD }
 
 func newKeys(send, receive [32]byte) *Keys {
 	k := new(Keys)
 	k.send.epoch.Store(newEpoch(derive(send, "bradawl data chain"), 0))
 	k.receive.now = newEpoch(derive(receive, "bradawl data chain"), 0)
-	k.signalOut.aead = newAEAD(derive(send, "bradawl signal"))
-	k.signalIn.aead = newAEAD(derive(receive, "bradawl signal"))
+	k.signalOut.key = derive(send, "bradawl signal")
+	k.signalIn.key = derive(receive, "bradawl signal")
 	return k
 }
 
@@ -86,26 +88,49 @@ func derive(key [32]byte, what string) [32]byte {
 	return [32]byte(out)
 }
 
-func newEpoch(chain [32]byte, phase byte) *epoch {
-	return &epoch{aead: newAEAD(derive(chain, "bradawl data key")), chain: chain, phase: phase}
-}
+func newEpoch(chain [32]byte, phase byte) *epoch { return &epoch{chain: chain, phase: phase} }
 
 func (e *epoch) next() *epoch { return newEpoch(derive(e.chain, "bradawl data chain"), e.phase^1) }
 
-func newAEAD(key [32]byte) cipher.AEAD {
+// cipher returns what the epoch's key seals and opens with.
+func (e *epoch) cipher() *aead {
+	if a := e.aead.Load(); a != nil {
+		return a
+	}
+	a := newAEAD(derive(e.chain, "bradawl data key"))
+	e.aead.Store(a) // two goroutines may make it: either will do
+	return a
+}
+
+func newAEAD(key [32]byte) *aead {
 	block, err := aes.NewCipher(key[:])
 	if err != nil {
 		panic("seal: " + err.Error()) // the length is right
 	}
-	aead, err := cipher.NewGCM(block)
+	a, err := cipher.NewGCM(block)
 	if err != nil {
 		panic("seal: " + err.Error())
 	}
-	return aead
+	return &aead{a}
 }
 
-// Rekey makes what is sealed from now on use the next key; the peer follows by itself.
-// Who gets hold of the new key cannot read what was sealed before.
+// Rest lets go of what can be made again from the keys, 800 bytes for each direction: for
+// a connection that is quiet.
+func (k *Keys) Rest() {
+	k.send.epoch.Load().aead.Store(nil)
+	r := &k.receive
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range [...]*epoch{r.before, r.now, r.upcoming} {
+		if e != nil {
+			e.aead.Store(nil)
+		}
+	}
+}
+
+// Rekey makes what is sealed from now on use the next key; the peer follows by itself,
+// if it has opened something under the key before: see to that first. Who gets hold of the
+// new key cannot read what was sealed before.
 func (k *Keys) Rekey() {
 	k.send.mu.Lock()
 	defer k.send.mu.Unlock()
@@ -122,8 +147,8 @@ func (k *Keys) Seal(dst []byte, kind Kind, index uint32, payload []byte) []byte 
 	at := len(dst)
 	dst = append(dst, firstType+byte(kind)<<1|e.phase, byte(index>>16), byte(index>>8), byte(index))
 	dst = binary.BigEndian.AppendUint64(dst, n)
-	header := dst[at : at+HeaderSize]
-	return e.aead.Seal(dst, header, payload, header)
+	header := dst[at : at+Header]
+	return e.cipher().Seal(dst, header, payload, header)
 }
 
 // Index returns the receiver's index of a sealed datagram; false where b is none.
@@ -134,13 +159,14 @@ func Index(b []byte) (uint32, bool) {
 	return uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3]), true
 }
 
-// Open appends the payload of a sealed datagram to dst. dst may be b[:0]. The error is
-// ErrNotSealed, ErrForged or ErrReplay.
+// Open appends the payload of a sealed datagram to dst, which must not overlap b, except
+// that it may be b[Header:Header]; b is of no use then, not even after an error. The error
+// is ErrNotSealed, ErrForged or ErrReplay.
 func (k *Keys) Open(dst, b []byte) (payload []byte, kind Kind, err error) {
 	if _, ok := Index(b); !ok {
 		return dst, 0, ErrNotSealed
 	}
-	kind = KindOf(b)
+	kind = Kind(b[0]-firstType) >> 1
 	phase := b[0] & 1
 	n := binary.BigEndian.Uint64(b[4:])
 	r := &k.receive
@@ -166,11 +192,14 @@ func (k *Keys) Open(dst, b []byte) (payload []byte, kind Kind, err error) {
 	if e == r.upcoming {
 		r.before, r.now, r.upcoming, r.first = r.now, e, nil, n
 	}
+	if r.before != nil && n >= r.first+windowSize {
+		r.before = nil // what it could open is too old by now
+	}
 	return payload, kind, nil
 }
 
 func (e *epoch) open(dst, b []byte) ([]byte, error) {
-	return e.aead.Open(dst, b[:HeaderSize], b[HeaderSize:], b[:HeaderSize])
+	return e.cipher().Open(dst, b[:Header], b[Header:], b[:Header])
 }
 
 // epochFor returns the key that a datagram must have been sealed with.
@@ -221,41 +250,6 @@ func (w *window) take(n uint64) bool {
 	}
 	w.bits[n/64%words] |= 1 << (n % 64)
 	return true
-}
-
-// signalKey seals what goes by the signalling after the handshake.
-type signalKey struct {
-	aead    cipher.AEAD
-	counter atomic.Uint64
-	mu      sync.Mutex
-	window  window
-}
-
-// SealSignal seals a message for the signalling.
-func (k *Keys) SealSignal(message []byte) []byte {
-	var nonce [12]byte
-	binary.BigEndian.PutUint64(nonce[4:], k.signalOut.counter.Add(1))
-	return k.signalOut.aead.Seal(append([]byte(nil), nonce[4:]...), nonce[:], message, nil)
-}
-
-// OpenSignal opens a message of the peer's SealSignal, once. The error is ErrForged or
-// ErrReplay.
-func (k *Keys) OpenSignal(sealed []byte) ([]byte, error) {
-	if len(sealed) < 8+tagSize {
-		return nil, ErrForged
-	}
-	var nonce [12]byte
-	copy(nonce[4:], sealed[:8])
-	message, err := k.signalIn.aead.Open(nil, nonce[:], sealed[8:], nil)
-	if err != nil {
-		return nil, ErrForged
-	}
-	k.signalIn.mu.Lock()
-	defer k.signalIn.mu.Unlock()
-	if !k.signalIn.window.take(binary.BigEndian.Uint64(nonce[4:])) {
-		return nil, ErrReplay
-	}
-	return message, nil
 }
 
 // KindOf returns the kind of a sealed datagram, of which Index must have been true.

@@ -87,6 +87,10 @@ func (s *Server) request(now time.Time, from client, m *wire.Message) {
 		s.fail(m, r, code)
 		return
 	}
+	if m.Method() == wire.ConnectionBind {
+		s.bindConn(m, r)
+		return
+	}
 	a := s.find(now, from)
 	ticket, moving := m.Get(wire.AttrMobilityTicket)
 	if m.Method() == wire.Refresh && moving {
@@ -110,6 +114,8 @@ func (s *Server) request(now time.Time, from client, m *wire.Message) {
 		s.permit(now, m, r, a)
 	case wire.ChannelBind:
 		s.bind(now, m, r, a)
+	case wire.Connect:
+		s.connect(now, m, r, a)
 	default:
 		s.fail(m, r, wire.CodeBadRequest)
 	}
@@ -222,7 +228,10 @@ func (s *Server) allocate(now time.Time, m *wire.Message, r *response) {
 	case !ok:
 		s.fail(m, r, wire.CodeBadRequest)
 		return
-	case transport != wire.ProtocolUDP:
+	case transport == wire.ProtocolTCP && (s.Quota == 0 || s.Allocations(now) < s.Quota):
+		s.allocateTCP(now, m, r)
+		return
+	case transport != wire.ProtocolUDP && transport != wire.ProtocolTCP:
 		s.fail(m, r, wire.CodeUnsupportedTransport)
 		return
 	case s.NoDontFragment && m.Has(wire.AttrDontFragment):

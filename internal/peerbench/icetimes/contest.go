@@ -42,7 +42,7 @@ type Contestant interface {
 
 // Contestants are the implementations that are compared. The first is what the others
 // are measured by.
-var Contestants = []Contestant{pion{"pion-v2", newPion2}, pion{"pion-v4", newPion4}}
+var Contestants = []Contestant{bradawl{}, pion{"pion-v2", newPion2}, pion{"pion-v4", newPion4}}
 
 // agent is what meet needs of an agent.
 type agent interface {

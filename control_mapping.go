@@ -1,0 +1,277 @@
+package bradawl
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/internal/machine"
+)
+
+// Some NATs end a mapping when it has a certain age, in use or not. All paths from that
+// socket die with it. Nothing can be done about the first times. When it has happened three
+// times at the same age, the next end is known: another socket gets addresses ahead of it,
+// data moves there, and the old ones are left.
+
+const (
+	// rotateAhead is how long before the end of a mapping another one is made.
+	rotateAhead = 20 * time.Second
+	// leaveAfter is how long that one has to find its paths until data leaves the old ones.
+	leaveAfter = 4 * time.Second
+	// removeAfter is when nothing is under way on them any more.
+	removeAfter = 10 * time.Second
+	// sameAge is how many mappings in a row must have ended at one age.
+	sameAge = 3
+	// leastAge is an age below which mappings are not worth the trouble.
+	leastAge = 90 * time.Second
+	// firstRotated is the number of the first socket that the control opens.
+	firstRotated machine.SocketID = 1 << 24
+)
+
+// mappings is what is known of the addresses that NATs give our bases.
+type mappings struct {
+	c     *control
+	bases map[ice.BaseID]*outside
+	order []*outside
+	ages  map[netip.Addr][]lifespan // of the last mappings, by the host's address
+	twins map[machine.SocketID]*twin
+	next  machine.SocketID
+}
+
+// outside is a base with its mapping, as the STUN server sees it that answered first.
+type outside struct {
+	m       *mappings
+	id      ice.BaseID
+	spec    ice.Base
+	addr    netip.AddrPort
+	server  netip.Addr
+	made    lifespanBounds // when the mapping was
+	alive   time.Time      // when it was known to be last
+	unclear bool           // something else may end it: the network changed
+	timer   machine.Timer
+}
+
+type lifespanBounds struct{ after, before time.Time }
+
+// lifespan is an age: a mapping was alive at low, and not at high.
+type lifespan struct{ low, high time.Duration }
+
+// twin is the socket that takes turns with another one.
+type twin struct {
+	id    machine.SocketID
+	local netip.AddrPort // as it is bound; not valid: not open yet
+	waits *outside
+}
+
+func (m *mappings) init(c *control) {
+	m.c = c
+	m.bases = make(map[ice.BaseID]*outside)
+	m.ages = make(map[netip.Addr][]lifespan)
+	m.twins = make(map[machine.SocketID]*twin)
+	m.next = firstRotated
+}
+
+// addBase adds an address that checks and data can leave from.
+func (c *control) addBase(now time.Time, spec ice.Base) (ice.BaseID, error) {
+	c.enter(now)
+	defer c.pump(now)
+	return c.mappings.add(now, spec)
+}
+
+// removeBase ends the use of an address.
+func (c *control) removeBase(now time.Time, id ice.BaseID) {
+	c.enter(now)
+	c.mappings.remove(now, id)
+	c.pump(now)
+}
+
+func (m *mappings) add(now time.Time, spec ice.Base) (ice.BaseID, error) {
+	id, err := m.c.ice.AddBase(now, spec)
+	if err == nil && spec.Transport == ice.UDP {
+		m.bases[id] = &outside{m: m, id: id, spec: spec, made: lifespanBounds{now, now}}
+	}
+	return id, err
+}
+
+// remove ends the use of a base, and lets peers know, by what is left, before they find out.
+func (m *mappings) remove(now time.Time, id ice.BaseID) {
+	o := m.bases[id]
+	if o != nil {
+		m.c.timers.Stop(&o.timer)
+		delete(m.bases, id)
+		o.withdraw()
+	}
+	m.c.ice.RemoveBase(now, id)
+}
+
+// disturbed notes that what ends from now on may end for another reason.
+func (m *mappings) disturbed() {
+	for _, o := range m.bases {
+		o.unclear = true
+	}
+}
+
+// seen takes in where a STUN server sees a base.
+func (m *mappings) seen(now time.Time, e ice.Event) {
+	o := m.bases[e.Base]
+	if o == nil {
+		return
+	}
+	at, server := e.Candidate.Addr, e.Candidate.Related.Addr()
+	switch {
+	case !o.addr.IsValid():
+		o.addr, o.server, o.made.before = at, server, now
+	case server != o.server:
+		return // it may have a mapping of its own
+	case at != o.addr:
+		m.ended(now, o)
+		o.addr, o.made, o.unclear = at, lifespanBounds{o.alive, now}, false
+	}
+	o.alive = now
+	m.plan(now, o)
+}
+
+// works takes in that a path was alive, and with it the mapping.
+func (m *mappings) works(now time.Time, p *path) {
+	for _, o := range m.bases {
+		if o.carries(p) {
+			o.alive = now
+		}
+	}
+}
+
+// ended notes how old a mapping became.
+func (m *mappings) ended(now time.Time, o *outside) {
+	ip := o.spec.Addr.Addr()
+	if o.unclear {
+		delete(m.ages, ip)
+		return
+	}
+	l := lifespan{max(0, o.alive.Sub(o.made.before)), now.Sub(o.made.after)}
+	if _, known := m.life(ip); known && l.high < m.ages[ip][0].low {
+		delete(m.ages, ip) // it ended before its time
+	}
+	all := append(slices.Clone(m.ages[ip]), l)
+	m.ages[ip] = all[max(0, len(all)-sameAge):]
+}
+
+// life is the age at which mappings end, on the safe side, if that is known.
+func (m *mappings) life(ip netip.Addr) (time.Duration, bool) {
+	all := m.ages[ip]
+	if len(all) < sameAge {
+		return 0, false
+	}
+	both := all[0]
+	for _, l := range all[1:] {
+		both.low, both.high = max(both.low, l.low), min(both.high, l.high)
+	}
+	// Ends by chance do not meet in so narrow a range.
+	if both.low > both.high || both.high-both.low > both.high/8+15*time.Second || both.low < leastAge {
+		return 0, false
+	}
+	return both.low, true
+}
+
+// plan sets when another mapping is made in place of o's.
+func (m *mappings) plan(now time.Time, o *outside) {
+	life, known := m.life(o.spec.Addr.Addr())
+	if !known || o.timer.IsSet() {
+		return
+	}
+	o.timer.Fire = o.rotate
+	if at := o.made.after.Add(life - rotateAhead); at.After(now) {
+		m.c.timers.Set(&o.timer, at)
+	}
+}
+
+// rotate opens the socket that takes the place of o's, or takes the one that did before:
+// its own mapping has ended long ago.
+func (o *outside) rotate(now time.Time) {
+	m := o.m
+	t := m.twins[o.spec.Socket]
+	if t == nil {
+		t = &twin{id: m.next}
+		m.next++
+		m.twins[o.spec.Socket], m.twins[t.id] = t, &twin{id: o.spec.Socket, local: o.spec.Addr}
+	}
+	if t.waits = o; t.local.IsValid() {
+		m.opened(now, t)
+		return
+	}
+	local := o.spec.Addr
+	if o.spec.Shared {
+		local = netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
+		if o.spec.Addr.Addr().Is6() {
+			local = netip.AddrPortFrom(netip.IPv6Unspecified(), 0)
+		}
+	}
+	m.c.out.Push(machine.Transmit{Op: machine.OpenSocket, Socket: t.id, Local: netip.AddrPortFrom(local.Addr(), 0)})
+}
+
+// notice takes in that a socket is open, or is not.
+func (m *mappings) notice(now time.Time, n machine.Notice) {
+	if n.Socket < firstRotated || n.Kind != machine.SocketOpened && n.Kind != machine.SocketFailed {
+		return
+	}
+	for of, t := range m.twins {
+		if t.id != n.Socket {
+			continue
+		}
+		if n.Kind == machine.SocketFailed { // there is none, and what ends, ends
+			delete(m.twins, of)
+			delete(m.twins, t.id)
+			return
+		}
+		t.local = n.Local
+		m.opened(now, t)
+		return
+	}
+}
+
+// opened gives the other socket the place of the first.
+func (m *mappings) opened(now time.Time, t *twin) {
+	o := t.waits
+	t.waits = nil
+	if o == nil || m.bases[o.id] != o {
+		return // its address is gone meanwhile
+	}
+	spec := o.spec
+	spec.Socket, spec.Addr = t.id, netip.AddrPortFrom(spec.Addr.Addr(), t.local.Port())
+	if _, err := m.add(now, spec); err != nil {
+		return
+	}
+	o.timer.Fire = o.leave
+	m.c.timers.Set(&o.timer, now.Add(leaveAfter))
+}
+
+// carries reports whether a path leaves by o.
+func (o *outside) carries(p *path) bool {
+	return p.route.Socket == o.spec.Socket && (!o.spec.Shared || p.route.Local == o.spec.Addr)
+}
+
+// withdraw tells all peers that we shall not be where they see o.
+func (o *outside) withdraw() {
+	for _, k := range o.m.c.order() {
+		var told []string
+		for _, p := range k.paths {
+			if text := k.public(p).Local.String(); o.carries(p) && !slices.Contains(told, text) {
+				told = append(told, text)
+			}
+		}
+		if len(told) > 0 {
+			k.say(partWithdrawn, update{Withdrawn: told})
+		}
+	}
+}
+
+// leave moves the data of all connections away from o.
+func (o *outside) leave(now time.Time) {
+	o.withdraw()
+	for _, k := range o.m.c.order() {
+		k.note(now, "the NAT is about to end the mapping of a socket: another takes its place", nil)
+		k.leave(now, o.carries)
+	}
+	o.timer.Fire = func(now time.Time) { o.m.remove(now, o.id) }
+	o.m.c.timers.Set(&o.timer, now.Add(removeAfter))
+}
