@@ -45,6 +45,16 @@ func (m *Machine) PairAt(id AgentID, r Route) Pair {
 	return Pair{}
 }
 
+// RemoteCandidates returns what is known of the peer's addresses. The caller owns the slice.
+func (m *Machine) RemoteCandidates(id AgentID) (all []Candidate) {
+	if a := m.agents[id]; a != nil {
+		for _, r := range a.cur.remotes {
+			all = append(all, r.cand)
+		}
+	}
+	return all
+}
+
 // Heard says that authentic data of the peer came in on socket from an address that may
 // be new, as after its NAT was rebooted. The pair is checked at once; only an answer makes
 // it valid (and so a forged source cannot draw data anywhere).
