@@ -382,7 +382,7 @@ func (k *connection) seek(now time.Time) {
 // seekLater sets when that is done, while a relay carries the data.
 func (k *connection) seekLater(now time.Time) {
 	switch {
-	case k.path == nil || !k.path.relayed() || k.c.cfg.policy == RelayOnly:
+	case k.path == nil || !k.path.relayed || k.c.cfg.policy == RelayOnly:
 		k.seekAt, k.seeks = time.Time{}, 0
 	case k.wasGood:
 		k.seekAt = now.Add(min(seekSoon<<min(k.seeks, 10), seekMost))

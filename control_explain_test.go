@@ -2,11 +2,13 @@ package bradawl
 
 import (
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/natprobe"
 )
 
 // TestExplain asks sessions behind preset pairs why their path is what it is.
@@ -105,6 +107,49 @@ func TestFailureExplains(t *testing.T) {
 		}
 		if len(failed.Tried) < 2 || failed.Tried[0].Sent == 0 || failed.Peer.IsZero() || !strings.Contains(failed.Error(), "infeasible without port mapping") {
 			w.fail("%+v", failed)
+		}
+	}
+}
+
+// TestPolicies: what a peer must not know, it is not told, and nothing goes where nothing
+// should.
+func TestPolicies(t *testing.T) {
+	for _, r := range []struct {
+		policy   Policy
+		lan, nat bool // may be known
+		kind     PathKind
+	}{{Auto, true, true, PathDirect}, {NoHost, false, true, PathDirect}, {RelayOnly, false, false, PathRelay}, {DirectOnly, true, true, PathDirect}} {
+		w := newWorld(t, 1, "", "", cones...)
+		a, b := w.peers[0], w.peers[1]
+		lan, nat := a.site.Addr(), a.site.NAT.Addrs()[0]
+		a.cfg.policy = r.policy
+		a.do(func(now time.Time) {
+			a.setProfile(now, natprobe.Profile{Type: natprobe.TypePortRestrictedCone, Mapped: netip.AddrPortFrom(nat, 5000)})
+		})
+		w.Run(time.Second)
+		sent := w.sentBy(a, func() {
+			a.dialTo(b)
+			w.Run(20 * time.Second)
+		})
+		if a.path().Kind != r.kind || b.path().Kind != r.kind {
+			w.fail("%v: %v", r.policy, a.path())
+		}
+		k := b.conns[b.conn]
+		known := make(map[netip.Addr]bool)
+		for _, c := range b.ice.RemoteCandidates(k.agent) {
+			known[c.Addr.Addr()], known[c.Related.Addr()] = true, true
+		}
+		known[k.profile.Mapped.Addr()] = true
+		if known[lan] != r.lan || known[nat] != r.nat {
+			w.fail("%v: the peer knows the host's address: %v, the NAT's: %v", r.policy, known[lan], known[nat])
+		}
+		if r.policy == RelayOnly && len(sent) != 0 {
+			w.fail("%d datagrams went past the relay", len(sent))
+		}
+		for _, p := range a.conns[a.conn].paths {
+			if p.relayed && r.policy == DirectOnly {
+				w.fail("%v: %v", r.policy, p.route)
+			}
 		}
 	}
 }

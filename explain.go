@@ -93,7 +93,11 @@ func (k *connection) explain(time.Time) Explanation {
 		e.Candidates = append(e.Candidates, candidateOf(r))
 	}
 	for _, p := range m.Pairs(k.agent) {
-		e.Checks = append(e.Checks, Check{pathOf(p), p.State.String(), p.Sent, p.Answered, p.Requests, p.Err})
+		c := Check{pathOf(p), p.State.String(), p.Sent, p.Answered, p.Requests, p.Err}
+		if slices.Contains(k.relays, p.Remote.Addr) {
+			c.Path.Kind = PathRelay
+		}
+		e.Checks = append(e.Checks, c)
 	}
 	e.Why, e.Infeasible = k.why()
 	return e
@@ -106,7 +110,7 @@ func candidateOf(c ice.Candidate) Candidate {
 // why says why the path is what it is, and whether it cannot be otherwise.
 func (k *connection) why() (string, bool) {
 	switch {
-	case k.path != nil && !k.path.relayed():
+	case k.path != nil && !k.path.relayed:
 		return "direct: " + k.public(k.path).String(), false
 	case k.state == dialing:
 		return "the peer has not answered yet", false
@@ -120,7 +124,7 @@ func (k *connection) why() (string, bool) {
 	if k.path != nil {
 		for _, p := range k.paths {
 			switch {
-			case p.relayed():
+			case p.relayed:
 			case p.narrow:
 				return "relayed, for the direct path does not carry full datagrams: " + k.public(p).String(), false
 			case p.doubt:

@@ -2,6 +2,7 @@ package ice
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/machine"
@@ -95,6 +96,9 @@ func (m *Machine) Recheck(now time.Time, id AgentID) {
 	}
 	g := a.cur
 	g.sent, g.failed, g.began = 0, nil, now
+	for _, r := range g.remotes {
+		g.spread(now, r) // what Tidy has dropped
+	}
 	for _, p := range g.pairs {
 		if p.state == PairFailed && !p.base.gone {
 			p.wait(now)
@@ -111,6 +115,22 @@ func (m *Machine) Renew(now time.Time, id AgentID) {
 		a.cur.sent = 0
 		a.settle(now)
 	}
+}
+
+// Tidy lets go of what an agent has no use for while nothing changes: pairs that have
+// failed, and the room that its beginning took.
+func (m *Machine) Tidy(id AgentID) {
+	a := m.agents[id]
+	if a == nil {
+		return
+	}
+	g := a.cur
+	g.pairs = slices.Clip(slices.DeleteFunc(g.pairs, func(p *pair) bool { return p.state == PairFailed }))
+	g.remotes, g.targets, g.wanted, g.seen = slices.Clip(g.remotes), slices.Clone(g.targets), slices.Clone(g.wanted), replays{}
+	for _, p := range g.pairs {
+		p.flights = slices.Clone(p.flights)
+	}
+	a.locals = slices.Clip(a.locals)
 }
 
 // Suspect says that a valid pair is thought to be dead. It is checked anew, and not valid
