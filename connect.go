@@ -44,7 +44,7 @@ const (
 	restartWait = 4 * time.Second // without a path, until the agents begin anew; doubling
 	restartMost = time.Minute
 	lostMost    = 30 * time.Minute // without a path, until the connection is over
-	seekWait    = 30 * time.Second // on a relay, until a direct path is looked for again, doubling
+	seekWait    = 45 * time.Second // on a relay, until a direct path is looked for again, doubling
 	seekSoon    = 5 * time.Second  // the same, where there was a direct path before
 	seekMost    = 5 * time.Minute
 	rekeyAfter  = 10 * time.Minute
@@ -98,6 +98,7 @@ type connection struct {
 	restartAt time.Time
 	restarts  int // in a row
 	seekAt    time.Time
+	recheckAt time.Time
 	seeks     int // in a row
 	rekeyAt   time.Time
 	rekeyed   uint64 // the last ping under the key before
@@ -368,20 +369,22 @@ func (k *connection) restart(now time.Time) {
 	k.c.pump(now)
 }
 
-// seek looks for a direct path once more: NATs are rebooted, and networks changed.
+// seek looks for a direct path once more: NATs are rebooted, networks change, and what a
+// failed punch has left in NATs is forgotten after half a minute. We begin when the peer
+// hears of it, for some NATs hold a packet against its sender that comes before any has
+// left for it.
 func (k *connection) seek(now time.Time) {
 	k.c.ice.Refresh(now)
-	k.c.ice.Recheck(now, k.agent)
 	k.again()
+	k.recheckAt = now.Add(k.path.rtt() / 2)
 	k.seeks++
 	k.seekLater(now)
-	k.c.pump(now)
 }
 
 // seekLater sets when that is done, while a relay carries the data.
 func (k *connection) seekLater(now time.Time) {
 	switch {
-	case k.path == nil || !k.path.relayed() || k.c.cfg.policy == RelayOnly:
+	case k.path == nil || !k.path.relayed || k.c.cfg.policy == RelayOnly:
 		k.seekAt, k.seeks = time.Time{}, 0
 	case k.wasGood:
 		k.seekAt = now.Add(min(seekSoon<<min(k.seeks, 10), seekMost))
@@ -472,6 +475,10 @@ func (k *connection) due(now time.Time) {
 	if isDue(k.seekAt) {
 		k.seek(now)
 	}
+	if isDue(k.recheckAt) {
+		k.recheckAt = time.Time{}
+		k.c.ice.Recheck(now, k.agent)
+	}
 	k.beat(now)
 	k.settle(now)
 }
@@ -481,7 +488,7 @@ func (k *connection) settle(now time.Time) {
 	if k.state == over {
 		return
 	}
-	next := machine.Earliest(k.deadline, k.byeAt, k.repeatAt, k.outbox.tellAt, k.renew.at, k.recheck.at, k.budget.at, k.restartAt, k.seekAt, k.nextBeat(now))
+	next := machine.Earliest(k.deadline, k.byeAt, k.repeatAt, k.outbox.tellAt, k.renew.at, k.recheck.at, k.budget.at, k.restartAt, k.seekAt, k.recheckAt, k.nextBeat(now))
 	if next.IsZero() {
 		k.c.timers.Stop(&k.timer)
 		return

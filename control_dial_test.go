@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -255,5 +256,68 @@ func TestPeerStartedAnew(t *testing.T) {
 				w.fail("%d and %d connections", len(a.standing()), len(b.standing()))
 			}
 		})
+	}
+}
+
+// TestAgreement: two sessions that do not agree on a protocol, or on plaintext, do not
+// connect, and say why.
+func TestAgreement(t *testing.T) {
+	t.Parallel()
+	for _, r := range []struct {
+		change func(*controlConfig)
+		why    string
+	}{
+		{func(c *controlConfig) { c.protocol = "chess/2" }, `protocol "chess/1" is not spoken here`},
+		{func(c *controlConfig) { c.plaintext = true }, "plaintext"},
+	} {
+		w := newWorld(t, 1, "", "", append([]func(*worldOptions){func(o *worldOptions) {
+			o.config = func(c *controlConfig) { c.protocol = "chess/1" }
+		}}, cones...)...)
+		a, b := w.peers[0], w.peers[1]
+		r.change(&b.cfg)
+		a.dialTo(b)
+		w.Run(time.Second)
+		var refused *RefusedError
+		if len(a.over) != 1 || !errors.As(a.over[0], &refused) || !strings.Contains(refused.Reason, r.why) {
+			w.fail("%v, want %q", a.over, r.why)
+		}
+		if e := b.last(EventRefused); e == nil || len(b.conns) != 0 {
+			w.fail("%v", e)
+		}
+	}
+}
+
+// TestPlaintext carries what others have encrypted, whatever it looks like, and doubles
+// nothing while a path is in doubt.
+func TestPlaintext(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, "", "", append([]func(*worldOptions){func(o *worldOptions) {
+		o.config = func(c *controlConfig) { c.plaintext = true }
+	}}, cones...)...)
+	w.connect(PathDirect)
+	a, b := w.peers[0], w.peers[1]
+	sent := 0
+	talk := func(d time.Duration) {
+		for end := w.Now().Add(d); w.Now().Before(end); w.Run(chatEvery) {
+			// The first byte says what it is: QUIC, DTLS, WireGuard, a sealed datagram, or nothing known.
+			text := append([]byte{[]byte{0x40, 22, 4, 6, 200, 'x'}[sent%6]}, fmt.Sprintf("%040d", sent)...)
+			a.do(func(now time.Time) { _ = a.send(now, a.conn, text) })
+			sent++
+		}
+		w.Run(time.Second)
+	}
+	talk(10 * time.Second)
+	if len(b.got) != sent {
+		w.fail("%d of %d were delivered", len(b.got), sent)
+	}
+	a.site.NAT.Reboot(time.Second)
+	talk(20 * time.Second)
+	if len(b.got) < sent-40 {
+		w.fail("%d of %d were delivered", len(b.got), sent)
+	}
+	for text, n := range b.got {
+		if n != 1 {
+			w.fail("%q was delivered %d times", text, n)
+		}
 	}
 }

@@ -88,8 +88,13 @@ func TestFaults(t *testing.T) {
 		}, {
 			name: "TURN restart, cold", nats: hard, kind: PathRelay, run: 40 * time.Second,
 			strike: func(w *world) {
+				gone := simnet.Link{Down: true} // it does not even say that nobody is there
+				w.host.Iface().SetLink(gone, gone)
 				w.server.Close()
-				w.After(500*time.Millisecond, w.startTURN)
+				w.After(time.Second, func() {
+					w.startTURN()
+					w.host.Iface().SetLink(simnet.Link{}, simnet.Link{})
+				})
 			},
 			data: 10 * time.Second, direct: never, gap: 10 * time.Second,
 		}, {

@@ -169,5 +169,8 @@ func TestIdlePeers(t *testing.T) {
 	}
 	each := (heapInUse() - before) / (2 * count)
 	t.Logf("an idle connection has %d bytes", each)
+	if each > 12<<10 {
+		t.Errorf("more than 12 KiB")
+	}
 	runtime.KeepAlive(w)
 }

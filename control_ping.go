@@ -12,9 +12,9 @@ import (
 
 // Times of pings.
 const (
-	heartbeat = 3 * time.Second // between pings on the path in use, while there is traffic
-	spareBeat = 6 * time.Second // on spare ones
-	idleAfter = 10 * time.Second
+	heartbeat = 3 * time.Second        // between pings on the path in use, while there is traffic
+	spareBeat = 6 * time.Second        // on spare ones
+	idleAfter = 15 * time.Second       // longer than pairs are checked
 	pongWait  = 500 * time.Millisecond // at least, and 4 round trips, at most 2 s or 1.5 round trips
 	pongMost  = 2 * time.Second
 	doubtBeat = 500 * time.Millisecond // between pings on a path in doubt
@@ -254,6 +254,7 @@ func (k *connection) look(now time.Time) {
 	if !k.quiet && k.path != nil && now.Sub(k.active) >= idleAfter {
 		k.quiet = true
 		k.keys.Rest()
+		k.c.ice.Tidy(k.agent)
 		k.c.notes.Push(note{kind: noteQuiet, conn: k.number})
 	}
 	// The next key is for who has seen the last one (seal.Keys.Rekey).

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/bradawl/bradawl/ice"
@@ -270,10 +271,15 @@ func (c *control) setProfile(now time.Time, p natprobe.Profile) {
 	c.pump(now)
 }
 
+// profileBytes is what peers may know of our NAT.
 func (c *control) profileBytes() []byte {
-	if c.profile == (natprobe.Profile{}) {
+	p := c.profile
+	if p == (natprobe.Profile{}) {
 		return nil
 	}
-	b, _ := c.profile.MarshalBinary() // does not fail
+	if c.cfg.policy == RelayOnly {
+		p.Mapped = netip.AddrPort{} // it is an address of ours
+	}
+	b, _ := p.MarshalBinary() // does not fail
 	return b
 }

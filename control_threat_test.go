@@ -111,14 +111,13 @@ func TestForgedDatagrams(t *testing.T) {
 			}
 		})
 		check("from another session", &b.counts.Forged, func() {
-			for _, c := range toB {
+			for i, c := range toB {
 				spliced := slices.Clone(c.data)
+				spliced[10] = byte(i + 1) // or the number is taken there already
 				for _, number := range two {
 					index := b.conns[number].index
 					spliced[1], spliced[2], spliced[3] = byte(index>>16), byte(index>>8), byte(index)
-					if !bytes.Equal(spliced, c.data) {
-						b.inject(from, spliced)
-					}
+					b.inject(from, spliced)
 				}
 			}
 		})

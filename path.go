@@ -39,9 +39,10 @@ type routes struct {
 
 // path is one pair that works.
 type path struct {
-	pair     ice.Pair
 	route    ice.Route
-	viaRelay bool
+	priority uint64
+	relayed  bool            // on either side
+	checked  time.Duration   // the round trip of the check
 	rtts     []time.Duration // the last pingWindow
 	lost     uint32          // the last pingWindow pings, the latest in bit 0
 	count    int             // of pings in lost
@@ -57,17 +58,13 @@ type path struct {
 	widenAt time.Time // when that is tried again
 }
 
-func (p *path) relayed() bool {
-	return p.viaRelay || p.pair.Local.Type == ice.Relay || p.pair.Remote.Type == ice.Relay
-}
-
 // fails reports whether the path does not answer; one that is only checked may be in doubt.
 func (p *path) fails() bool { return p.doubt && p.misses > 0 }
 
 // rtt is the median of the round trips, or that of the checks until there are some.
 func (p *path) rtt() time.Duration {
 	if len(p.rtts) == 0 {
-		return p.pair.RTT
+		return p.checked
 	}
 	l := slices.Clone(p.rtts)
 	slices.Sort(l)
@@ -106,11 +103,11 @@ func (k *connection) public(p *path) Path {
 	if p == nil {
 		return Path{}
 	}
-	if now := k.c.ice.PairAt(k.agent, p.route); now.IsValid() {
-		p.pair = now // our side of it may have another address by now
+	out := Path{Kind: PathDirect, Remote: p.route.Remote}
+	if pair := k.c.ice.PairAt(k.agent, p.route); pair.IsValid() {
+		out = pathOf(pair)
 	}
-	out := pathOf(p.pair)
-	if p.relayed() {
+	if p.relayed {
 		out.Kind = PathRelay
 	}
 	out.RTT, out.Loss = p.rtt(), p.loss()
@@ -127,14 +124,14 @@ func (p *path) before(q *path) bool {
 		return q.leaving
 	case p.narrow != q.narrow:
 		return q.narrow
-	case p.relayed() != q.relayed():
-		return q.relayed()
+	case p.relayed != q.relayed:
+		return q.relayed
 	case (p.route.Stream != 0) != (q.route.Stream != 0):
 		return q.route.Stream != 0 // TCP repeats what is lost, which datagrams do not want
 	case p.rtt() != q.rtt():
 		return p.rtt() < q.rtt()
 	}
-	return p.pair.Priority > q.pair.Priority
+	return p.priority > q.priority
 }
 
 // choosePath says which of the paths should carry data, and why it is not the one in use.
@@ -157,7 +154,7 @@ func choosePath(paths []*path, current *path) (best *path, reason string) {
 		return best, "the address in use is about to end"
 	case current.narrow && !best.narrow:
 		return best, "the path in use does not carry full datagrams"
-	case current.relayed() && !best.relayed() && !best.worseThan(current, true):
+	case current.relayed && !best.relayed && !best.worseThan(current, true):
 		return best, "direct in place of a relay"
 	}
 	return current, ""
@@ -188,11 +185,11 @@ func (r *routes) quality() (*path, string) {
 			continue
 		}
 		switch {
-		case cur.relayed() && !p.relayed():
+		case cur.relayed && !p.relayed:
 			if !p.worseThan(cur, true) {
 				return p, "direct in place of a relay"
 			}
-		case !cur.relayed() && p.relayed():
+		case !cur.relayed && p.relayed:
 			if cur.worseThan(p, false) {
 				return p, fmt.Sprintf("the relay is better: %.0f %% loss and %v against %.0f %% and %v", 100*p.loss(), p.rtt(), 100*cur.loss(), cur.rtt())
 			}
@@ -255,10 +252,11 @@ func (k *connection) addPath(now time.Time, pair ice.Pair) {
 		k.paths = append(k.paths, p)
 	}
 	p.back()
-	p.pair, p.doubt = pair, false
+	p.priority, p.checked, p.doubt = pair.Priority, pair.RTT, false
 	p.next = now.Add(pair.RTT/2 + firstPing)
-	k.classify(p)
-	if p.relayed() && k.c.cfg.policy == DirectOnly {
+	p.relayed = pair.Local.Type == ice.Relay || pair.Remote.Type == ice.Relay
+	k.refresh()
+	if p.relayed && k.c.cfg.policy == DirectOnly {
 		k.paths = slices.DeleteFunc(k.paths, func(q *path) bool { return q == p })
 		return
 	}
@@ -266,14 +264,11 @@ func (k *connection) addPath(now time.Time, pair ice.Pair) {
 	k.steer(now)
 }
 
-// classify says whether a path leads by a relay of the peer's: its own word for that may
+// refresh takes in which addresses of the peer's are relayed: its own word for that may
 // come after a check from there.
-func (k *connection) classify(p *path) { p.viaRelay = slices.Contains(k.relays, p.pair.Remote.Addr) }
-
-// refresh takes in what the peer has told of its addresses since.
 func (k *connection) refresh() {
 	for _, p := range k.paths {
-		k.classify(p)
+		p.relayed = p.relayed || slices.Contains(k.relays, p.route.Remote)
 	}
 }
 
@@ -283,11 +278,10 @@ func (k *connection) dropPath(now time.Time, pair ice.Pair, err error) {
 	if p == nil || k.state == over {
 		return
 	}
-	if still := k.c.ice.PairAt(k.agent, p.route); still.IsValid() {
-		p.pair = still // under other credentials
-		return
+	if k.c.ice.PairAt(k.agent, p.route).IsValid() {
+		return // under other credentials
 	}
-	k.note(now, "pair does not work any more: "+k.public(p).String(), err)
+	k.note(now, "pair does not work any more: "+pathOf(pair).String(), err)
 	k.paths = slices.DeleteFunc(k.paths, func(q *path) bool { return q == p })
 	if p.leaving {
 		k.c.ice.Withdraw(now, k.agent, p.route.Remote)
@@ -329,7 +323,7 @@ func (k *connection) steer(now time.Time) {
 		k.moved = now
 		k.note(now, reason+": "+k.public(to).String(), nil)
 		e := Event{Kind: EventMoved, Peer: k.peer, Conn: k.number, Path: k.public(to), Reason: reason, After: now.Sub(k.began)}
-		if !k.wasGood && !to.relayed() {
+		if !k.wasGood && !to.relayed {
 			e.Kind = EventUpgraded
 		}
 		k.c.tell(now, e)
@@ -338,7 +332,7 @@ func (k *connection) steer(now time.Time) {
 		k.seeks = 0
 		k.seekLater(now)
 	}
-	k.wasGood = k.wasGood || to != nil && !to.relayed()
+	k.wasGood = k.wasGood || to != nil && !to.relayed
 	k.spare()
 	k.tellRoutes()
 	k.settle(now)
@@ -349,7 +343,7 @@ func (k *connection) spare() {
 	k.spares = [2]*path{}
 	for _, p := range k.sorted() {
 		i := 0
-		if p.relayed() {
+		if p.relayed {
 			i = 1
 		}
 		if p != k.path && k.spares[i] == nil {

@@ -2,6 +2,7 @@ package ice
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/machine"
@@ -45,6 +46,16 @@ func (m *Machine) PairAt(id AgentID, r Route) Pair {
 	return Pair{}
 }
 
+// RemoteCandidates returns what is known of the peer's addresses. The caller owns the slice.
+func (m *Machine) RemoteCandidates(id AgentID) (all []Candidate) {
+	if a := m.agents[id]; a != nil {
+		for _, r := range a.cur.remotes {
+			all = append(all, r.cand)
+		}
+	}
+	return all
+}
+
 // Heard says that authentic data of the peer came in on socket from an address that may
 // be new, as after its NAT was rebooted. The pair is checked at once; only an answer makes
 // it valid (and so a forged source cannot draw data anywhere).
@@ -85,6 +96,9 @@ func (m *Machine) Recheck(now time.Time, id AgentID) {
 	}
 	g := a.cur
 	g.sent, g.failed, g.began = 0, nil, now
+	for _, r := range g.remotes {
+		g.spread(now, r) // what Tidy has dropped
+	}
 	for _, p := range g.pairs {
 		if p.state == PairFailed && !p.base.gone {
 			p.wait(now)
@@ -101,6 +115,22 @@ func (m *Machine) Renew(now time.Time, id AgentID) {
 		a.cur.sent = 0
 		a.settle(now)
 	}
+}
+
+// Tidy lets go of what an agent has no use for while nothing changes: pairs that have
+// failed, and the room that its beginning took.
+func (m *Machine) Tidy(id AgentID) {
+	a := m.agents[id]
+	if a == nil {
+		return
+	}
+	g := a.cur
+	g.pairs = slices.Clip(slices.DeleteFunc(g.pairs, func(p *pair) bool { return p.state == PairFailed }))
+	g.remotes, g.targets, g.wanted, g.seen = slices.Clip(g.remotes), slices.Clone(g.targets), slices.Clone(g.wanted), replays{}
+	for _, p := range g.pairs {
+		p.flights = slices.Clone(p.flights)
+	}
+	a.locals = slices.Clip(a.locals)
 }
 
 // Suspect says that a valid pair is thought to be dead. It is checked anew, and not valid
