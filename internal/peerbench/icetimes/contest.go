@@ -59,45 +59,54 @@ type agent interface {
 // meet is a Contestant's Connect for agents of that shape. It closes them.
 func meet(ctx context.Context, kind Kind, controlling, controlled agent) (took time.Duration, err error) {
 	defer func() { err = errors.Join(err, controlling.close(), controlled.close()) }()
-	if err := introduce(ctx, controlling, controlled); err != nil {
+	one, other, took, err := join(ctx, kind, controlling, controlled)
+	if err != nil {
 		return 0, err
+	}
+	return took, errors.Join(talk(ctx, one, other), talk(ctx, other, one))
+}
+
+// join has two agents meet, and tells how long it took until both could send.
+func join(ctx context.Context, kind Kind, controlling, controlled agent) (one, other net.Conn, took time.Duration, err error) {
+	if err := introduce(ctx, controlling, controlled); err != nil {
+		return nil, nil, 0, err
 	}
 	if kind != Prflx {
 		if err := introduce(ctx, controlled, controlling); err != nil {
-			return 0, err
+			return nil, nil, 0, err
 		}
 	} else if _, err := controlled.gather(ctx); err != nil {
-		return 0, err
+		return nil, nil, 0, err
 	}
 	ufrag1, pwd1, err := controlling.credentials()
 	if err != nil {
-		return 0, err
+		return nil, nil, 0, err
 	}
 	ufrag2, pwd2, err := controlled.credentials()
 	if err != nil {
-		return 0, err
+		return nil, nil, 0, err
 	}
 	type side struct {
 		conn net.Conn
 		took time.Duration
 		err  error
 	}
-	other := make(chan side, 1)
+	answering := make(chan side, 1)
 	began := time.Now()
 	go func() {
 		conn, err := controlled.connect(ctx, false, ufrag1, pwd1)
-		other <- side{conn, time.Since(began), err}
+		answering <- side{conn, time.Since(began), err}
 	}()
 	conn, err := controlling.connect(ctx, true, ufrag2, pwd2)
 	took = time.Since(began)
 	if err != nil {
-		return 0, fmt.Errorf("the controlling agent: %w", err)
+		return nil, nil, 0, fmt.Errorf("the controlling agent: %w", err)
 	}
-	peer := <-other
+	peer := <-answering
 	if peer.err != nil {
-		return 0, fmt.Errorf("the controlled agent: %w", peer.err)
+		return nil, nil, 0, fmt.Errorf("the controlled agent: %w", peer.err)
 	}
-	return max(took, peer.took), errors.Join(talk(ctx, conn, peer.conn), talk(ctx, peer.conn, conn))
+	return conn, peer.conn, max(took, peer.took), nil
 }
 
 // introduce has one gather and tells the other its candidates.

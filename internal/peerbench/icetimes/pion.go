@@ -33,14 +33,19 @@ func (p pion) Connect(ctx context.Context, kind Kind, servers *Servers) (time.Du
 	return meet(ctx, kind, a, b)
 }
 
-func newPion2(kind Kind, servers *Servers) (agent, error) {
-	cfg := ice2.AgentConfig{
+// hosts2 has v2 use host candidates on loopback.
+func hosts2() ice2.AgentConfig {
+	return ice2.AgentConfig{
 		NetworkTypes:     []ice2.NetworkType{ice2.NetworkTypeUDP4},
 		CandidateTypes:   []ice2.CandidateType{ice2.CandidateTypeHost},
 		MulticastDNSMode: ice2.MulticastDNSModeDisabled,
 		IncludeLoopback:  true,
 		IPFilter:         net.IP.IsLoopback,
 	}
+}
+
+func newPion2(kind Kind, servers *Servers) (agent, error) {
+	cfg := hosts2()
 	server := stun.URI{Host: servers.Addr.Addr().String(), Port: int(servers.Addr.Port()), Proto: stun.ProtoTypeUDP}
 	switch kind {
 	case SrflxOnly:
@@ -52,6 +57,10 @@ func newPion2(kind Kind, servers *Servers) (agent, error) {
 		server.Scheme, server.Username, server.Password = stun.SchemeTypeTURN, servers.Username, servers.Password
 		cfg.Urls = []*stun.URI{&server}
 	}
+	return makePion2(cfg)
+}
+
+func makePion2(cfg ice2.AgentConfig) (agent, error) {
 	a, err := ice2.NewAgent(&cfg)
 	if err != nil {
 		return nil, err
@@ -59,17 +68,24 @@ func newPion2(kind Kind, servers *Servers) (agent, error) {
 	return &pionAgent[ice2.Candidate, *ice2.Conn]{pionAPI: a, parse: ice2.UnmarshalCandidate}, nil
 }
 
-// newPion4 uses the old constructor, with which v4 does without its 2 s of waiting where
-// there are relayed candidates alone; NewAgentWithOptions of v4.4.9 waits.
-func newPion4(kind Kind, servers *Servers) (agent, error) {
-	//lint:ignore SA1019 the quicker of the two is what to be measured by
-	cfg := ice4.AgentConfig{
+// hosts4 has v4 use host candidates on loopback. It is of the old constructor, with which
+// v4 does without its 2 s of waiting where there are relayed candidates alone;
+// NewAgentWithOptions of v4.4.9 waits.
+//
+//lint:ignore SA1019 the quicker of the two is what to be measured by
+func hosts4() ice4.AgentConfig {
+	//lint:ignore SA1019 as above
+	return ice4.AgentConfig{
 		NetworkTypes:     []ice4.NetworkType{ice4.NetworkTypeUDP4},
 		CandidateTypes:   []ice4.CandidateType{ice4.CandidateTypeHost},
 		MulticastDNSMode: ice4.MulticastDNSModeDisabled,
 		IncludeLoopback:  true,
 		IPFilter:         net.IP.IsLoopback,
 	}
+}
+
+func newPion4(kind Kind, servers *Servers) (agent, error) {
+	cfg := hosts4()
 	server := stun4.URI{Host: servers.Addr.Addr().String(), Port: int(servers.Addr.Port()), Proto: stun4.ProtoTypeUDP}
 	switch kind {
 	case SrflxOnly:
@@ -81,6 +97,11 @@ func newPion4(kind Kind, servers *Servers) (agent, error) {
 		server.Scheme, server.Username, server.Password = stun4.SchemeTypeTURN, servers.Username, servers.Password
 		cfg.Urls = []*stun4.URI{&server}
 	}
+	return makePion4(cfg)
+}
+
+//lint:ignore SA1019 as above
+func makePion4(cfg ice4.AgentConfig) (agent, error) {
 	//lint:ignore SA1019 as above
 	a, err := ice4.NewAgent(&cfg)
 	if err != nil {
