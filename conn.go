@@ -131,13 +131,19 @@ func (c *Conn) Write(b []byte) (int, error) {
 		data = *buf
 	}
 	var err error
+	sent := false
 	for i := range *out { // several while the path in use is in doubt
-		if failed := (*out)[i].send(data); failed != nil && i == 0 {
+		if failed := (*out)[i].send(data); failed == nil {
+			sent = true
+		} else if err == nil {
 			err = failed
 		}
 	}
-	if err != nil {
+	if !sent {
 		c.stats[countUnsent].Add(1)
+		if errors.Is(err, net.ErrClosed) && !c.over.Load() {
+			err = fmt.Errorf("%w: %v", ErrLost, err) // the path is being left
+		}
 		return 0, c.fail("write", err)
 	}
 	c.stats[countOut].Add(1)

@@ -224,6 +224,7 @@ func (m *mappings) notice(now time.Time, n machine.Notice) {
 			return
 		}
 		t.local = n.Local
+		m.c.notes.Push(note{kind: noteSocket, socket: n.Socket, local: n.Local})
 		m.opened(now, t)
 		return
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/bradawl/bradawl/ice"
@@ -274,11 +273,8 @@ func (c *control) setProfile(now time.Time, p natprobe.Profile) {
 // profileBytes is what peers may know of our NAT.
 func (c *control) profileBytes() []byte {
 	p := c.profile
-	if p == (natprobe.Profile{}) {
+	if p == (natprobe.Profile{}) || c.cfg.policy == RelayOnly { // it names an address of ours
 		return nil
-	}
-	if c.cfg.policy == RelayOnly {
-		p.Mapped = netip.AddrPort{} // it is an address of ours
 	}
 	b, _ := p.MarshalBinary() // does not fail
 	return b

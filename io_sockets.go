@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/bradawl/bradawl/ice"
@@ -52,6 +53,7 @@ type streamKey struct{ local, remote netip.AddrPort }
 type local struct {
 	addr   netip.Addr
 	id     machine.SocketID
+	named  atomic.Bool // id is known; until then the loop takes all
 	socket *tap.Socket
 	base   ice.BaseID
 	host   ice.HostAddr
@@ -73,18 +75,59 @@ func (s *Session) openUDP(ctx context.Context, h ice.HostAddr) (*local, error) {
 func (s *Session) tapSocket(pc net.PacketConn, h ice.HostAddr) (*local, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := &local{addr: h.Addr, id: s.nextSocket, host: h}
+	l, err := s.tapped(pc, h)
+	if err != nil {
+		return nil, err
+	}
+	l.id = s.nextSocket
+	l.named.Store(true)
+	s.nextSocket++
+	s.sockets[l.id] = l.socket
+	return l, nil
+}
+
+// tapped taps a socket that has no number yet.
+func (s *Session) tapped(pc net.PacketConn, h ice.HostAddr) (*local, error) {
+	l := &local{addr: h.Addr, host: h}
 	var err error
 	l.socket, err = tap.NewSocket(pc, func(b []byte, m netio.Meta) bool {
-		return s.take(b, machine.Datagram{Socket: l.id, Local: m.Local, Remote: m.Remote}, ice.Route{Socket: l.id, Remote: m.Remote})
+		return l.named.Load() && s.take(b, machine.Datagram{Socket: l.id, Local: m.Local, Remote: m.Remote}, ice.Route{Socket: l.id, Remote: m.Remote})
 	})
 	if err != nil {
 		_ = pc.Close()
 		return nil, err
 	}
-	s.nextSocket++
-	s.sockets[l.id] = l.socket
 	return l, nil
+}
+
+// openAsked opens a socket that the control has asked for; name tells its number later.
+func (s *Session) openAsked(ctx context.Context, network, address string) (net.PacketConn, error) {
+	pc, err := s.cfg.ListenPacket(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	l, err := s.tapped(pc, ice.HostAddr{})
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked[l.socket.LocalAddrPort()] = l
+	return l.socket, nil
+}
+
+// name gives a socket that was asked for its number.
+func (s *Session) name(id machine.SocketID, at netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.asked[at]
+	if l == nil {
+		return
+	}
+	delete(s.asked, at)
+	l.id = id
+	l.named.Store(true)
+	s.sockets[id] = l.socket
 }
 
 func (l *local) spec() ice.Base {
@@ -169,16 +212,25 @@ func (s *Session) dialStream(ctx context.Context, network string, local netip.Ad
 // take takes in a datagram on a reader's goroutine, if it is data of a connection, or
 // something else that was sealed for one.
 func (s *Session) take(b []byte, d machine.Datagram, from ice.Route) bool {
+	if s.cfg.Plaintext && !wire.IsSTUN(b) && !s.isSealed(b) && s.takePlain(b, from) {
+		return true
+	}
 	index, ok := seal.Index(b)
 	if !ok {
-		return s.cfg.Plaintext && !wire.IsSTUN(b) && s.takePlain(b, from)
+		return false
 	}
 	c := s.connAt(index)
 	if c == nil {
 		return false
 	}
-	payload, kind, err := c.keys.Open(b[seal.Header:seal.Header], b)
+	into := b[seal.Header:seal.Header]
+	if s.cfg.Plaintext {
+		into = nil // what does not open may be somebody's data
+	}
+	payload, kind, err := c.keys.Open(into, b)
 	switch {
+	case err != nil && s.cfg.Plaintext:
+		return s.takePlain(b, from)
 	case err != nil:
 		c.stats[countRejected].Add(1)
 	case kind == seal.Data:
@@ -211,6 +263,13 @@ func (s *Session) takeData(frame []byte) bool {
 	}
 	c.deliver(payload)
 	return true
+}
+
+// isSealed reports whether a datagram may be sealed for a connection of ours, for what is
+// not may begin with the same bytes.
+func (s *Session) isSealed(b []byte) bool {
+	index, ok := seal.Index(b)
+	return ok && s.connAt(index) != nil
 }
 
 // takePlain takes data that is not sealed, from where a connection's peer is known to be.

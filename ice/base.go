@@ -202,12 +202,12 @@ func (m *Machine) addLocal(now time.Time, l *local) {
 // reflexive takes in an address that b has outside.
 func (m *Machine) reflexive(now time.Time, b *base, addr netip.AddrPort, server netip.Addr) {
 	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
-	if unusable(addr, m.cfg.Loopback) != "" {
-		return // nothing that a peer could use
+	if addr == b.addr || unusable(addr, m.cfg.Loopback) != "" {
+		return // redundant (RFC 8445 section 5.1.3), or nothing that a peer could use
 	}
 	for _, l := range m.locals {
 		if l.base == b && l.addr == addr {
-			return // redundant (RFC 8445 section 5.1.3)
+			return
 		}
 	}
 	m.dropLocals(func(l *local) bool { // the mapping of before is gone
