@@ -1,6 +1,19 @@
 package bradawl
 
-import "github.com/bradawl/bradawl/ice"
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pion/logging"
+
+	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/turnclient"
+)
 
 // Policy says which paths a session uses.
 type Policy uint8
@@ -21,4 +34,140 @@ func (p Policy) ice() ice.Policy {
 		return ice.NoHost
 	}
 	return ice.AllCandidates
+}
+
+// TURNServer is a relay server.
+type TURNServer struct {
+	// URI is as RFC 7065 has it: "turn:HOST", "turns:HOST:PORT?transport=tcp" and the like.
+	URI string
+	// Username and Password are of its long-term mechanism. Empty: it is open to all.
+	Username, Password string
+}
+
+// Config configures a [Session]. Signaler must be given.
+type Config struct {
+	// Signaler gets messages to peers before there is a path. No default.
+	Signaler Signaler
+
+	// Identity is who the session is. Default: a new one, which nobody knows. See
+	// LoadOrCreateIdentity.
+	Identity *Identity
+
+	// Protocol names what is spoken over the connections. Peers whose sessions name another
+	// are refused. Default "".
+	Protocol string
+
+	// AllowPeer is asked whether a peer that dials us may connect, before it is told
+	// anything of us but that we are there. It runs on a goroutine of its own; ctx ends with
+	// the session. Default: everybody may.
+	AllowPeer func(ctx context.Context, peer PeerID) bool
+
+	// STUN and TURN are servers to use beside those that the signaler names. STUN servers
+	// are HOST or HOST:PORT. Default none.
+	STUN []string
+	TURN []TURNServer
+
+	// Policy says which paths are used. Default Auto.
+	Policy Policy
+
+	// Plaintext leaves data unsealed, for those who run QUIC, DTLS or WireGuard over the
+	// connections. Both sides must want it. Whoever is on the path can then inject data.
+	// Default false.
+	Plaintext bool
+
+	// Timeout is how long Dial looks for the first path. Default 30 s; from 1 s to 10 min.
+	Timeout time.Duration
+
+	// Networks are "udp4", "udp6", "tcp4" and "tcp6", as far as they are wanted for direct
+	// paths. Default: all four; TCP serves where UDP cannot.
+	Networks []string
+
+	// NoNATProbe leaves out to find out what the NAT does, which costs some dozens of
+	// datagrams and serves explanations and plans. Default false.
+	NoNATProbe bool
+
+	// Port is the local port of the session's sockets. Default 0: any.
+	Port uint16
+
+	// Addrs lists the host's addresses. Default: those of the interfaces that are up. On
+	// mobile systems that do not tell, bring your own, and call NotifyNetworkChange.
+	Addrs func() ([]ice.HostAddr, error)
+
+	// ListenPacket, Listen and Dial open sockets, with networks "udp4", "udp6", "tcp4" and
+	// "tcp6". Default: the system's.
+	ListenPacket func(ctx context.Context, network, address string) (net.PacketConn, error)
+	Listen       func(ctx context.Context, network, address string) (net.Listener, error)
+	Dial         func(ctx context.Context, network string, local netip.AddrPort, remote string) (net.Conn, error)
+
+	// Score and History say what local addresses are worth, and remember what worked.
+	// Default: see ice.ScoreConfig; a history in memory.
+	Score   ice.ScoreConfig
+	History ice.History
+
+	// Loopback lets peers be on this machine's loopback addresses, for tests and demos.
+	// Default false.
+	Loopback bool
+
+	// ReadBuffer is how many datagrams wait for Conn.Read before further ones are dropped,
+	// and counted. Default 256; from 1 to 65536.
+	ReadBuffer int
+
+	// WatchInterval is how often the host's addresses are looked at for changes. Default
+	// 2 s; from 100 ms on; negative: never.
+	WatchInterval time.Duration
+
+	// LoggerFactory makes the loggers. Default nil: nothing is logged. Secrets never are.
+	LoggerFactory logging.LoggerFactory
+}
+
+var allNetworks = []string{"udp4", "udp6", "tcp4", "tcp6"}
+
+func (c Config) withDefaults() (Config, error) {
+	switch {
+	case c.Signaler == nil:
+		return c, &ConfigError{"Signaler", "is nil; give one, such as rendezvous.Signaler"}
+	case c.Policy > NoHost:
+		return c, &ConfigError{"Policy", fmt.Sprintf("%d is none; use Auto, DirectOnly, RelayOnly or NoHost", c.Policy)}
+	case c.Timeout != 0 && (c.Timeout < time.Second || c.Timeout > 10*time.Minute):
+		return c, &ConfigError{"Timeout", fmt.Sprintf("%v is out of range; use 0 (30 s) or 1 s to 10 min", c.Timeout)}
+	case c.ReadBuffer < 0 || c.ReadBuffer > 65536:
+		return c, &ConfigError{"ReadBuffer", fmt.Sprintf("%d is out of range; use 0 (256) or 1 to 65536", c.ReadBuffer)}
+	case c.WatchInterval > 0 && c.WatchInterval < 100*time.Millisecond:
+		return c, &ConfigError{"WatchInterval", fmt.Sprintf("%v is too often; use 0 (2 s), at least 100 ms, or a negative value for never", c.WatchInterval)}
+	case len(c.Protocol) > 255 || strings.ContainsAny(c.Protocol, "\r\n\x00"):
+		return c, &ConfigError{"Protocol", "is longer than 255 bytes, or has control characters; use a short name and a version"}
+	}
+	for _, n := range c.Networks {
+		if !slices.Contains(allNetworks, n) {
+			return c, &ConfigError{"Networks", fmt.Sprintf("%q is none; use udp4, udp6, tcp4 and tcp6", n)}
+		}
+	}
+	for i, t := range c.TURN {
+		if _, err := turnclient.ParseURI(t.URI); err != nil {
+			return c, &ConfigError{fmt.Sprintf("TURN[%d]", i), err.Error()}
+		}
+	}
+	if len(c.Networks) == 0 {
+		c.Networks = allNetworks
+	}
+	if c.Identity == nil {
+		var err error
+		if c.Identity, err = NewIdentity(); err != nil {
+			return c, err
+		}
+	}
+	if c.Timeout == 0 {
+		c.Timeout = 30 * time.Second
+	}
+	if c.ReadBuffer == 0 {
+		c.ReadBuffer = 256
+	}
+	if c.WatchInterval == 0 {
+		c.WatchInterval = 2 * time.Second
+	}
+	if c.History == nil {
+		c.History = new(ice.MemoryHistory)
+	}
+	c.Addrs, c.ListenPacket, c.Listen, c.Dial = systemSockets(c)
+	return c, nil
 }

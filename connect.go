@@ -49,6 +49,7 @@ const (
 	seekMost    = 5 * time.Minute
 	rekeyAfter  = 10 * time.Minute
 	rekeyCount  = 1 << 30
+	byeWait     = 500 * time.Millisecond // for what is under way when the peer closes
 )
 
 // connection is one connection to one peer, from its dial to its end.
@@ -91,6 +92,7 @@ type connection struct {
 	budget       wish // for checks
 
 	deadline  time.Time // for the first path, or for another one
+	byeAt     time.Time // to end after the peer has said so by the signalling
 	repeatAt  time.Time
 	offers    int // sent
 	restartAt time.Time
@@ -182,7 +184,7 @@ func (k *connection) hello(now time.Time) *hello {
 	cred := c.ice.Credentials(k.agent)
 	return &hello{
 		Stamp: c.nextStamp(k.peer, c.cfg.wall(now)), Boot: c.boot,
-		Index: k.index, Protocol: c.cfg.protocol, Plaintext: k.plaintext,
+		Index: k.index, Protocol: c.cfg.protocol, Plaintext: k.plaintext, Policy: c.cfg.policy,
 		Ufrag: cred.Ufrag, Pwd: cred.Pwd, Candidates: k.outbox.candidates(), Profile: c.profileBytes(),
 	}
 }
@@ -322,7 +324,7 @@ func (k *connection) introduce(now time.Time, h *hello) {
 
 func (k *connection) useKeys(now time.Time, keys *seal.Keys) {
 	k.keys, k.rekeyAt, k.repeatAt = keys, now.Add(rekeyAfter), time.Time{}
-	k.c.notes.Push(note{kind: notePeerAddr, conn: k.number, peer: k.peer, keys: keys, index: k.theirs, ours: k.index, dialled: k.dialled})
+	k.c.notes.Push(note{kind: noteKeys, conn: k.number, peer: k.peer, keys: keys, index: k.theirs, ours: k.index, dialled: k.dialled})
 	k.outbox.told(k.helloVersion)
 	k.unsaid(0)
 }
@@ -402,6 +404,7 @@ func (k *connection) ready(now time.Time) {
 		e.Kind = EventRecovered
 	} else {
 		k.readyAt = now
+		k.tellRoutes() // who gets the connection can write at once
 		k.c.notes.Push(note{kind: noteReady, conn: k.number, peer: k.peer, dialled: k.dialled})
 	}
 	k.c.tell(now, e)
@@ -448,6 +451,10 @@ func (k *connection) end(now time.Time, err error) {
 // due does what has become due.
 func (k *connection) due(now time.Time) {
 	isDue := func(at time.Time) bool { return !at.IsZero() && !at.After(now) }
+	if isDue(k.byeAt) {
+		k.end(now, &PeerError{Peer: k.peer, Err: ErrPeerClosed})
+		return
+	}
 	if isDue(k.deadline) {
 		k.end(now, k.failure(now))
 		return
@@ -481,7 +488,8 @@ func (k *connection) settle(now time.Time) {
 	if k.state == over {
 		return
 	}
-	next := machine.Earliest(k.deadline, k.repeatAt, k.outbox.tellAt, k.renew.at, k.recheck.at, k.budget.at, k.restartAt, k.seekAt, k.recheckAt, k.nextBeat(now))
+	next := machine.Earliest(k.deadline, k.byeAt, k.repeatAt, k.outbox.tellAt, k.renew.at, k.recheck.at, k.budget.at,
+		k.restartAt, k.seekAt, k.recheckAt, k.nextBeat(now))
 	if next.IsZero() {
 		k.c.timers.Stop(&k.timer)
 		return

@@ -76,18 +76,18 @@ type Counts struct {
 type noteKind uint8
 
 const (
-	noteNothing  noteKind = iota
-	noteEvent             // event is for the user
-	noteSignal            // message is for peer, by the signalling
-	noteAsk               // may peer connect? answer by decide
-	noteReady             // conn can be used: Dial returns, or Accept does, unless dialled
-	noteRoute             // conn's data goes by all of route from now on; none: nowhere
-	notePeerAddr          // conn's sealed datagrams are opened by keys from now on
-	noteData              // data is for conn's reader
-	notePermit            // peers may be behind the relay that we use: let its own IP in
-	noteQuiet             // nothing was sent by conn for a while: tell the next write by wrote
-	noteRelays            // the host has slept: what relays it has are to be checked
-	noteOver              // conn is over: err
+	noteNothing noteKind = iota
+	noteEvent            // event is for the user
+	noteSignal           // message is for peer, by the signalling
+	noteAsk              // may peer connect? answer by decide
+	noteReady            // conn can be used: Dial returns, or Accept does, unless dialled
+	noteRoute            // conn's data goes by all of route from now on, none: nowhere; it may come by known
+	noteKeys             // conn's sealed datagrams are opened by keys from now on
+	noteData             // data is for conn's reader
+	notePermit           // peers may be behind the relay that we use: let its own IP in
+	noteQuiet            // nothing was sent by conn for a while: tell the next write by wrote
+	noteRelays           // the host has slept: what relays it has are to be checked
+	noteOver             // conn is over: err
 )
 
 // note is what the control has to say to its shell.
@@ -99,6 +99,7 @@ type note struct {
 	data    []byte
 	event   Event
 	route   []ice.Route // the first is the path in use
+	known   []ice.Route // all that work
 	keys    *seal.Keys
 	index   uint32 // the peer's
 	ours    uint32
@@ -237,6 +238,26 @@ func (c *control) sealed(now time.Time, d machine.Datagram, from ice.Route) bool
 	}
 	c.counts.Forged++
 	return !c.cfg.plaintext
+}
+
+// handed takes in what the shell has opened of what the peer sealed, other than data.
+func (c *control) handed(now time.Time, number uint32, kind seal.Kind, payload []byte, d machine.Datagram, from ice.Route) {
+	c.enter(now)
+	if k := c.conns[number]; k != nil {
+		k.opened(now, kind, payload, d, from)
+	}
+	c.pump(now)
+}
+
+// heardFrom tells that the shell has opened data of the peer: the first, and what comes from
+// where none of its paths is.
+func (c *control) heardFrom(now time.Time, number uint32, d machine.Datagram, from ice.Route) {
+	c.enter(now)
+	if k := c.conns[number]; k != nil {
+		k.heardFrom(now, d, from)
+		k.settle(now)
+	}
+	c.pump(now)
 }
 
 // tell tells the user something.

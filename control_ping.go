@@ -85,13 +85,18 @@ func (p *path) pongDue() time.Time {
 	return p.last().at.Add(min(max(pongWait, 4*rtt), max(pongMost, rtt*3/2)))
 }
 
-// opened takes in what was sealed by the peer.
-func (k *connection) opened(now time.Time, kind seal.Kind, payload []byte, d machine.Datagram, from ice.Route) {
+// heardFrom takes in where something came from that the peer has sealed.
+func (k *connection) heardFrom(now time.Time, d machine.Datagram, from ice.Route) {
 	k.confirmed(now)
 	if k.at(from) == nil && from.Stream == 0 { // the peer's address may have changed
 		k.c.ice.Heard(now, k.agent, d.Socket, d.Local, d.Remote)
 		k.c.pump(now)
 	}
+}
+
+// opened takes in what was sealed by the peer.
+func (k *connection) opened(now time.Time, kind seal.Kind, payload []byte, d machine.Datagram, from ice.Route) {
+	k.heardFrom(now, d, from)
 	switch kind {
 	case seal.Data:
 		k.heardData(now, payload)

@@ -36,6 +36,7 @@ type hello struct {
 	Index      uint32   `json:"i"`          // for sealed datagrams to its sender
 	Protocol   string   `json:"l,omitzero"`
 	Plaintext  bool     `json:"x,omitzero"`
+	Policy     Policy   `json:"o,omitzero"`
 	Ufrag      string   `json:"u"`
 	Pwd        string   `json:"p"`
 	Candidates []string `json:"c,omitzero"`
@@ -214,6 +215,8 @@ func (c *control) unfit(h *hello) string {
 	switch {
 	case h.Protocol != c.cfg.protocol:
 		return fmt.Sprintf("protocol %q is not spoken here", h.Protocol)
+	case h.Policy == DirectOnly && c.cfg.policy == RelayOnly, h.Policy == RelayOnly && c.cfg.policy == DirectOnly:
+		return "one side wants direct paths only, and the other relayed ones only"
 	case h.Plaintext != c.cfg.plaintext:
 		return "one side wants plaintext, and the other does not"
 	}

@@ -175,6 +175,13 @@ func (k *connection) updated(now time.Time, message []byte, from ice.Route) {
 	}
 	k.confirmed(now)
 	k.outbox.told(u.Ack)
+	if u.Bye && k.state == connected && !from.Remote.IsValid() {
+		// The signalling may be quicker than what the peer sent before by the path, which
+		// ends the connection as well.
+		k.byeAt = now.Add(byeWait)
+		k.settle(now)
+		return
+	}
 	if u.Bye {
 		k.end(now, &PeerError{Peer: k.peer, Err: ErrPeerClosed})
 		return

@@ -25,11 +25,12 @@ const (
 	EventSignalDown                  // the signalling is gone; the session signs on again by itself
 	EventNAT                         // the NAT is known; Session.NAT tells
 	EventNetwork                     // the host's addresses have changed
+	EventServer                      // a STUN or TURN server was of no use: Err says why; it is tried again
 )
 
 var eventNames = [...]string{
 	"dialing", "connected", "upgraded", "moved", "doubt", "lost", "recovered", "closed", "refused",
-	"signal-up", "signal-down", "nat", "network",
+	"signal-up", "signal-down", "nat", "network", "server",
 }
 
 // String returns the kind's name.

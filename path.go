@@ -26,12 +26,14 @@ const (
 
 // routes are the paths of a connection, and which of them carries data.
 type routes struct {
-	paths      []*path
-	path       *path    // in use; nil: none
-	spares     [2]*path // the best others: a direct one, a relayed one
-	moved      time.Time
-	wasGood    bool // a direct path has been in use
-	toldRoutes []ice.Route
+	paths   []*path
+	path    *path    // in use; nil: none
+	spares  [2]*path // the best others: a direct one, a relayed one
+	moved   time.Time
+	wasGood bool // a direct path has been in use
+	// toldRoutes and toldKnown are what the shell knows: where data goes, and where it may
+	// come from.
+	toldRoutes, toldKnown []ice.Route
 	pinging
 }
 
@@ -124,6 +126,8 @@ func (p *path) before(q *path) bool {
 		return q.narrow
 	case p.relayed != q.relayed:
 		return q.relayed
+	case (p.route.Stream != 0) != (q.route.Stream != 0):
+		return q.route.Stream != 0 // TCP repeats what is lost, which datagrams do not want
 	case p.rtt() != q.rtt():
 		return p.rtt() < q.rtt()
 	}
@@ -350,13 +354,16 @@ func (k *connection) spare() {
 
 // tellRoutes tells the shell where data goes.
 func (k *connection) tellRoutes() {
-	var now []ice.Route
+	var now, known []ice.Route
 	for _, p := range k.inUse() {
 		now = append(now, p.route)
 	}
-	if !slices.Equal(now, k.toldRoutes) {
-		k.toldRoutes = now
-		k.c.notes.Push(note{kind: noteRoute, conn: k.number, peer: k.peer, route: now, event: Event{Path: k.public(k.path)}})
+	for _, p := range k.paths {
+		known = append(known, p.route)
+	}
+	if !slices.Equal(now, k.toldRoutes) || !slices.Equal(known, k.toldKnown) {
+		k.toldRoutes, k.toldKnown = now, known
+		k.c.notes.Push(note{kind: noteRoute, conn: k.number, peer: k.peer, route: now, known: known, event: Event{Path: k.public(k.path)}})
 	}
 }
 

@@ -23,12 +23,19 @@ type Signaler interface {
 //	Servers() (stun []string, turn []string, username, password string, expires time.Time)
 //
 // the session uses the STUN and TURN servers that this names, too, and asks again before
-// expires; a zero time means for ever.
+// expires; a zero time means for ever. They are URIs: stun:HOST[:PORT] and stuns: (RFC
+// 7064), turn:HOST[:PORT][?transport=udp|tcp] and turns: (RFC 7065).
 type Signals = interface {
 	// Send sends a message of at most 48,000 bytes to a peer. That it returns nil does not
 	// mean that the peer has it.
 	Send(ctx context.Context, to PeerID, message []byte) error
-	// Receive waits for a message. After an error the connection is of no more use.
+	// Receive waits for a message. After an error the connection is of no more use, unless
+	// the error, or one that it wraps, has a method
+	//
+	//	Undeliverable() (peer PeerID, ok bool)
+	//
+	// that returns true: then a message was sent to a peer that is not signed on, and the
+	// connection goes on.
 	Receive(ctx context.Context) (from PeerID, message []byte, err error)
 	// Close ends the connection and unblocks the other methods.
 	Close() error

@@ -101,11 +101,7 @@ func (a *agent) public(l *local) (Candidate, bool) {
 		return c, false
 	}
 	if a.cfg.Policy != AllCandidates { // where the TURN server sees a host may be its own address
-		any4 := netip.IPv4Unspecified()
-		if c.Addr.Addr().Is6() {
-			any4 = netip.IPv6Unspecified()
-		}
-		c.Related = netip.AddrPortFrom(any4, 9) // RFC 8839 section 5.1: to hide it
+		c.Related = netip.AddrPort{}
 	}
 	return c, true
 }
@@ -173,6 +169,7 @@ func (a *agent) due(now time.Time) {
 		g.expire(now)
 		g.consent(now)
 	}
+	a.replaceSilent(now)
 	a.settle(now)
 }
 

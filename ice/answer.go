@@ -2,6 +2,7 @@ package ice
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/wire"
@@ -30,6 +31,9 @@ func (m *Machine) request(now time.Time, from path) bool {
 	}
 	if from.stream == nil && g.find(UDP, from.remote) == nil && unusable(from.remote, m.cfg.Loopback) != "" {
 		return true // no peer is there: it has us answer to somebody else
+	}
+	if !g.mayAnswer(now) {
+		return true
 	}
 	g.heard = true
 	if !g.asked {
@@ -64,6 +68,22 @@ func (m *Machine) request(now time.Time, from path) bool {
 	return true
 }
 
+const (
+	answerGap   = time.Second / 400
+	answerBurst = 400
+)
+
+// mayAnswer bounds the answers to a peer, which may say that it is somebody else. No agent
+// checks that often.
+func (g *generation) mayAnswer(now time.Time) bool {
+	full := latest(g.answer, now).Add(answerGap)
+	if full.Sub(now) > answerBurst*answerGap {
+		return false
+	}
+	g.answer = full
+	return true
+}
+
 // refuse answers by an error.
 func (m *Machine) refuse(to path, g *generation, code int, reason string, unknown []wire.AttrType) {
 	m.b.Reset(wire.BindingFailure, m.msg.TransactionID())
@@ -78,6 +98,7 @@ func (m *Machine) refuse(to path, g *generation, code int, reason string, unknow
 
 // hold keeps a check that came before the peer's credentials.
 func (g *generation) hold(r request) {
+	g.early = slices.DeleteFunc(g.early, request.gone)
 	for i := range g.early {
 		if e := &g.early[i]; e.from == r.from && e.ufrag == r.ufrag {
 			e.nominate = e.nominate || r.nominate
@@ -131,7 +152,7 @@ func (g *generation) trigger(now time.Time, r request) {
 	t, s := r.from.base.Transport, r.from.stream
 	remote := g.find(t, r.from.remote)
 	if remote == nil && s != nil {
-		remote = g.reopened(r.from)
+		remote = g.reopened(now, r.from)
 	}
 	if remote == nil {
 		if remote = g.learn(t, r.from.remote, r.priority); remote == nil {
@@ -179,7 +200,7 @@ func (p *pair) trigger(now time.Time) {
 	if p.state == PairFailed || p.state == Frozen {
 		p.wait(now) // the peer reaches us, so it is worth another try
 	}
-	if p.due || !p.last.IsZero() && now.Sub(p.last) < triggerGap {
+	if p.due {
 		return
 	}
 	if g.failed != nil {

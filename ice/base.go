@@ -153,18 +153,19 @@ func (m *Machine) base(id BaseID) *base {
 	return nil
 }
 
-// baseAt returns the base that a datagram came to. Sockets that cannot tell which of
-// their addresses that was have their first base of the family take it.
+// baseAt returns the base that a datagram came to; nil: it came to an address that is
+// none. Sockets that cannot tell which of their addresses that was have their first base
+// of the family take it.
 func (m *Machine) baseAt(socket machine.SocketID, at netip.AddrPort, remote netip.Addr) *base {
 	var first *base
 	for _, b := range m.bases {
 		if !b.isSocket() || b.socket != socket {
 			continue
 		}
-		if !b.shared || b.addr == at {
+		if !b.shared || b.addr.Addr() == at.Addr().Unmap().WithZone("") {
 			return b
 		}
-		if first == nil && b.addr.Addr().Is4() == remote.Is4() {
+		if first == nil && !isTold(at) && b.addr.Addr().Is4() == remote.Is4() {
 			first = b
 		}
 	}

@@ -64,7 +64,7 @@ func (e *CircuitOpenError) Error() string {
 	if e.Trial {
 		why = "it kept failing, and a trial is under way"
 	}
-	return fmt.Sprintf("ice: %v: %v until %s: %s; try another one, or this one then",
+	return fmt.Sprintf("ice: %v: %v until %s: %s; use another target until then",
 		e.Target, ErrCircuitOpen, e.Until.Format("15:04:05.000"), why)
 }
 

@@ -24,6 +24,7 @@ var understood = []wire.AttrType{
 // reports whether anything was sent.
 func (p *pair) check(now time.Time) bool {
 	g := p.g
+	p.unwant()
 	if p.base.gone {
 		return false
 	}
@@ -35,7 +36,7 @@ func (p *pair) check(now time.Time) bool {
 	}
 	g.sent++
 	p.sent++
-	p.last = now
+	g.last, p.last = now, now
 	g.spend(p, now)
 	if p.base.Transport == TCP && !p.connected(now) {
 		return true

@@ -108,6 +108,28 @@ func TestAnswersWhereTheAddressIsNotTold(t *testing.T) {
 	}
 }
 
+// What comes to an address of the host that is no base is not for us.
+func TestDatagramsToOtherAddresses(t *testing.T) {
+	l := emptyLab(t)
+	l.base(ice.Base{Socket: 0, Shared: true, Addr: ours})
+	l.agent(ice.AgentConfig{})
+	l.know(peerCreds)
+	for _, c := range []struct {
+		at   netip.Addr
+		want bool
+	}{
+		{ours.Addr(), true}, {netip.AddrFrom16(ours.Addr().As16()), true}, {netip.IPv4Unspecified(), true}, {netip.Addr{}, true}, {ours2.Addr(), false},
+	} {
+		before := len(l.sent)
+		l.do(func(now time.Time) {
+			l.m.HandleDatagram(now, machine.Datagram{Socket: 0, Local: netip.AddrPortFrom(c.at, ours.Port()), Remote: peerAt, Data: l.request()})
+		})
+		if got := len(l.sent) > before; got != c.want {
+			t.Errorf("at %v: answered %v", c.at, got)
+		}
+	}
+}
+
 // An answer that is not signed, or not as it must be, changes nothing: the true one may
 // still come.
 func TestForgedAnswersDoNotSpoilTheTrueOne(t *testing.T) {

@@ -1,6 +1,7 @@
 package ice
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -22,8 +23,10 @@ const (
 	// fastPairs is how many pairs have the fast schedule.
 	fastPairs = 5
 	// maxChecks bounds the checks of a generation, so that a peer cannot make us flood
-	// whomever it names.
+	// whomever it names. Further ones are sent only where the peer triggers them, one in
+	// spareGap: it may have moved.
 	maxChecks = 700
+	spareGap  = time.Second
 	// triggerGap is the least time between a check and one of the same pair that the peer
 	// triggers.
 	triggerGap = 10 * time.Millisecond
@@ -72,7 +75,7 @@ func (g *generation) nextCheck(now time.Time) (next time.Time) {
 		return next
 	}
 	for _, p := range g.wanted {
-		next = machine.Earliest(next, g.allowed(p, now))
+		next = machine.Earliest(next, g.wantedAt(p, now))
 	}
 	if p := g.nominating; p != nil {
 		next = machine.Earliest(next, p.next)
@@ -103,10 +106,8 @@ func (g *generation) checkNext(now time.Time) bool {
 	if g.remote == (Credentials{}) {
 		return false
 	}
-	for i, p := range g.wanted {
-		if !g.allowed(p, now).After(now) {
-			g.wanted = append(g.wanted[:i], g.wanted[i+1:]...)
-			p.due = false
+	for _, p := range g.wanted {
+		if !g.wantedAt(p, now).After(now) {
 			return p.check(now)
 		}
 	}
@@ -190,8 +191,9 @@ func (p *pair) schedule(now time.Time) {
 			steps = fast[:]
 		}
 	}
-	p.step = min(p.step+1, len(steps))                           // other pairs may have come before it meanwhile
-	p.next = now.Add(max(steps[p.step-1], p.trips.Median()*3/2)) // a nomination's answer is awaited
+	step := steps[min(p.step, len(steps)-1)] // the pair may have lost its rank since
+	p.step++
+	p.next = now.Add(max(step, p.trips.Median()*3/2)) // a nomination's answer is awaited
 	if p.stream != nil {
 		p.next = time.Time{} // a connection loses nothing (RFC 6544 section 7.1)
 	}
@@ -208,6 +210,8 @@ func (g *generation) expire(now time.Time) {
 			case p.state == Succeeded:
 				why = ErrConsent
 				p.remember(now, false)
+			case !p.await.IsZero():
+				why = fmt.Errorf("%w: %w", ErrConsent, p.err)
 			case p.err != nil:
 				why = p.err
 			}
@@ -224,7 +228,7 @@ func (g *generation) expire(now time.Time) {
 func (g *generation) expiry(p *pair) time.Time {
 	switch {
 	case p.state == InProgress:
-		return p.first.Add(g.a.cfg.PairTimeout)
+		return latest(p.first.Add(g.a.cfg.PairTimeout), p.await)
 	case p.state == Succeeded && g.a.cfg.Consent > 0:
 		return p.heard.Add(consentLife)
 	}
@@ -253,6 +257,9 @@ const (
 
 // allowed is when a check of p may be sent as far as its target is concerned.
 func (g *generation) allowed(p *pair, now time.Time) time.Time {
+	if g.sent >= maxChecks {
+		now = latest(now, g.last.Add(spareGap))
+	}
 	for i := range g.targets {
 		if t := &g.targets[i]; t.ip == p.remote.addr.Addr() {
 			if t.answered {
@@ -262,6 +269,11 @@ func (g *generation) allowed(p *pair, now time.Time) time.Time {
 		}
 	}
 	return now
+}
+
+// wantedAt is when the triggered check of p may be sent.
+func (g *generation) wantedAt(p *pair, now time.Time) time.Time {
+	return latest(g.allowed(p, now), p.last.Add(triggerGap))
 }
 
 // spend notes a check to p's target.

@@ -49,7 +49,7 @@ func (a *agent) choose(now time.Time) {
 
 // stands reports whether the generation is done with what a restart is for.
 func (g *generation) stands() bool {
-	return g.a.cfg.Multipath || g.nominated != nil && g.nominated.valid
+	return g.nominated != nil && (g.nominated.valid || g.a.cfg.Multipath)
 }
 
 // choice is the pair of the generation that should carry data, or nil. Before one is

@@ -88,10 +88,12 @@ func (g *generation) nextConsent(now time.Time) (next time.Time) {
 func (p *pair) rto() time.Duration { return max(500*time.Millisecond, 2*p.trips.Median()) }
 
 // silent reports whether the peer has left two checks of consent unanswered.
-func (p *pair) silent(now time.Time) bool {
-	missed := p.unanswered
-	if missed > 0 && p.consentAt.Add(p.rto()).After(now) {
-		missed--
+func (p *pair) silent(now time.Time) bool { return p.missed(now) >= 2 }
+
+// missed is how many checks of consent the peer has left unanswered.
+func (p *pair) missed(now time.Time) int {
+	if p.unanswered > 0 && p.consentAt.Add(p.rto()).After(now) {
+		return p.unanswered - 1 // the last may still be answered
 	}
-	return missed >= 2
+	return p.unanswered
 }

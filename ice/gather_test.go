@@ -28,6 +28,9 @@ func stunServer(mapped netip.AddrPort) host {
 func (l *lab) told() (all []string) {
 	for _, e := range l.all(ice.EventCandidate) {
 		all = append(all, e.Candidate.Type.String()+" "+e.Candidate.Addr.String()+" "+e.Credentials.Ufrag)
+		if err := e.Candidate.Check(); err != nil {
+			l.t.Error(err)
+		}
 		if u, ok := e.Candidate.Extension("ufrag"); !ok || u != e.Credentials.Ufrag {
 			l.t.Errorf("candidate of %q tells ufrag %q", e.Credentials.Ufrag, u)
 		}

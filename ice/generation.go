@@ -34,6 +34,8 @@ type generation struct {
 
 	began  time.Time // when the peer's credentials became known
 	sent   int       // checks
+	last   time.Time // of them
+	answer time.Time // when as many answers may be given at once as at all
 	heard  bool      // authentic messages of the peer came in
 	asked  bool      // and checks
 	forged int       // messages whose integrity does not match
@@ -47,6 +49,8 @@ type remote struct {
 	cand    Candidate
 	addr    netip.AddrPort
 	learned bool // peer-reflexive: nobody has told it
+
+	pairs, works, fails int // as weigh counts them
 }
 
 // request is a check of the peer.
@@ -56,6 +60,9 @@ type request struct {
 	priority uint32
 	nominate bool
 }
+
+// gone reports whether the connection that a check came by has ended.
+func (r request) gone() bool { return r.from.stream != nil && r.from.stream.gone() }
 
 // end closes the connection that a check came by, unless a pair has it.
 func (r request) end() {
@@ -162,7 +169,7 @@ func (g *generation) setRemote(now time.Time, c Credentials) {
 	early := g.early
 	g.early = nil
 	for _, r := range early {
-		if r.ufrag == c.Ufrag { // else it is of another that our offer went to
+		if r.ufrag == c.Ufrag && !r.gone() { // else it is of another that our offer went to
 			g.trigger(now, r)
 		}
 		r.end()

@@ -184,7 +184,9 @@ func (a *Agent) Next(ctx context.Context) (Event, error) {
 		a.mu.Lock()
 		if len(a.events) > 0 {
 			e := a.events[0]
-			a.events = a.events[1:]
+			if a.events = a.events[1:]; len(a.events) == 0 {
+				a.events = nil // an idle agent has none for long
+			}
 			e.Missed, a.missed = a.missed, 0
 			a.mu.Unlock()
 			return e, nil
@@ -281,7 +283,7 @@ func (e *Endpoint) outlet(r Route) *outlet {
 		o.socket = e.sockets[r.Socket]
 		o.source.Source = r.Local.Addr()
 		if o.socket != nil && !o.local.IsValid() {
-			o.local = o.socket.conn.LocalAddrPort()
+			o.local = o.socket.LocalAddrPort()
 		}
 	}
 	if o.stream == nil && o.socket == nil {

@@ -20,7 +20,7 @@ func BenchmarkIdleAgents(b *testing.B) {
 	for b.Loop() {
 		var ends [2]*ice.Endpoint
 		for i := range ends {
-			e, err := ice.Listen(b.Context(), loopbackOnly(ice.Config{Networks: []string{"udp4"}, ReadBuffer: 16}))
+			e, err := ice.Listen(b.Context(), loopbackOnly(ice.Config{Networks: []string{"udp4"}}))
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -105,7 +105,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.ReadBuffer, 256)
 	if c.Addrs == nil {
 		loopback := c.Loopback
-		c.Addrs = func() ([]HostAddr, error) { return systemAddrs(loopback) }
+		c.Addrs = func() ([]HostAddr, error) { return SystemAddrs(loopback) }
 	}
 	if c.ListenPacket == nil {
 		c.ListenPacket = netio.ListenUDP
@@ -129,8 +129,9 @@ func (c *Config) machine() MachineConfig {
 	return MachineConfig{Keepalive: c.Keepalive, GatherTimeout: c.GatherTimeout, Score: c.Score, History: c.History, Loopback: c.Loopback}
 }
 
-// systemAddrs are the system's addresses with what it knows of their interfaces.
-func systemAddrs(loopback bool) ([]HostAddr, error) {
+// SystemAddrs returns the addresses of the interfaces that are up, with what the system
+// knows of these; IPv6 link-local ones are left out, and loopback unless it is asked for.
+func SystemAddrs(loopback bool) ([]HostAddr, error) {
 	hosts, err := netio.HostAddrs(nil)
 	if err != nil {
 		return nil, fmt.Errorf("ice: %w", err)

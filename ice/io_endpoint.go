@@ -18,6 +18,7 @@ import (
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/netio"
 	"github.com/bradawl/bradawl/internal/plog"
+	"github.com/bradawl/bradawl/internal/tap"
 	"github.com/bradawl/bradawl/natprobe"
 )
 
@@ -44,7 +45,6 @@ type Endpoint struct {
 	next    machine.SocketID
 	bases   map[netip.AddrPort]BaseID
 	breaker *Breaker[string]
-	closed  bool
 	wg      sync.WaitGroup
 	once    sync.Once
 	err     error
@@ -180,14 +180,14 @@ func (e *Endpoint) openUDP(ctx context.Context, o *openings, network, address st
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", network, address, err)
 	}
-	tap, err := newSocketTap(pc)
+	socket, err := newSocketTap(pc)
 	if err != nil {
 		_ = pc.Close()
 		return fmt.Errorf("%s %s: %w", network, address, err)
 	}
-	e.sockets[e.next] = tap
-	o.sockets = append(o.sockets, tap)
-	o.bases = append(o.bases, Base{Socket: e.next, Addr: netip.AddrPortFrom(h.Addr, tap.conn.LocalAddrPort().Port()), Interface: h.Interface})
+	e.sockets[e.next] = socket
+	o.sockets = append(o.sockets, socket)
+	o.bases = append(o.bases, Base{Socket: e.next, Addr: netip.AddrPortFrom(h.Addr, socket.LocalAddrPort().Port()), Interface: h.Interface})
 	e.next++
 	return nil
 }
@@ -198,7 +198,7 @@ func (e *Endpoint) openTCP(ctx context.Context, o *openings, network, address st
 		return fmt.Errorf("%s %s: %w", network, address, err)
 	}
 	local := netip.AddrPortFrom(h.Addr, netio.AddrPortOf(l.Addr()).Port())
-	o.listeners = append(o.listeners, &tappedListener{l, e})
+	o.listeners = append(o.listeners, &tap.Listener{Listener: l, Tap: e.tapStream})
 	o.bases = append(o.bases,
 		Base{Transport: TCP, TCPType: Passive, Addr: local, Interface: h.Interface},
 		Base{Transport: TCP, TCPType: Active, Addr: netip.AddrPortFrom(h.Addr, 0), Interface: h.Interface})
@@ -233,7 +233,7 @@ func (e *Endpoint) allocate(ctx context.Context, r Allocator) {
 		})
 		return
 	}
-	tap, err := newSocketTap(pc)
+	socket, err := newSocketTap(pc)
 	if err != nil {
 		_ = pc.Close()
 		e.loop.Post(e.m.Release)
@@ -242,14 +242,14 @@ func (e *Endpoint) allocate(ctx context.Context, r Allocator) {
 	e.mu.Lock()
 	id := e.next
 	e.next++
-	e.sockets[id] = tap
+	e.sockets[id] = socket
 	e.mu.Unlock()
-	base := Base{Type: Relay, Socket: id, Addr: tap.conn.LocalAddrPort()}
+	base := Base{Type: Relay, Socket: id, Addr: socket.LocalAddrPort()}
 	if m, ok := pc.(interface{ MappedAddr() netip.AddrPort }); ok {
 		base.Mapped = m.MappedAddr()
 	}
-	if err := e.loop.AddSocket(id, tap); err != nil {
-		_ = tap.Close()
+	if err := e.loop.AddSocket(id, socket); err != nil {
+		_ = socket.Close()
 	}
 	e.loop.Post(func(now time.Time) {
 		if _, err := e.m.AddBase(now, base); err != nil {

@@ -25,7 +25,6 @@ type shells struct {
 	*simnet.World
 	sites [2]*simnet.Site
 	ends  [2]*ice.Endpoint
-	turns [2]*turnclient.Client
 }
 
 // simulate runs test over endpoints. That it returns shows that no goroutine is left.

@@ -61,7 +61,6 @@ type host func(l *lab, s sent)
 type stream struct {
 	local, remote netip.AddrPort
 	up            bool
-	in            []byte // of a frame
 }
 
 var (
@@ -151,7 +150,7 @@ func (l *lab) know(c ice.Credentials) {
 
 func (l *lab) candidate(at netip.AddrPort, priority uint32, change ...func(*ice.Candidate)) {
 	l.t.Helper()
-	c := ice.Candidate{Foundation: at.Addr().String(), Component: 1, Priority: priority, Addr: at, Type: ice.Host}
+	c := ice.Candidate{Foundation: fmt.Sprintf("%x", at.Addr().AsSlice()), Component: 1, Priority: priority, Addr: at, Type: ice.Host}
 	for _, fn := range change {
 		fn(&c)
 	}

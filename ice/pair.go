@@ -39,7 +39,7 @@ type pair struct {
 	peerNominated bool           // by the peer, before it was valid
 	spent         bool           // consent was lost: RFC 7675 section 5.1 forbids to use it again
 	redials       int            // since the connection was refused, or broke
-	await         time.Time      // until when the peer may open the connection anew that broke
+	await         time.Time      // until when the connection that broke may be opened anew
 
 	heard      time.Time // the last answer
 	consentAt  time.Time // the last check of consent
@@ -122,7 +122,7 @@ func (g *generation) makeRoom(p *pair) bool {
 	var worst *pair
 	for _, q := range g.pairs { // the best first
 		switch {
-		case q.valid || q.peerNominated:
+		case q.valid || q.peerNominated && q.state != PairFailed:
 		case q.state == PairFailed, q.priority < p.priority && (worst == nil || worst.state != PairFailed):
 			worst = q
 		}
@@ -189,13 +189,20 @@ func (p *pair) abandon() {
 	for _, f := range p.flights {
 		delete(p.g.a.m.checks, f.id)
 	}
-	p.flights, p.next, p.due = nil, time.Time{}, false
-	g := p.g
-	g.wanted = slices.DeleteFunc(g.wanted, func(q *pair) bool { return q == p })
-	if g.nominating == p {
+	p.flights, p.next = nil, time.Time{}
+	p.unwant()
+	if g := p.g; g.nominating == p {
 		g.nominating = nil
 	}
 	p.shut()
+}
+
+// unwant ends that a triggered check of the pair is to be sent.
+func (p *pair) unwant() {
+	if p.due {
+		p.due = false
+		p.g.wanted = slices.DeleteFunc(p.g.wanted, func(q *pair) bool { return q == p })
+	}
 }
 
 // admit takes data of the peer on the pair from now on. For the peer, the pair is valid
@@ -262,6 +269,7 @@ func (p *pair) succeed(now time.Time, mapped netip.AddrPort, f flight) {
 		delete(a.m.checks, other.id)
 	}
 	p.flights = nil
+	p.unwant()
 	p.seenAt(mapped, f)
 	p.admit()
 	p.remember(now, true)

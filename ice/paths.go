@@ -160,7 +160,7 @@ func (m *Machine) Withdraw(now time.Time, id AgentID, addr netip.AddrPort) {
 		return
 	}
 	if r := a.cur.find(UDP, addr); r != nil {
-		if works, _ := a.cur.fate(r); !works {
+		if a.cur.weigh(); r.works == 0 {
 			a.cur.forget(r)
 		}
 	}

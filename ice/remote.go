@@ -69,15 +69,12 @@ func (g *generation) addRemote(now time.Time, c Candidate) {
 // makeRoomFor drops a candidate that the peer has told for c: one whose pairs have all
 // failed, or else the one of the lowest priority, if that is less than c's.
 func (g *generation) makeRoomFor(c Candidate) bool {
+	g.weigh()
 	var worst *remote
-	worstFailed := false
 	for _, r := range g.remotes {
-		works, failed := g.fate(r)
 		switch {
-		case r.learned || works:
-		case failed && !worstFailed:
-			worst, worstFailed = r, true
-		case failed == worstFailed && (failed || r.cand.Priority < c.Priority) && (worst == nil || r.cand.Priority < worst.cand.Priority):
+		case r.learned || r.works > 0 || !r.lost() && r.cand.Priority >= c.Priority:
+		case worst == nil || r.lost() && !worst.lost() || r.lost() == worst.lost() && r.cand.Priority < worst.cand.Priority:
 			worst = r
 		}
 	}
@@ -88,19 +85,24 @@ func (g *generation) makeRoomFor(c Candidate) bool {
 	return true
 }
 
-// fate reports whether a pair with r works or is about to, and whether all have failed.
-func (g *generation) fate(r *remote) (works, failed bool) {
-	pairs := 0
-	failed = true
+// weigh counts how the pairs of each candidate of the peer fare.
+func (g *generation) weigh() {
+	for _, r := range g.remotes {
+		r.pairs, r.works, r.fails = 0, 0, 0
+	}
 	for _, p := range g.pairs {
-		if p.remote == r {
-			pairs++
-			works = works || p.valid || p.peerNominated
-			failed = failed && p.state == PairFailed
+		p.remote.pairs++
+		if p.valid {
+			p.remote.works++
+		}
+		if p.state == PairFailed {
+			p.remote.fails++
 		}
 	}
-	return works, failed && pairs > 0
 }
+
+// lost reports whether all pairs of a candidate have failed.
+func (r *remote) lost() bool { return r.fails > 0 && r.fails == r.pairs }
 
 // forget drops a candidate of the peer with its pairs.
 func (g *generation) forget(r *remote) {
@@ -119,11 +121,10 @@ func (g *generation) forget(r *remote) {
 
 // unfit says why a candidate cannot be checked; "" if it may be.
 func (g *generation) unfit(c Candidate) string {
+	if f := c.flaw(); f != nil {
+		return "is malformed: " + f.field + ": " + f.reason
+	}
 	switch {
-	case c.Transport > TCP || (c.Transport == TCP) != (c.TCPType != NotTCP) || c.TCPType > SimultaneousOpen:
-		return "is of a transport that is not known here; RFC 6544 has those of TCP"
-	case c.Priority == 0 || c.Priority > maxPriority:
-		return fmt.Sprintf("has priority %d; it must be from 1 to %d", c.Priority, maxPriority)
 	case c.Component != 1:
 		return fmt.Sprintf("is of component %d; agents here have component 1 alone", c.Component)
 	case c.Name != "":
@@ -149,7 +150,8 @@ func (g *generation) name(r *remote, c Candidate) {
 // 7.3.1.3).
 func (g *generation) learn(t Transport, from netip.AddrPort, priority uint32) *remote {
 	if g.learned >= maxLearned {
-		i := slices.IndexFunc(g.remotes, func(r *remote) bool { works, _ := g.fate(r); return r.learned && !works })
+		g.weigh()
+		i := slices.IndexFunc(g.remotes, func(r *remote) bool { return r.learned && r.works == 0 })
 		if i < 0 {
 			return nil
 		}
@@ -170,10 +172,14 @@ func (g *generation) learn(t Transport, from netip.AddrPort, priority uint32) *r
 
 // reopened returns the candidate whose connection broke, where the peer opens another: it
 // may come from any port (RFC 6544 section 11.1).
-func (g *generation) reopened(from path) *remote {
+func (g *generation) reopened(now time.Time, from path) *remote {
 	p := g.nominated
-	if p == nil || p.valid || p.stream != nil || p.base != from.base || !p.remote.learned || p.remote.addr.Addr() != from.remote.Addr() {
+	if p == nil || p.base != from.base || !p.remote.learned || p.remote.addr.Addr() != from.remote.Addr() || p.valid && p.missed(now) == 0 {
 		return nil
+	}
+	if s := p.stream; s != nil { // for the peer it broke
+		s.drop()
+		s.lost(now, ErrSilent)
 	}
 	p.remote.addr, p.remote.cand.Addr = from.remote, from.remote
 	return p.remote

@@ -102,6 +102,25 @@ func TestRestartKeepsThePath(t *testing.T) {
 	}
 }
 
+// With Multipath, too, the old path is used until the new generation stands: its first
+// pair is seldom its best.
+func TestRestartWithMultipath(t *testing.T) {
+	l := completed(t, ice.AgentConfig{Multipath: true})
+	l.restart()
+	l.hosts[peerAt2] = answeringAs(signedBy(newCreds.Pwd))
+	l.know(newCreds)
+	l.candidate(spread(1), highPriority) // which is waited for
+	l.candidate(peerAt2, lowPriority)
+	valid := func() bool { return l.pair(peerAt2).Valid }
+	if !l.runUntil(time.Second, valid) || l.m.Selected(l.id).Route.Remote != peerAt {
+		t.Errorf("selected %v\n%v", l.m.Selected(l.id).Route.Remote, l.story())
+	}
+	l.run(time.Second)
+	if l.m.Selected(l.id).Route.Remote != peerAt2 || l.state() != ice.Completed {
+		t.Errorf("selected %v, %v", l.m.Selected(l.id).Route.Remote, l.state())
+	}
+}
+
 // Where the old path does not work, the first pair of the new generation is used at once.
 func TestRestartWhereTheOldPathIsDead(t *testing.T) {
 	l := completed(t, ice.AgentConfig{})
@@ -166,6 +185,13 @@ func TestEndOfCandidatesOfBefore(t *testing.T) {
 	l.candidate(peerAt2, highPriority)
 	if !l.has(peerAt2) {
 		t.Error("the end of before counts after a restart")
+	}
+	l.restart()
+	l.end() // crosses ours
+	l.know(ice.Credentials{Ufrag: "third", Pwd: newCreds.Pwd})
+	l.candidate(peerAt2, highPriority)
+	if !l.has(peerAt2) {
+		t.Error("the end of before counts where it crosses a restart")
 	}
 }
 

@@ -2,6 +2,7 @@ package ice
 
 import (
 	"cmp"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -23,7 +24,7 @@ func (m *Machine) score(now time.Time, b *base) Explanation {
 // rescore gives the candidates preferences by what is known now, for the agents that are
 // made from now on: those of others have been told to peers.
 func (m *Machine) rescore(now time.Time) {
-	if !m.stale || now.Sub(m.scored) < rescoreGap {
+	if !m.stale && m.cfg.History == nil || now.Sub(m.scored) < rescoreGap { // a history fades by itself
 		return
 	}
 	m.stale, m.scored = false, now
@@ -32,8 +33,15 @@ func (m *Machine) rescore(now time.Time) {
 		score Explanation
 	}
 	all := make([]worth, len(m.locals))
+	moved := false
 	for i, l := range m.locals {
 		all[i] = worth{l, m.score(now, l.base)}
+		moved = moved || math.Abs(all[i].score.Score-l.score.Score) >= 1.0/preferenceLevels
+	}
+	if !moved {
+		return // the same candidates serve on, for any number of agents
+	}
+	for _, l := range m.locals {
 		m.preferencesOf(l.cand).Release(l.preference)
 	}
 	best := slices.Clone(all)

@@ -4,9 +4,9 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/bradawl/bradawl/ice"
-	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
 )
 
@@ -144,18 +144,6 @@ func first(n int, one, other host) host {
 	}
 }
 
-// controlled is a host that answers and, as a full agent does, checks back once.
-func checkingBack(change ...script) host {
-	done := false
-	return func(l *lab, s sent) {
-		answering(l, s)
-		if !done && s.msg() != nil && s.msg().Class() == wire.Request {
-			done = true
-			l.reply(s, l.request(change...))
-		}
-	}
-}
-
 // tcp makes a candidate one of RFC 6544.
 func tcp(side ice.TCPType) func(*ice.Candidate) {
 	return func(c *ice.Candidate) { c.Transport, c.TCPType = ice.TCP, side }
@@ -169,15 +157,9 @@ func TestLabConnects(t *testing.T) {
 		l.hosts[peerAt] = answering
 		l.know(peerCreds)
 		l.candidate(peerAt, highPriority)
-		l.run(200 * 1e6)
-		if want := ice.Connected; !controlling && l.state() != want {
+		l.run(200 * time.Millisecond)
+		if want := map[bool]ice.State{false: ice.Connected, true: ice.Completed}[controlling]; l.state() != want {
 			t.Errorf("%v, want %v", l.state(), want)
-		}
-		if want := ice.Completed; controlling && l.state() != want {
-			t.Errorf("%v, want %v", l.state(), want)
-		}
-		if got := len(l.ops(machine.Send)); got == 0 {
-			t.Error("nothing was sent")
 		}
 	}
 }

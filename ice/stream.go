@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/internal/wire"
 )
 
 // stream is a TCP connection of a pair (RFC 6544), or one that came in and has not said
@@ -19,7 +20,7 @@ type stream struct {
 	pair   *pair
 	held   bool // a check on it waits for the peer's credentials
 	up     bool
-	in     deframer
+	in     wire.Deframer
 	timer  machine.Timer // until the first check
 }
 
@@ -28,18 +29,17 @@ const (
 	strangers = 64
 	// strangerTime is how long they have for it.
 	strangerTime = 5 * time.Second
-	// redialGap is the time to the second dial of a pair that opens simultaneously, where
-	// a refusal only says that the other side has not begun, or whose connection broke.
-	// It doubles.
+	// redialGap is the time, +-50 %, between two dials of a pair that opens simultaneously,
+	// where a refusal only says that the other side's has not crossed ours. It must not
+	// grow: each SYN holds the way open for no longer than a round trip.
 	redialGap = 50 * time.Millisecond
-	// redialMost is what that grows to.
-	redialMost = time.Second
+	// reopenMost is what the time between two dials of a connection that broke grows to.
+	reopenMost = time.Second
 )
 
 var (
-	errNotICE    = errors.New("what came first on the connection is no check")
-	errHungUp    = errors.New("the peer closed the connection")
-	errTCPFailed = errors.New("no connection")
+	errNotICE = errors.New("what came first on the connection is no check")
+	errHungUp = errors.New("the peer closed the connection")
 )
 
 // connected reports whether the pair has a connection; if not, one is dialled.
@@ -66,10 +66,19 @@ func (p *pair) hangUp() {
 }
 
 func (s *stream) close() {
-	if s.m.streams[s.id] == s {
+	if !s.gone() {
 		s.forget()
 		s.m.out.Push(machine.Transmit{Op: machine.Close, Stream: s.id})
 	}
+}
+
+// gone reports whether the connection has ended.
+func (s *stream) gone() bool { return s.m.streams[s.id] != s }
+
+// drop ends a connection without waiting for what was written.
+func (s *stream) drop() {
+	s.forget()
+	s.m.out.Push(machine.Transmit{Op: machine.Reset, Stream: s.id})
 }
 
 func (s *stream) forget() {
@@ -82,7 +91,7 @@ func (s *stream) write(b []byte) {
 	if !s.up {
 		return
 	}
-	framed, err := appendFrame(nil, b)
+	framed, err := wire.AppendFrame(nil, b)
 	if err != nil {
 		return // longer than any message of ours, and than Send takes
 	}
@@ -99,7 +108,7 @@ func (m *Machine) streamNotice(now time.Time, n machine.Notice) {
 	case n.Kind == machine.Accepted:
 		m.accept(now, n)
 	case s == nil:
-	case n.Kind == machine.Connected:
+	case n.Kind == machine.Connected && !s.up:
 		s.up, s.local = true, n.Local
 		p := s.pair
 		p.schedule(now)
@@ -147,11 +156,11 @@ func (m *Machine) listening(at netip.AddrPort) *base {
 
 func (s *stream) received(now time.Time, b []byte) {
 	m := s.m
-	s.in.feed(b)
-	for frame, ok := s.in.next(); ok; frame, ok = s.in.next() {
+	s.in.Feed(b)
+	for frame, ok := s.in.Next(); ok; frame, ok = s.in.Next() {
 		ours := m.message(now, path{s.base, s.remote, s}, machine.Datagram{Local: s.base.addr, Remote: s.remote, Data: frame})
 		switch p := s.pair; {
-		case m.streams[s.id] != s:
+		case s.gone():
 			return // closed by what came
 		case p == nil && !s.held:
 			s.close() // no peer's
@@ -182,7 +191,7 @@ func (s *stream) lost(now time.Time, err error) {
 		return
 	}
 	g := p.g
-	broke := p.valid && p == g.a.selected
+	broke := p.valid && p == g.a.selected && g == g.a.cur
 	switch {
 	case p.state == InProgress && p.opens() && (p.redials > 0 || p.base.TCPType == SimultaneousOpen):
 		p.redial(now, err)
@@ -191,11 +200,15 @@ func (s *stream) lost(now time.Time, err error) {
 	}
 	// RFC 6544 section 11.1: whoever has opened the connection opens another, which is
 	// checked anew; the other side waits for it, as long as there would be consent.
+	if broke {
+		p.await = p.heard.Add(consentLife)
+		if g.a.cfg.Consent < 0 {
+			p.await = now.Add(consentLife)
+		}
+	}
 	if broke && p.opens() {
 		p.state, p.first = InProgress, now
 		p.redial(now, err)
-	} else if broke {
-		p.await = p.heard.Add(consentLife)
 	}
 	g.a.settle(now)
 }
@@ -205,10 +218,20 @@ func (p *pair) opens() bool { return p.base.TCPType != Passive && !p.remote.lear
 
 // redial makes the pair open another connection, the later the more often it has.
 func (p *pair) redial(now time.Time, err error) {
-	gap := min(redialGap<<min(p.redials, 10), redialMost)
-	if p.base.TCPType != SimultaneousOpen && p.redials == 0 {
-		gap = 0
+	gap := redialGap/2 + time.Duration(p.g.a.m.random.Int64N(int64(redialGap)))
+	if p.base.TCPType != SimultaneousOpen {
+		gap = min(redialGap<<min(p.redials, 10)-redialGap, reopenMost)
 	}
 	p.redials++
 	p.stream, p.err, p.next = nil, err, now.Add(gap)
+}
+
+// replaceSilent opens another connection for the one in use when the peer does not answer
+// on it any more, as after a NAT has forgotten it: TCP itself would take minutes to see
+// that.
+func (a *agent) replaceSilent(now time.Time) {
+	if p := a.selected; p != nil && p.g == a.cur && p.stream != nil && p.opens() && p.silent(now) {
+		p.stream.drop()
+		p.stream.lost(now, ErrSilent)
+	}
 }

@@ -1,11 +1,13 @@
 package ice_test
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/simnet"
 )
 
@@ -96,8 +98,8 @@ func TestTCPAcrossNATs(t *testing.T) {
 	}
 }
 
-// A NAT that forgets the connection: both sides have another one soon, by themselves, and
-// data goes on.
+// A NAT that forgets the connection, and one that was reset: both sides have another one
+// soon, by themselves, and data goes on.
 func TestTCPConnectionIsLost(t *testing.T) {
 	for _, nats := range [][2]string{{"port-restricted-cone", "open"}, {"open", "port-restricted-cone"}} {
 		w := newWorld(t, 1, nats[0], nats[1], 0, over(ice.Active, ice.Passive))
@@ -106,14 +108,42 @@ func TestTCPConnectionIsLost(t *testing.T) {
 			t.Fatal("not connected")
 		}
 		for _, p := range w.peers {
+			p.reset()
+			if !w.exchangeWithin(5 * time.Second) {
+				t.Errorf("%v, after a reset: %v and %v", nats, w.peers[0].m.State(w.peers[0].id), w.peers[1].m.State(w.peers[1].id))
+			}
+		}
+		for _, p := range w.peers {
 			if p.site.NAT != nil {
 				p.site.NAT.Reboot(time.Second)
 			}
 		}
-		if !w.exchangeWithin(20 * time.Second) {
-			t.Errorf("%v: %v and %v", nats, w.peers[0].m.State(w.peers[0].id), w.peers[1].m.State(w.peers[1].id))
+		if !w.exchangeWithin(25 * time.Second) {
+			t.Errorf("%v, after a reboot: %v and %v", nats, w.peers[0].m.State(w.peers[0].id), w.peers[1].m.State(w.peers[1].id))
 		}
 	}
+}
+
+// cutter is an agent machine whose connections can be reset.
+type cutter struct {
+	*ice.Machine
+	out machine.Queue[machine.Transmit]
+}
+
+func (c *cutter) PollTransmit() (machine.Transmit, bool) {
+	if t, ok := c.out.Pop(); ok {
+		return t, true
+	}
+	return c.Machine.PollTransmit()
+}
+
+// reset resets the connection in use, for both sides.
+func (p *peer) reset() {
+	p.do(func(now time.Time) {
+		id := p.m.Selected(p.id).Route.Stream
+		p.cutter.out.Push(machine.Transmit{Op: machine.Reset, Stream: id})
+		p.m.HandleNotice(now, machine.Notice{Kind: machine.Closed, Stream: id, Err: errors.New("reset")})
+	})
 }
 
 // exchangeWithin exchanges data until that works.

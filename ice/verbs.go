@@ -77,7 +77,9 @@ func (m *Machine) EndOfCandidates(now time.Time, id AgentID) error {
 	if err != nil {
 		return err
 	}
-	a.cur.remoteDone = true
+	if a.cur.remote != (Credentials{}) || len(a.past) == 0 { // else it is of before the restart
+		a.cur.remoteDone = true
+	}
 	a.settle(now)
 	return nil
 }

@@ -1,7 +1,6 @@
 package ice_test
 
 import (
-	"math/rand/v2"
 	"net/netip"
 	"testing"
 	"time"
@@ -21,6 +20,8 @@ type world struct {
 	stun   netip.AddrPort
 	turn   netip.AddrPort // not valid: there is no TURN server
 	tcp    []ice.TCPType  // bases of each peer, in place of UDP; nil: UDP
+	known  map[netip.Addr]ice.InterfaceInfo
+	mcfg   ice.MachineConfig
 	peers  [2]*peer
 	signal time.Duration // one way
 	start  time.Time     // when the controlling side's offer left
@@ -39,6 +40,7 @@ type peer struct {
 	site   *simnet.Site
 	m      *ice.Machine
 	relay  *relayed // nil: none
+	cutter *cutter  // of a world over TCP
 	runner *simnet.Runner
 	id     ice.AgentID
 	cfg    ice.AgentConfig
@@ -89,12 +91,16 @@ func (w *world) newPeer(site *simnet.Site) *peer {
 	w.t.Helper()
 	p := &peer{w: w, site: site}
 	var err error
-	p.m, err = ice.NewMachine(ice.MachineConfig{}, rand.New(rand.NewPCG(w.Seed(), 7)), w.Secrets(site.Name()+" ice"))
+	p.m, err = ice.NewMachine(w.mcfg, w.Rand(site.Name()+" ice"), w.Secrets(site.Name()+" ice"))
 	w.check(err)
 	var m machine.Machine[ice.Event] = p.m
 	if w.turn.IsValid() {
 		p.relay = p.withRelay(p.m)
 		m = p.relay
+	}
+	if w.tcp != nil {
+		p.cutter = &cutter{Machine: p.m}
+		m = p.cutter
 	}
 	at := netip.AddrPortFrom(netip.Addr{}, port)
 	p.runner, err = simnet.Run(site.Host, m, simnet.RunOptions{Sockets: []netip.AddrPort{at}, Listen: w.listen(site.Host)}, p.event)
@@ -111,7 +117,7 @@ func (w *world) newPeer(site *simnet.Site) *peer {
 				p.addTCP(now, a)
 				continue
 			}
-			_, err := p.m.AddBase(now, ice.Base{Socket: 0, Shared: true, Addr: netip.AddrPortFrom(a, port)})
+			_, err := p.m.AddBase(now, ice.Base{Socket: 0, Shared: true, Addr: netip.AddrPortFrom(a, port), Interface: w.known[a]})
 			w.check(err)
 		}
 	})

@@ -20,10 +20,17 @@ const (
 	// apart at the least.
 	beats     = 3
 	beatEvery = 500 * time.Millisecond
+	// streamBeat takes the place of beatEvery on a stream, which repeats by itself: there
+	// the one Refresh may have to wait for all the data that was written before it.
+	streamBeat = 1700 * time.Millisecond
 	// deleteWait is how long to wait for the answer to a deletion.
 	deleteWait = 2 * time.Second
 	// maxLifetime bounds what a server may say.
 	maxLifetime = 24 * time.Hour
+	// Of allocations that stand for less than shortLife only so many in a row are
+	// followed by another at once: the server may be at odds with itself.
+	shortLife = 10 * time.Second
+	maxShort  = 2
 )
 
 var (
@@ -45,7 +52,9 @@ type allocation struct {
 	options  Options
 	token    []byte // reserved at the server for another allocation
 	once     bool   // it has stood
-	df       bool   // DONT-FRAGMENT is asked for, and the server knows it
+	stood    time.Time
+	short    int  // how many in a row stood for less than shortLife
+	df       bool // DONT-FRAGMENT is asked for, and the server knows it
 	released bool
 
 	contest
@@ -63,6 +72,7 @@ type allocation struct {
 	standby *standby // in state Disconnecting
 	permissions
 	channels
+	connections
 }
 
 func newAllocation(m *Machine, id AllocationID) *allocation {
@@ -77,6 +87,7 @@ func newAllocation(m *Machine, id AllocationID) *allocation {
 	a.retry.fire = a.again
 	a.doubt.fire = a.doubted
 	a.stagger.fire = a.nextServer
+	a.linger.fire = a.lingered
 	return a
 }
 
@@ -85,28 +96,29 @@ func (a *allocation) tell(now time.Time, e Event) {
 	a.m.events.Push(e)
 }
 
-// adopt makes l what the allocation stands on, as the answer msg to r says.
-func (a *allocation) adopt(now time.Time, l *link, relayed []netip.AddrPort, mapped netip.AddrPort, lifetime time.Duration, sent time.Time) {
+// adopt makes l what the allocation stands on. got is what the server gave: addresses and
+// lifetime, as an answer to what was sent at sent.
+func (a *allocation) adopt(now, sent time.Time, l *link, got Event) {
 	old := a.link
 	if old != nil && old != l { // it did not answer any more, but may yet
 		a.gather(now, nil)
 		a.asking = nil
 		a.leave(now, old, nil)
 	}
-	a.link, a.last, a.relayed, a.mapped, a.once = l, l.srv, relayed, mapped, true
+	a.link, a.last, a.relayed, a.mapped, a.once, a.stood = l, l.srv, got.Relayed, got.Mapped, true, now
 	l.onDown = func(now time.Time, err error) { a.lose(now, err, false) }
 	a.m.timers.stop(&a.retry)
 	a.backoff.reset()
-	a.granted(now, sent, lifetime)
+	a.granted(now, sent, got.Lifetime)
 	a.heardAt = now
-	loss := a.loss
+	got.Kind, got.State, got.Server, got.Lost = EventAllocated, Allocated, l.srv.Endpoint, a.loss
+	got.Relayed, got.Reservation, got.Features = slices.Clone(a.relayed), slices.Clone(a.token), a.features(l.srv)
+	got.link, got.df = l, a.df
 	a.loss = Loss{}
 	a.setState(now, Allocated, nil)
-	a.tell(now, Event{
-		Kind: EventAllocated, State: Allocated, Server: l.srv.Endpoint, Lifetime: lifetime,
-		Relayed: slices.Clone(relayed), Mapped: mapped, Reservation: slices.Clone(a.token), Lost: loss, link: l, df: a.df,
-	})
+	a.tell(now, got)
 	a.permitAgain(now)
+	a.connectAgain(now)
 	a.settle(now)
 }
 
@@ -176,6 +188,8 @@ func (a *allocation) recovered(now time.Time) {
 		a.loss.Err = nil
 		a.setState(now, Allocated, nil)
 		a.permitAgain(now)
+		a.connectAgain(now)
+		a.takeAttempts(now)
 		a.settle(now)
 	}
 }
@@ -215,16 +229,18 @@ func (a *allocation) look() (heard, wrote bool) {
 // for what went out.
 func (a *allocation) doubted(now time.Time) {
 	heard, wrote := a.look()
+	wrote = wrote || a.connecting()
 	if heard {
 		a.quiet, a.unanswered = 0, wrote // perhaps after what was heard
 	} else {
 		a.quiet++
 		a.unanswered = a.unanswered || wrote
 	}
-	switch {
-	case a.unanswered && a.quiet >= doubtTicks:
+	if a.unanswered && a.quiet >= doubtTicks {
 		a.heartbeat(now)
-	case a.unanswered:
+		a.quiet, a.unanswered = 0, a.connecting()
+	}
+	if a.unanswered && a.state.Usable() {
 		a.m.timers.set(&a.doubt, now.Add(doubtTick))
 		return
 	}
@@ -240,6 +256,9 @@ func (a *allocation) heartbeat(now time.Time) {
 		return
 	}
 	every := max(beatEvery, a.link.rtt.timeout(beatEvery))
+	if a.link.stream {
+		every = max(every, streamBeat)
+	}
 	if a.asking != nil {
 		a.asking.hasten(now, beats, every)
 		return
@@ -268,8 +287,12 @@ func (a *allocation) again(now time.Time) {
 	case a.state == Failed:
 		a.setState(now, Allocating, nil)
 		a.race(now, nil)
+	case a.state == Allocating:
+		a.askAgain(now)
 	case a.state == Disconnecting:
-		if !a.racing() && (a.backoff.tries > 0 || errors.Is(a.loss.Err, errNetworkChanged)) {
+		if a.racing() {
+			a.askAgain(now)
+		} else if a.backoff.tries > 0 || errors.Is(a.loss.Err, errNetworkChanged) {
 			if a.mayMove() {
 				a.move(now)
 			} else {
@@ -312,12 +335,35 @@ func (a *allocation) lose(now time.Time, err error, answered bool) {
 		a.concede(now) // what is under way may be waiting between two sends
 	}
 	if !a.racing() {
-		a.race(now, l)
+		a.makeAnew(now, l, err)
 	}
+}
+
+// makeAnew looks for an allocation in place of one that was lost, on l if that is not nil.
+func (a *allocation) makeAnew(now time.Time, l *link, err error) {
+	if now.Sub(a.stood) >= shortLife {
+		a.short = 0
+	}
+	if a.short++; a.short <= maxShort {
+		a.race(now, l)
+		return
+	}
+	if l != nil {
+		l.drop()
+	}
+	var s *ServerError
+	if !errors.As(err, &s) {
+		err = &ServerError{Server: a.last.Endpoint, Op: "allocate", Err: err}
+	}
+	a.failures = []error{err}
+	a.setState(now, Failed, &AllocateError{Attempts: slices.Clone(a.failures)})
+	a.dropQueues(now, ErrLost)
+	a.m.timers.set(&a.retry, now.Add(jitter(a.m.random, windows[min(a.short-maxShort, len(windows)-1)])))
 }
 
 // gather notes what is lost.
 func (a *allocation) gather(now time.Time, err error) {
+	a.leaveFormer()
 	if err == nil {
 		err = a.loss.Err
 	}
@@ -326,6 +372,7 @@ func (a *allocation) gather(now time.Time, err error) {
 	a.loss.Silence = now.Sub(a.heardAt)
 	a.loss.Permissions = a.standing
 	a.loss.Channels = a.dropChannels()
+	a.loss.Connections = a.dropConns(now, fmt.Errorf("%w: %w", ErrLost, err), false)
 	a.unpermit()
 }
 
@@ -369,8 +416,10 @@ func (a *allocation) close(now time.Time) {
 	}
 	a.asking = nil
 	a.standDown(now)
+	a.leaveFormer()
 	a.dropChannels()
 	a.endPermissions(now)
+	a.endConns(now)
 	a.concede(now)
 	a.hurry(now)
 	a.setState(now, Closed, nil)

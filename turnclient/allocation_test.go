@@ -247,6 +247,40 @@ func TestAddressFamilies(t *testing.T) {
 	}
 }
 
+// Section 7.3: of two families one may be missing, and the server says why.
+func TestMissingFamilyIsTold(t *testing.T) {
+	for _, family := range []turnclient.Family{turnclient.DualStack, turnclient.AnyFamily} {
+		l := newLab(t, turnclient.MachineConfig{Credentials: creds, Family: family})
+		l.serve(serverAddr, authed()) // IPv4 only
+		l.ready()
+		e := l.last(turnclient.EventAllocated)
+		var s *turnclient.ServerError
+		if family == turnclient.AnyFamily {
+			if e.Err != nil {
+				t.Error(e.Err)
+			}
+		} else if len(e.Relayed) != 1 || !errors.As(e.Err, &s) || s.Code != wire.CodeFamilyNotSupported || s.Op != "allocate IPv6" {
+			t.Errorf("relayed %v, %v", e.Relayed, e.Err)
+		}
+	}
+}
+
+// What a server is found to be able to is told with the allocation.
+func TestFeaturesAreTold(t *testing.T) {
+	for _, want := range []turnclient.Features{
+		{}, {SHA256: true}, {SHA256: true, Userhash: true}, {Mobility: true}, {DontFragment: true},
+	} {
+		l := newLab(t, turnclient.MachineConfig{Credentials: creds, Mobility: true, DontFragment: true})
+		cfg := authed()
+		cfg.SHA256, cfg.Anonymous, cfg.Mobility, cfg.NoDontFragment = want.SHA256, want.Userhash, want.Mobility, !want.DontFragment
+		l.serve(serverAddr, cfg)
+		l.ready()
+		if got := l.last(turnclient.EventAllocated).Features; got != want {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+	}
+}
+
 // RFC 8656 section 7.3: an address that was not asked for is given back.
 func TestAddressOfAnotherFamilyIsGivenBack(t *testing.T) {
 	l := newLab(t, turnclient.MachineConfig{Credentials: creds, Family: turnclient.IPv6})
@@ -348,7 +382,7 @@ func TestStateTable(t *testing.T) {
 		if (s == turnclient.Closed) != (len(next) == 0) || slices.Contains(next, s) {
 			t.Errorf("%v: %v", s, next)
 		}
-		if s != turnclient.Closed && !slices.Contains(next, turnclient.Closed) {
+		if s != turnclient.Idle && s != turnclient.Closed && !slices.Contains(next, turnclient.Closed) {
 			t.Errorf("%v cannot be closed", s)
 		}
 		if s.String() == "unknown" {

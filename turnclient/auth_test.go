@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
 	"github.com/bradawl/bradawl/turnclient"
 	"github.com/bradawl/bradawl/turnclient/turntest"
@@ -380,5 +381,42 @@ func TestRealmThatKeepsChanging(t *testing.T) {
 	l.failed(l.allocate(), time.Minute)
 	if n > 5 {
 		t.Errorf("%d requests", n)
+	}
+}
+
+// Whoever fetches credentials may take his time; that holds up nobody who closes. Neither
+// the deletion that the server wants others for, nor a server that is being asked for
+// another allocation.
+func TestCloseDoesNotWaitForCredentials(t *testing.T) {
+	for _, parked := range []wire.Method{wire.Refresh, wire.Allocate} {
+		l := newLab(t, turnclient.MachineConfig{Ask: true})
+		server := l.serve(serverAddr, authed())
+		id := l.allocate()
+		l.run(time.Second)
+		l.do(func(now time.Time) {
+			l.m.SetCredentials(now, l.last(turnclient.EventCredentials).Server, creds, nil)
+		})
+		l.run(time.Second)
+		if !l.m.State(id).Usable() {
+			t.Fatalf("state %v", l.m.State(id))
+		}
+		server.Users = map[string]string{"user": "another password"}
+		if parked == wire.Allocate {
+			l.notice(machine.Notice{Kind: machine.SocketFailed, Socket: l.sent[0].socket, Err: errors.New("gone")})
+			l.run(time.Second)
+		}
+		begin := l.elapsed()
+		l.do(func(now time.Time) { l.m.Close(now, id) })
+		l.run(5 * time.Second)
+		if n := len(l.all(turnclient.EventCredentials)); n != 2 {
+			t.Fatalf("%v: asked %d times for credentials", parked, n)
+		}
+		e := l.last(turnclient.EventReleased)
+		if took := e.At.Sub(l.start) - begin; took > 2*time.Second || len(l.sockets) != 0 {
+			t.Errorf("%v: released after %v", parked, took)
+		}
+		if parked == wire.Refresh && (!errors.Is(e.Err, turnclient.ErrCredentials) || !strings.Contains(e.Err.Error(), "still being fetched")) {
+			t.Errorf("%v", e.Err)
+		}
 	}
 }

@@ -57,7 +57,7 @@ func (m *Machine) Bind(now time.Time, id AllocationID, to netip.AddrPort) {
 
 // bind binds a channel for p, which is permitted.
 func (a *allocation) bind(now time.Time, p *peer) {
-	if a.m.cfg.ChannelAfter < 0 || a.df || now.Before(p.noChannel) || !a.state.Usable() {
+	if a.m.cfg.ChannelAfter < 0 || a.df || a.tcp || now.Before(p.noChannel) || !a.state.Usable() {
 		return
 	}
 	c := a.byPeer[p.addr]
@@ -138,7 +138,7 @@ func (a *allocation) restart(now time.Time, err error) {
 	}
 	a.leave(now, l, nil)
 	a.setState(now, Allocating, a.loss.Err)
-	a.race(now, nil)
+	a.makeAnew(now, nil, err)
 }
 
 func (c *channel) stands(now, sent time.Time) {
@@ -191,10 +191,12 @@ func (c *channel) lapse(now time.Time, err error) {
 		c.free = least
 	}
 	if c.bound {
-		c.bound = false
 		a.bound--
+	}
+	if c.bound || err != nil {
 		a.tell(now, Event{Kind: EventChannel, State: a.state, Peer: c.peer, Err: err})
 	}
+	c.bound = false
 	a.m.timers.set(&c.timer, c.free)
 }
 

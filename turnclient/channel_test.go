@@ -1,6 +1,7 @@
 package turnclient_test
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"testing"
@@ -150,6 +151,10 @@ func TestRefusedChannelIsDoneWithout(t *testing.T) {
 		}
 		if n := len(l.bound()); len(l.toPeers) != 20 || n != 1 {
 			t.Errorf("%d: %d of 20 relayed, %d ChannelBind requests", code, len(l.toPeers), n)
+		}
+		var s *turnclient.ServerError
+		if told := l.all(turnclient.EventChannel); len(told) != 1 || told[0].Channel != 0 || !errors.As(told[0].Err, &s) || s.Code != code {
+			t.Errorf("%d: told %+v", code, told)
 		}
 	}
 }

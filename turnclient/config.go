@@ -23,6 +23,8 @@ const (
 // Protocol limits.
 const (
 	defaultKeepalive    = 15 * time.Second
+	leastKeepalive      = time.Second
+	noKeepalive         = 365 * 24 * time.Hour
 	defaultRTO          = 500 * time.Millisecond
 	defaultChannelAfter = 8
 )
@@ -51,6 +53,13 @@ type MachineConfig struct {
 	// Keepalive is the longest time without anything sent to the server. Default 15 s;
 	// negative: as long as it takes. At least 1 s.
 	Keepalive time.Duration
+
+	// MappingLifetime is how long the NAT in front keeps a UDP mapping that nothing uses,
+	// as natprobe measures it (Low of Report.Lifetime.Answered). A third of it, if that is
+	// less than Keepalive and more than 1 s, takes the place of Keepalive over UDP and
+	// DTLS, so that two may be lost. Default 0: not known. See also
+	// Machine.SetMappingLifetime.
+	MappingLifetime time.Duration
 
 	// RTO is how long to wait for an answer over UDP before the round trip was
 	// measured. Default and RFC 8489's least 500 ms; from 10 ms to 1 minute.
@@ -90,14 +99,16 @@ func (c MachineConfig) withDefaults() (MachineConfig, error) {
 		return c, &ConfigError{"Family", fmt.Sprintf("%d is none; use AnyFamily, IPv4, IPv6 or DualStack", c.Family)}
 	case c.Lifetime < 0 || c.Lifetime > 24*time.Hour || c.Lifetime > 0 && c.Lifetime < time.Second:
 		return c, &ConfigError{"Lifetime", fmt.Sprintf("%v is out of range; use 0 (the server's default) or 1 s to 24 h", c.Lifetime)}
-	case c.Keepalive > 0 && c.Keepalive < time.Second:
+	case c.Keepalive > 0 && c.Keepalive < leastKeepalive:
 		return c, &ConfigError{"Keepalive", fmt.Sprintf("%v is too short; use 0 (15 s), at least 1 s, or a negative value for none", c.Keepalive)}
+	case c.MappingLifetime < 0:
+		return c, &ConfigError{"MappingLifetime", fmt.Sprintf("%v is no time; use 0 where it is not known", c.MappingLifetime)}
 	case c.RTO < 0 || c.RTO > time.Minute || c.RTO > 0 && c.RTO < 10*time.Millisecond:
 		return c, &ConfigError{"RTO", fmt.Sprintf("%v is out of range; use 0 (500 ms) or 10 ms to 1 minute", c.RTO)}
 	}
 	setDefault(&c.Keepalive, defaultKeepalive)
 	if c.Keepalive < 0 {
-		c.Keepalive = 365 * 24 * time.Hour
+		c.Keepalive = noKeepalive
 	}
 	setDefault(&c.RTO, defaultRTO)
 	setDefault(&c.ChannelAfter, defaultChannelAfter)
@@ -118,7 +129,11 @@ func checkServers(servers []Endpoint) ([]Endpoint, error) {
 	for _, e := range servers {
 		e.Addr = netip.AddrPortFrom(e.Addr.Addr().Unmap(), e.Addr.Port())
 		ip := e.Addr.Addr()
-		if !ip.IsValid() || e.Addr.Port() == 0 || ip.IsUnspecified() || ip.IsMulticast() {
+		if e.Host != "" {
+			if e.Addr = (netip.AddrPort{}); !e.Transport.stream() {
+				return nil, &ConfigError{"Servers", fmt.Sprintf("%s over %v has no address, and only streams go by a proxy; give IP and port", e.Host, e.Transport)}
+			}
+		} else if !ip.IsValid() || e.Addr.Port() == 0 || ip.IsUnspecified() || ip.IsMulticast() {
 			return nil, &ConfigError{"Servers", fmt.Sprintf("%v is not the address of a server; give IP and port", e.Addr)}
 		}
 		if e.Transport > DTLS {

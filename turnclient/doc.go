@@ -22,6 +22,30 @@
 // an [Event] says so, with the new address and what was lost. What cannot be sent is
 // an error of the write, never silence.
 //
+// # Relays of TCP
+//
+// [Client.AllocateTCP] gets a relayed address of TCP (RFC 6062) instead, from a server
+// that is reached over TCP or TLS. A [TCPAllocation] dials peers from that address and is
+// a net.Listener at it:
+//
+//	relay, err := client.AllocateTCP(ctx)
+//	conn, err := relay.Dial(ctx, peer)
+//
+//	err = relay.Permit(ctx, peer.Addr())
+//	conn, err = relay.Accept()
+//
+// Each connection to a peer has one to the server of its own. What is handed out is that
+// connection, once the server has bound the two together: nothing lies between but the
+// addresses that it tells. It ends with the allocation, which is kept, and made anew when
+// it is lost, as any other.
+//
+// # Reaching servers
+//
+// A server is named by a URI (RFC 7065) and found in the DNS (RFC 5928). "turn:HOST" alone
+// means UDP and, where nothing answers over that, TCP; "turns:HOST" means TLS, and DTLS
+// before it if Config.DTLS brings that, as package dtlstransport does. Servers, addresses
+// and transports are raced (RFC 8305). Config.Proxy takes TCP and TLS through HTTP proxies.
+//
 // # Machine and shell
 //
 // [Machine] is the whole protocol as a sans-IO machine (see internal/machine): it can

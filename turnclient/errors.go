@@ -14,6 +14,11 @@ import (
 var (
 	// ErrNoAnswer: the server did not answer in time.
 	ErrNoAnswer = errors.New("no answer")
+	// ErrNotTURN: something came that is neither STUN nor ChannelData, or was cut short.
+	ErrNotTURN = errors.New("the server sends what is neither STUN nor ChannelData")
+	// ErrNotAsked: data came of a peer that is not permitted, or on a channel that is not
+	// bound. It was dropped.
+	ErrNotAsked = errors.New("the server sends what was not asked for")
 	// ErrIntegrity: answers came, but none was signed with the password. Somebody
 	// forges them, or the server does not sign what it should: see UnsignedError.
 	ErrIntegrity = errors.New("answers came, but none with a valid signature")
@@ -22,12 +27,20 @@ var (
 	ErrBidDown = errors.New("security features announced by the server are missing from its answer")
 	// ErrCredentials: the server wants other credentials, or any.
 	ErrCredentials = errors.New("the server did not accept the credentials")
+	// ErrCertificate: the server's certificate is not for its name, or not trusted.
+	// Nothing was sent to it. The error holds a *tls.CertificateVerificationError.
+	ErrCertificate = errors.New("the certificate was not accepted")
 	// ErrHeld: the server is not asked for now, because of what it said before.
 	ErrHeld = errors.New("the server is not to be asked yet")
-	// ErrQueueFull: too much waits already for a permission or a new allocation.
+	// ErrQueueFull: too much waits already for a permission, for a new allocation, or for
+	// a connection to the server that takes it slowly, or too many connections are being
+	// made.
 	ErrQueueFull = errors.New("too much is waiting to be sent")
 	// ErrNotPermitted: the server refused to relay to the peer.
 	ErrNotPermitted = errors.New("the server does not relay to this peer")
+	// ErrConnectionExists: there is a connection to the peer already, or one is being
+	// made; a TCP allocation can have one to each peer (RFC 6062 section 5.2).
+	ErrConnectionExists = errors.New("there is a connection to this peer already")
 	// ErrLost: there is no allocation for now.
 	ErrLost = errors.New("the allocation is lost")
 	// ErrClosed: the client or the allocation was closed. It matches net.ErrClosed.
@@ -49,7 +62,7 @@ func (e *ConfigError) Error() string { return "turnclient: " + e.Field + ": " + 
 // ServerError says why a server was of no use for one request.
 type ServerError struct {
 	Server Endpoint
-	Op     string // what was asked: "allocate", "refresh", "permission", "channel", "connect"
+	Op     string // what was asked: "allocate", "refresh", "permission", "channel", "connect", "bind"; "data": nothing
 	Code   int    // STUN error code that the server sent; 0: it sent none
 	Reason string // the server's own words, which prove nothing; "": none
 	// RetryAfter is when it may be asked again; zero: at once, if at all.
@@ -71,7 +84,7 @@ func (e *ServerError) Error() string {
 		}
 	}
 	if e.Err != nil {
-		fmt.Fprintf(&b, ": %v", e.Err)
+		b.WriteString(": " + strings.TrimPrefix(e.Err.Error(), "turnclient: "))
 	}
 	if r := e.remedy(); r != "" {
 		fmt.Fprintf(&b, "; %s", r)
@@ -86,8 +99,21 @@ func (e *ServerError) remedy() string {
 	if r := codes[e.Code].remedy; r != "" {
 		return r
 	}
+	switch { // RFC 8489 section 6.3.4
+	case e.Code/100 == 5:
+		return "the server failed; try again later, or use another"
+	case e.Code != 0:
+		return "this code is not known here; ask the server's operator what it means"
+	}
 	var unsigned *UnsignedError
+	var proxy *ProxyError
 	switch {
+	case errors.As(e.Err, &proxy):
+		return "" // it has its own
+	case errors.Is(e.Err, ErrNotTURN):
+		return "check that a TURN server is at this address and port, and the transport"
+	case errors.Is(e.Err, ErrNotAsked):
+		return "a little may be on its way when a permission ends; if there is more, tell its operator"
 	case errors.Is(e.Err, ErrNoAnswer) && e.Server.Transport == UDP:
 		return "check the address; UDP may be blocked here, so add the server with ?transport=tcp or as turns:"
 	case errors.Is(e.Err, ErrNoAnswer):
@@ -96,6 +122,8 @@ func (e *ServerError) remedy() string {
 		return "it may be forged; if it is not: " + codes[unsigned.Code].remedy
 	case errors.Is(e.Err, ErrIntegrity):
 		return "check the password; if it is right, somebody on the way forges answers"
+	case errors.Is(e.Err, ErrCertificate):
+		return "name the host that the certificate is for, or trust its issuer by Config.TLS"
 	case errors.Is(e.Err, ErrBidDown):
 		return "somebody on the way tampers with answers: use turns:"
 	}
@@ -183,10 +211,20 @@ func (e *PeerError) Error() string {
 // Unwrap returns Err.
 func (e *PeerError) Unwrap() error { return e.Err }
 
-// Is matches ErrNotPermitted where a server's refusal is the cause.
+// Is matches ErrConnectionExists where the server says so, and ErrNotPermitted where
+// another refusal of the server is the cause.
 func (e *PeerError) Is(target error) bool {
 	var s *ServerError
-	return target == ErrNotPermitted && errors.As(e.Err, &s) && refused(s)
+	if !errors.As(e.Err, &s) {
+		return false
+	}
+	switch s.Code {
+	case wire.CodeConnectionFailed:
+		return false
+	case wire.CodeConnectionExists:
+		return target == ErrConnectionExists
+	}
+	return target == ErrNotPermitted && refused(s)
 }
 
 // ICMPError says that a datagram that the relay sent for us did not arrive (RFC 8656

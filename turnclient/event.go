@@ -3,6 +3,8 @@ package turnclient
 import (
 	"net/netip"
 	"time"
+
+	"github.com/bradawl/bradawl/internal/machine"
 )
 
 // AllocationID names one allocation of a [Machine].
@@ -12,23 +14,27 @@ type AllocationID uint32
 type EventKind uint8
 
 // The kinds of events. Those of a [Machine] all come by PollEvent; an [Allocation]
-// hands its own to its caller, except EventData and EventCredentials.
+// hands its own to its caller, except EventData, EventCredentials and EventConnData.
 const (
 	EventState       EventKind = iota // From became State; Err says why, where that is a failure
-	EventAllocated                    // there is an address: Relayed, Mapped, Lifetime, Server; Lost, where there was one before
+	EventAllocated                    // there is an address: Relayed, Mapped, Lifetime, Server, Features; Lost, where there was one before; Err: why one of two families is missing
 	EventMoved                        // the allocation moved to another socket of ours and is the same otherwise; Local
-	EventServer                       // Server was of no use, or an answer that may be forged says so (ErrIntegrity): Err is a *ServerError
+	EventServer                       // Server was of no use, or sent what it should not, or an answer that may be forged says so (ErrIntegrity): Err is a *ServerError
 	EventPermission                   // Peer's IP is permitted (Err nil), or is not any more: *PeerError
-	EventChannel                      // Channel stands for Peer, or does not any more (Channel 0)
+	EventChannel                      // Channel stands for Peer, or does not (Channel 0): Err is nil where it lapsed unused, else why; data goes without
 	EventUnreachable                  // the server got an ICMP error for a datagram to Peer: Err is an *ICMPError
 	EventDropped                      // Lost.Datagrams that waited for Peer were dropped: Err says why
 	EventReleased                     // the allocation was closed and, as far as Err is nil, deleted at the server; its last event
 	EventData                         // Data came from Peer
 	EventCredentials                  // the server wants credentials for Realm: answer by Machine.SetCredentials
+	EventConnected                    // Conn, to Peer or, if Incoming, from it, stands (RFC 6062)
+	EventConnEnded                    // Conn has ended, or could not be had: Err is a *PeerError, nil where the other side closed it
+	EventConnData                     // Data came on Conn
 )
 
 var eventNames = [...]string{
 	"state", "allocated", "moved", "server", "permission", "channel", "unreachable", "dropped", "released", "data", "credentials",
+	"connected", "connection-ended", "connection-data",
 }
 
 // String returns the kind's name.
@@ -51,20 +57,24 @@ type Event struct {
 	Relayed    []netip.AddrPort // EventAllocated: one for each family
 	Mapped     netip.AddrPort   // EventAllocated: where the server sees us
 	Lifetime   time.Duration    // EventAllocated: granted
+	Features   Features         // EventAllocated: of the server
 	Local      netip.AddrPort   // EventMoved: the new socket's
 	// Reservation is a token for the next port (EventAllocated, Options.Reserve).
 	Reservation []byte
 	Peer        netip.AddrPort // EventPermission: the port is 0
 	Channel     uint16
-	Data        []byte // EventData: the receiver's
+	Conn        ConnID
+	Incoming    bool   // a peer made the connection
+	Data        []byte // EventData, EventConnData: the receiver's
 	Realm       string
 	Again       bool // EventCredentials: those in use were rejected
 	Lost        Loss
 	Err         error
 	Missed      int // events that were dropped before this one, because nobody took them (Allocation.Events)
 
-	link *link // EventAllocated: what it stands on
-	df   bool  // EventAllocated: Send indications carry DONT-FRAGMENT
+	link   *link            // EventAllocated: what it stands on
+	df     bool             // EventAllocated: Send indications carry DONT-FRAGMENT
+	stream machine.StreamID // EventConnected
 }
 
 // Loss says what was lost with an allocation that had to be made anew, or with a peer.
@@ -73,6 +83,7 @@ type Loss struct {
 	Silence     time.Duration    // since something was last heard from the server
 	Permissions int              // that stood; they are asked for again
 	Channels    int              // that stood; they are bound again when they are used
+	Connections int              // to and from peers, that stood; the server closes them
 	Datagrams   int              // that waited to be sent and were dropped
 	Err         error            // how it was lost
 }

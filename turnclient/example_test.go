@@ -1,10 +1,15 @@
 package turnclient_test
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"log"
+	"net"
+	"net/http"
 	"net/netip"
+	"net/url"
 
 	"github.com/bradawl/bradawl/turnclient"
 )
@@ -42,4 +47,71 @@ func Example() {
 		log.Fatal(err)
 	}
 	fmt.Printf("%s from %v\n", buf[:n], from)
+}
+
+// A peer connects to a relayed address of TCP, and is accepted there. The server of this
+// example is one of the tests' own.
+func ExampleClient_AllocateTCP() {
+	server, stop, err := startRelay(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer stop()
+	ctx := context.Background()
+	client, err := turnclient.Dial(ctx, turnclient.Config{
+		Servers:     []string{fmt.Sprintf("turn:127.0.0.1:%d?transport=tcp", server.port())},
+		Credentials: creds,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	relay, err := client.AllocateTCP(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := relay.Permit(ctx, netip.MustParseAddr("127.0.0.1")); err != nil {
+		log.Fatal(err)
+	}
+	go func() { // the peer, which was told of relay.Addr()
+		conn, err := net.Dial("tcp", relay.Addr().String())
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintln(conn, "hello from a peer")
+	}()
+	conn, err := relay.Accept()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Print(line)
+	// Output: hello from a peer
+}
+
+// The proxy that the environment names (HTTPS_PROXY and the like) takes TCP and TLS to the
+// server, as it takes the requests of an http.Client.
+func ExampleConfig_proxy() {
+	ctx := context.Background()
+	client, err := turnclient.Dial(ctx, turnclient.Config{
+		Servers:     []string{"turn:turn.example.org?transport=udp", "turns:turn.example.org:443?transport=tcp"},
+		Credentials: turnclient.Credentials{Username: "user", Password: "secret"},
+		Proxy: func(_ context.Context, server string) (*url.URL, error) {
+			return http.ProxyFromEnvironment(&http.Request{URL: &url.URL{Scheme: "https", Host: server}})
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	_, err = client.Allocate(ctx)
+	var refusal *turnclient.ProxyError
+	if errors.As(err, &refusal) && refusal.Code == http.StatusProxyAuthRequired {
+		fmt.Println("the proxy at", refusal.Proxy, "wants user and password")
+	}
 }

@@ -24,15 +24,28 @@ type puppet struct {
 	streams map[machine.StreamID]bool
 	asked   []machine.Transmit // requests, the latest last
 	events  int
+	told    []turnclient.Event // those of connections
 	sent    int
 }
 
-func newPuppet(stream bool) *puppet {
+// newPuppet makes one; the bits of kind choose among configurations, the first of them
+// the transport.
+func newPuppet(kind int) *puppet {
 	e := turnclient.Endpoint{Addr: serverAddr}
-	if stream {
+	if kind&1 != 0 {
 		e.Transport = turnclient.TCP
 	}
-	m, err := turnclient.NewMachine(turnclient.MachineConfig{Servers: []turnclient.Endpoint{e, {Addr: otherAddr}}, Credentials: creds, ChannelAfter: 2},
+	cfg := turnclient.MachineConfig{
+		Servers: []turnclient.Endpoint{e, {Addr: otherAddr}}, Credentials: creds, ChannelAfter: 2,
+		Mobility: kind&2 != 0, Ask: kind&4 != 0, DontFragment: kind&8 != 0,
+	}
+	if kind&16 != 0 {
+		cfg.Family = turnclient.DualStack
+	}
+	if cfg.Ask {
+		cfg.Credentials = turnclient.Credentials{}
+	}
+	m, err := turnclient.NewMachine(cfg,
 		rand.New(rand.NewPCG(1, 1)), rand.NewChaCha8([32]byte{1}))
 	if err != nil {
 		panic(err)
@@ -61,7 +74,12 @@ func (p *puppet) do(fn func(now time.Time)) {
 			t.Data = slices.Clone(t.Data)
 			p.asked = append(p.asked[max(0, len(p.asked)-7):], t)
 		}
-	}, func(turnclient.Event) { p.events++ })
+	}, func(e turnclient.Event) {
+		p.events++
+		if e.Conn != 0 {
+			p.told = append(p.told, e)
+		}
+	})
 }
 
 // first is the lowest number that is open, so that a run replays.
@@ -111,6 +129,7 @@ func (p *puppet) answer(back, kind byte, code int) {
 		}
 		if kind&8 != 0 {
 			granted(b)
+			b.AddRaw(wire.AttrMobilityTicket, []byte{kind, back})
 		}
 		if kind&16 != 0 {
 			b.AddAddress(wire.AttrAlternateServer, netip.AddrPortFrom(netip.AddrFrom4([4]byte{8, 8, 8, kind}), 3478))
@@ -176,7 +195,17 @@ func (p *puppet) step(op, a, b byte) {
 			p.do(func(now time.Time) { p.m.HandleNotice(now, machine.Notice{Kind: machine.Closed, Stream: id}) })
 		}
 	case 12:
-		switch a % 4 {
+		switch a % 6 {
+		case 4:
+			p.do(func(now time.Time) { p.m.SetMappingLifetime(now, time.Duration(b)*time.Second/4) })
+		case 5:
+			var err error
+			if b&2 != 0 {
+				err = fmt.Errorf("nobody is at home")
+			}
+			p.do(func(now time.Time) {
+				p.m.SetCredentials(now, turnclient.Endpoint{Addr: serverAddr, Transport: turnclient.Transport(b & 1)}, creds, err)
+			})
 		case 0:
 			p.do(p.m.NetworkChanged)
 		case 1:
@@ -200,34 +229,42 @@ func (p *puppet) step(op, a, b byte) {
 // Whatever a server does, the machine keeps to its table and its bounds, says no more
 // than it should, and closes in the end with nothing left open.
 func FuzzServerScript(f *testing.F) {
-	f.Add([]byte{4, 0, 0, 0, 4, 3, 0, 10, 0, 7, 1, 1, 0, 2, 0, 9, 0, 1, 5, 1, 200, 0, 2, 7, 0, 4, 8, 0, 10, 0})
-	f.Add([]byte{4, 0, 0, 0, 4, 3, 0, 26, 1, 4, 0, 0, 0, 10, 0, 5, 1, 255, 11, 0, 0, 5, 0, 100, 13, 201, 0})
-	f.Add([]byte{1, 4, 0, 0, 0, 12, 0, 7, 1, 1, 7, 1, 2, 7, 1, 3, 0, 2, 0, 0, 2, 2, 5, 0, 50, 0, 2, 16})
+	f.Add([]byte{0, 4, 0, 0, 0, 4, 3, 0, 10, 0, 7, 1, 1, 0, 2, 0, 9, 0, 1, 5, 1, 200, 0, 2, 7, 0, 4, 8, 0, 10, 0})
+	f.Add([]byte{1, 4, 0, 0, 0, 4, 3, 0, 26, 1, 4, 0, 0, 0, 10, 0, 5, 1, 255, 11, 0, 0, 5, 0, 100, 13, 201, 0})
+	f.Add([]byte{6, 4, 0, 0, 12, 5, 0, 0, 4, 3, 0, 26, 0, 12, 0, 0, 4, 0, 0, 0, 26, 0, 5, 0, 100})
+	f.Add([]byte{26, 4, 0, 0, 0, 12, 0, 7, 1, 1, 7, 1, 2, 7, 1, 3, 0, 2, 0, 0, 2, 2, 5, 0, 50, 0, 2, 16})
 	f.Fuzz(func(t *testing.T, script []byte) {
-		if len(script) > 600 {
+		if len(script) > 600 || len(script) == 0 {
 			return
 		}
-		p := newPuppet(len(script)%2 == 1)
+		p := newPuppet(int(script[0]))
+		script = script[1:]
 		p.do(func(now time.Time) { p.id = p.m.Allocate(now) })
 		start := p.now
 		for ; len(script) >= 3; script = script[3:] {
 			p.step(script[0], script[1], script[2])
 		}
-		if n := p.m.Illegal(); n != 0 {
-			t.Fatalf("%d transitions that the table does not have", n)
-		}
-		if most := 400 + int(p.now.Sub(start)/(40*time.Millisecond)); p.sent > most {
-			t.Fatalf("%d effects in %v", p.sent, p.now.Sub(start))
-		}
-		if len(p.sockets) > 40 {
-			t.Fatalf("%d sockets are open", len(p.sockets))
-		}
-		p.do(func(now time.Time) { p.m.Close(now, p.id) })
-		p.step(5, 1, 255)
-		if len(p.sockets)+len(p.streams) != 0 || !p.m.NextTimeout().IsZero() {
-			t.Fatalf("after Close and 20 minutes: %d sockets, %d streams, next timeout %v", len(p.sockets), len(p.streams), p.m.NextTimeout())
-		}
+		p.finish(t, start, 400, 40)
 	})
+}
+
+// finish looks for what no script may bring about. effects and links bound what the
+// machine has done and has open.
+func (p *puppet) finish(t *testing.T, start time.Time, effects, links int) {
+	if n := p.m.Illegal(); n != 0 {
+		t.Fatalf("%d transitions that the table does not have", n)
+	}
+	if most := effects + int(p.now.Sub(start)/(40*time.Millisecond)); p.sent > most {
+		t.Fatalf("%d effects in %v", p.sent, p.now.Sub(start))
+	}
+	if len(p.sockets)+len(p.streams) > links {
+		t.Fatalf("%d sockets and %d streams are open", len(p.sockets), len(p.streams))
+	}
+	p.do(func(now time.Time) { p.m.Close(now, p.id) })
+	p.step(5, 1, 255)
+	if len(p.sockets)+len(p.streams) != 0 || !p.m.NextTimeout().IsZero() {
+		t.Fatalf("after Close and 20 minutes: %d sockets, %d streams, next timeout %v", len(p.sockets), len(p.streams), p.m.NextTimeout())
+	}
 }
 
 // However a stream is cut, the same comes of it.
@@ -237,7 +274,7 @@ func FuzzStreamFraming(f *testing.F) {
 	f.Add(append(slices.Clone(data), dataTo(false, []byte("x"))...), []byte{3, 0, 7})
 	f.Add([]byte{0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 0xFF}, []byte{2})
 	run := func(stream []byte, cuts []byte) (events, dropped int, open bool) {
-		p := newPuppet(true)
+		p := newPuppet(1)
 		p.do(func(now time.Time) { p.id = p.m.Allocate(now) })
 		p.step(4, 0, 0)
 		for i := 0; len(stream) > 0; i++ {

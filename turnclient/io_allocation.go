@@ -21,6 +21,7 @@ type Allocation struct {
 	c  *Client
 	id AllocationID // the loop's until ready
 	path
+	tcp *TCPAllocation // that it is a part of; nil: it carries datagrams
 
 	ready    chan error // of the first answer
 	closing  chan struct{}
@@ -29,7 +30,8 @@ type Allocation struct {
 	relErr   error // read after released
 
 	readDeadline  deadline
-	writeDeadline atomic.Int64 // in Unix nanoseconds; 0: none
+	made          time.Time
+	writeDeadline atomic.Int64 // in nanoseconds since made, so that no step of the clock moves it; 0: none
 
 	events chan Event
 	missed int // the loop's
@@ -40,7 +42,6 @@ type Allocation struct {
 	mapped  netip.AddrPort
 	server  Endpoint
 	token   []byte
-	failed  []error // servers, until ready
 	waiters map[netip.Addr][]chan error
 }
 
@@ -49,7 +50,7 @@ const eventQueue = 64
 
 func newAllocationShell(c *Client) *Allocation {
 	return &Allocation{
-		c: c, path: newPath(c.cfg.ReadBuffer), ready: make(chan error, 1),
+		c: c, made: time.Now(), path: newPath(c.cfg.ReadBuffer), ready: make(chan error, 1),
 		closing: make(chan struct{}), released: make(chan struct{}), readDeadline: newDeadline(),
 		events: make(chan Event, eventQueue), waiters: make(map[netip.Addr][]chan error),
 	}
@@ -66,6 +67,8 @@ func (a *Allocation) handle(e Event) {
 	case EventData:
 		a.deliver(e.Peer, e.Data)
 		return
+	case EventConnected, EventConnEnded:
+		a.tcp.handle(e)
 	case EventState:
 		if e.State == Allocating || e.State == Failed || e.State == Closed {
 			a.fall()
@@ -74,19 +77,13 @@ func (a *Allocation) handle(e Event) {
 			a.settleWith(e.Err)
 			a.wake(netip.Addr{}, e.Err)
 		}
-	case EventServer:
-		a.infoMu.Lock()
-		if len(a.failed) < 4*MaxServers {
-			a.failed = append(a.failed, e.Err)
-		}
-		a.infoMu.Unlock()
 	case EventPermission:
 		a.permit(e.Peer.Addr(), e.Err == nil)
 		a.wake(e.Peer.Addr(), e.Err)
 	case EventDropped:
 		a.stats[countDropped].Add(uint64(e.Lost.Datagrams))
 	case EventChannel:
-		a.bind(e.Peer, e.Channel)
+		a.bind(e.Peer, e.Channel, e.Err != nil)
 	case EventReleased:
 		a.relErr = e.Err
 		a.settleWith(ErrClosed)
@@ -148,12 +145,6 @@ func (a *Allocation) wake(ip netip.Addr, err error) {
 			delete(a.waiters, at)
 		}
 	}
-}
-
-func (a *Allocation) attempts() []error {
-	a.infoMu.Lock()
-	defer a.infoMu.Unlock()
-	return slices.Clone(a.failed)
 }
 
 // RelayedAddr returns the relayed address, the first of two. It may change when the
@@ -265,6 +256,10 @@ func (a *Allocation) Permit(ctx context.Context, ip netip.Addr) error {
 	if len(a.waiters[ip]) == 0 {
 		delete(a.waiters, ip)
 	}
+	var named *PeerError
+	if errors.As(err, &named) {
+		return err
+	}
 	return &PeerError{netip.AddrPortFrom(ip, 0), err}
 }
 
@@ -275,7 +270,7 @@ func (a *Allocation) Permit(ctx context.Context, ip netip.Addr) error {
 // peer only, one that matches ErrLost while there is no allocation to send by, or the
 // socket's.
 func (a *Allocation) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
-	if d := a.writeDeadline.Load(); d != 0 && time.Now().UnixNano() >= d {
+	if d := a.writeDeadline.Load(); d != 0 && int64(time.Since(a.made)) >= d {
 		return 0, a.opError("write", os.ErrDeadlineExceeded)
 	}
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
@@ -393,7 +388,7 @@ func (a *Allocation) SetWriteDeadline(t time.Time) error {
 	if t.IsZero() {
 		a.writeDeadline.Store(0)
 	} else {
-		a.writeDeadline.Store(t.UnixNano())
+		a.writeDeadline.Store(max(int64(time.Since(a.made)+time.Until(t)), 1))
 	}
 	return nil
 }
@@ -424,6 +419,9 @@ func (a *Allocation) end() {
 	a.once.Do(func() {
 		close(a.closing)
 		a.readDeadline.end()
+		if a.tcp != nil {
+			a.tcp.shut()
+		}
 	})
 }
 

@@ -1,6 +1,7 @@
 package turnclient
 
 import (
+	"maps"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -96,8 +97,14 @@ func (p *path) lookup(to netip.AddrPort) (r *route, out sender, df bool) {
 
 // route returns the route to a permitted peer, making it if need be.
 func (p *path) route(to netip.AddrPort) *route {
-	r := p.routes[to]
-	if g := p.grants[to.Addr()]; r == nil && g != nil && p.out != nil && len(p.routes) < maxPeers {
+	r, g := p.routes[to], p.grants[to.Addr()]
+	if r != nil || g == nil || p.out == nil {
+		return r
+	}
+	if len(p.routes) >= maxPeers { // of those without a channel nothing but counts is kept
+		maps.DeleteFunc(p.routes, func(_ netip.AddrPort, r *route) bool { return r.channel.Load() == 0 })
+	}
+	if len(p.routes) < maxPeers {
 		r = &route{addr: to, grant: g}
 		p.routes[to] = r
 	}
@@ -227,7 +234,11 @@ func (p *path) permit(ip netip.Addr, ok bool) {
 	}
 }
 
-func (p *path) bind(peer netip.AddrPort, number uint16) {
+// retryChannel is after how many more datagrams a channel is asked for again that the
+// server refused.
+const retryChannel = 1024
+
+func (p *path) bind(peer netip.AddrPort, number uint16, refused bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.route(peer)
@@ -237,6 +248,9 @@ func (p *path) bind(peer netip.AddrPort, number uint16) {
 	delete(p.channels, uint16(r.channel.Load()))
 	r.channel.Store(uint32(number))
 	r.sends.Store(0)
+	if refused {
+		r.sends.Store(-retryChannel)
+	}
 	if number != 0 {
 		p.channels[number] = r
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,7 +27,26 @@ type simWorld struct {
 	host       *simnet.Host
 	server     *turntest.Server
 	loop       *drive.Loop
+	deaf       atomic.Bool // nothing comes to the server over UDP
 }
+
+// ear is the server's socket.
+type ear struct {
+	net.PacketConn
+	deaf *atomic.Bool
+}
+
+func (e ear) ReadFrom(b []byte) (int, net.Addr, error) {
+	for {
+		n, from, err := e.PacketConn.ReadFrom(b)
+		if err != nil || !e.deaf.Load() {
+			return n, from, err
+		}
+	}
+}
+
+// simRelays are the relayed addresses of TCP that the server has.
+var simRelays = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:50000"), netip.MustParseAddrPort("192.0.2.1:50001")}
 
 // simulate runs test in a world. That it returns shows that no goroutine is left.
 func simulate(t *testing.T, preset string, cfg turntest.Config, test func(t *testing.T, w *simWorld)) {
@@ -45,7 +65,7 @@ func simulate(t *testing.T, preset string, cfg turntest.Config, test func(t *tes
 		}
 		stop := w.Go()
 		defer stop()
-		cfg.Relay = ip
+		cfg.Relay, cfg.RelayTCP = ip, simRelays
 		w.server = turntest.NewServer(cfg, w.Secrets("turn"))
 		w.serve(t)
 		defer func() { w.loop.Close() }()
@@ -63,8 +83,15 @@ func (w *simWorld) serve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	listeners := []net.Listener{ln}
+	for _, addr := range simRelays {
+		if ln, err = w.host.Listen(ctx, "tcp4", addr.String(), true); err != nil {
+			t.Fatal(err)
+		}
+		listeners = append(listeners, ln)
+	}
 	w.loop, err = drive.Run[struct{}](w.server, nil, drive.Options{
-		Sockets: []net.PacketConn{pc}, ListenPacket: w.host.ListenPacket, Listeners: []net.Listener{ln},
+		Sockets: []net.PacketConn{ear{pc, &w.deaf}}, ListenPacket: w.host.ListenPacket, Listeners: listeners, Dial: w.host.DialFrom,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -196,7 +223,9 @@ func TestClientAllocateEndsWithItsContext(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		_, err = client.Allocate(ctx)
-		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 3*time.Second {
+		var server *turnclient.ServerError
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 3*time.Second || !errors.Is(err, turnclient.ErrNoAnswer) ||
+			!errors.As(err, &server) || server.Server.Addr.String() != "203.0.113.200:3478" || !strings.Contains(err.Error(), "UDP may be blocked here") {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 		if err := client.Close(); err != nil {

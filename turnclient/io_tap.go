@@ -1,10 +1,12 @@
 package turnclient
 
 import (
-	"errors"
+	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -102,6 +104,10 @@ type streamTap struct {
 	from, to int // of buf: what has been read and not handed on
 	control  int // of that, how much of a message for the loop is still to be handed on
 
+	bound    bool          // the rest is a peer's, and whoever the connection is detached for reads it
+	released chan struct{} // closed when a reader that has stopped for that is to end
+	release  sync.Once
+
 	writing sync.Mutex // a whole message at a time
 
 	mu    sync.Mutex
@@ -114,13 +120,18 @@ type streamTap struct {
 // maxStreamQueue bounds what waits to be written on a stream.
 const maxStreamQueue = 256 << 10
 
-var errStreamFull = errors.New("the connection to the server takes no more for now")
+var errStreamFull = fmt.Errorf("the connection to the server takes no more for now: %w", ErrQueueFull)
 
 func newStreamTap(c net.Conn) *streamTap {
-	return &streamTap{Conn: c, tap: tap{buf: make([]byte, maxMessage)}}
+	return &streamTap{Conn: c, tap: tap{buf: make([]byte, maxMessage)}, released: make(chan struct{})}
 }
 
-// Read returns what is for the loop: everything but data that the path takes.
+// bindSuccess is the first two bytes of an answer after which a connection carries a
+// peer's bytes (RFC 6062 section 4.5).
+var bindSuccess = wire.MessageType{Method: wire.ConnectionBind, Class: wire.Success}.Value()
+
+// Read returns what is for the loop: everything but data that the path takes. Before there
+// is a path it reads message by message, and nothing behind a bindSuccess.
 func (s *streamTap) Read(b []byte) (int, error) {
 	for {
 		if s.control > 0 {
@@ -129,27 +140,36 @@ func (s *streamTap) Read(b []byte) (int, error) {
 			s.control -= n
 			return n, nil
 		}
+		if s.bound {
+			<-s.released
+			return 0, os.ErrDeadlineExceeded
+		}
 		have := s.buf[s.from:s.to]
 		size, err := wire.StreamFrame(have)
 		switch {
-		case err != nil:
-			s.control = len(have) // the machine sees that it is out of step
+		case err != nil, len(have) > 0 && have[0] >= 4 && s.path.Load() == nil:
+			s.control = len(have) // the machine sees that it is out of step, or no TURN
 			continue
 		case size > 0 && size <= len(have):
 			if p := s.path.Load(); p != nil && p.take(have[:size]) {
 				s.from += size
 			} else {
 				s.control = size
+				s.bound = binary.BigEndian.Uint16(have) == bindSuccess
 			}
 			continue
 		}
 		s.to = copy(s.buf, have)
 		s.from = 0
-		n, err := s.Conn.Read(s.buf[s.to:])
+		room := s.buf[s.to:]
+		if s.path.Load() == nil {
+			room = room[:max(size, 4)-s.to]
+		}
+		n, err := s.Conn.Read(room)
 		s.to += n
 		if n == 0 && err != nil {
 			if err == io.EOF && s.to > 0 {
-				err = io.ErrUnexpectedEOF
+				err = fmt.Errorf("%w: the connection ended within a message (%w)", ErrNotTURN, io.ErrUnexpectedEOF)
 			}
 			return 0, err
 		}
@@ -203,6 +223,14 @@ func (s *streamTap) flush() {
 	}
 }
 
+// SetReadDeadline is what a runner stops its reader by.
+func (s *streamTap) SetReadDeadline(t time.Time) error {
+	if !t.IsZero() {
+		s.release.Do(func() { close(s.released) })
+	}
+	return s.Conn.SetReadDeadline(t)
+}
+
 // SetLinger is what a runner resets a TCP connection by.
 func (s *streamTap) SetLinger(seconds int) error {
 	if l, ok := s.Conn.(interface{ SetLinger(int) error }); ok {
@@ -215,6 +243,7 @@ func (s *streamTap) Close() error {
 	s.mu.Lock()
 	s.ended = true
 	s.mu.Unlock()
+	s.release.Do(func() { close(s.released) })
 	err := s.Conn.Close()
 	s.wg.Wait()
 	s.gone()

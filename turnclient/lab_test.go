@@ -33,9 +33,11 @@ type lab struct {
 
 	hosts   map[netip.AddrPort]host
 	streams map[machine.StreamID]netip.AddrPort // the client's, with the server
-	chop    bool                                // streams bring one byte at a time
-	sent    []sent                              // by the client
-	toPeers []peerData                          // relayed by servers
+	dials   []machine.Transmit
+	chop    bool       // streams bring one byte at a time
+	sent    []sent     // by the client
+	toPeers []peerData // relayed by servers
+	whole   bool       // streams are DTLS: they bring whole messages, or lose them
 
 	// up and down look at messages on the way, from and to the client; nil drops one.
 	up, down func(b []byte) []byte
@@ -50,6 +52,7 @@ type todo struct {
 type sent struct {
 	at     time.Duration
 	socket machine.SocketID
+	stream machine.StreamID
 	to     netip.AddrPort
 	raw    []byte
 }
@@ -211,20 +214,28 @@ func (l *lab) carryOut(t machine.Transmit) {
 	case machine.CloseSocket:
 		delete(l.sockets, t.Socket)
 	case machine.Send:
-		l.sent = append(l.sent, sent{l.elapsed(), t.Socket, t.Remote, t.Data})
+		l.sent = append(l.sent, sent{at: l.elapsed(), socket: t.Socket, to: t.Remote, raw: t.Data})
 		if from := l.sockets[t.Socket]; from.IsValid() {
 			l.deliver(from, t.Remote, t.Data)
 		}
 	case machine.Dial:
 		l.streams[t.Stream] = t.Remote
+		l.dials = append(l.dials, t)
 		l.at(2*l.delay, func() {
 			if h := l.hosts[t.Remote]; l.streams[t.Stream].IsValid() && h != nil {
 				l.at(0, func() { l.notice(machine.Notice{Kind: machine.Connected, Stream: t.Stream, Remote: t.Remote}) })
+				if l.whole {
+					return
+				}
 				h.stream(l, machine.Notice{Kind: machine.Accepted, Stream: t.Stream + machine.AcceptedBase, Remote: clientOf(t.Stream)})
 			}
 		})
 	case machine.Write:
-		l.sent = append(l.sent, sent{at: l.elapsed(), to: l.streams[t.Stream], raw: t.Data})
+		l.sent = append(l.sent, sent{at: l.elapsed(), stream: t.Stream, to: l.streams[t.Stream], raw: t.Data})
+		if l.whole {
+			l.deliver(clientOf(t.Stream), l.streams[t.Stream], t.Data)
+			return
+		}
 		b := l.pass(l.up, t.Data)
 		if h := l.hosts[l.streams[t.Stream]]; h != nil && b != nil {
 			l.at(l.delay, func() {
@@ -232,7 +243,7 @@ func (l *lab) carryOut(t machine.Transmit) {
 			})
 		}
 	case machine.Close, machine.Reset:
-		if h := l.hosts[l.streams[t.Stream]]; h != nil {
+		if h := l.hosts[l.streams[t.Stream]]; h != nil && !l.whole {
 			l.at(l.delay, func() {
 				h.stream(l, machine.Notice{Kind: machine.Closed, Stream: t.Stream + machine.AcceptedBase, Remote: clientOf(t.Stream)})
 			})
@@ -271,6 +282,12 @@ func (l *lab) reply(from, to netip.AddrPort, b []byte) {
 		return
 	}
 	l.at(l.delay, func() {
+		for id := range l.streams {
+			if l.whole && clientOf(id) == to {
+				l.notice(machine.Notice{Kind: machine.Received, Stream: id, Data: b})
+				return
+			}
+		}
 		for id, local := range l.sockets {
 			if local == to {
 				l.do(func(now time.Time) {

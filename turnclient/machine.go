@@ -30,6 +30,8 @@ type Machine struct {
 	streams    map[machine.StreamID]*link
 	nextSocket machine.SocketID
 	nextStream machine.StreamID
+	conns      map[ConnID]*conn
+	nextConn   ConnID
 
 	timers timers
 	out    machine.Queue[machine.Transmit]
@@ -52,14 +54,10 @@ func NewMachine(cfg MachineConfig, random *rand.Rand, secrets io.Reader) (*Machi
 	m := &Machine{
 		cfg: cfg, random: random, secrets: secrets,
 		allocs:  make(map[AllocationID]*allocation),
-		sockets: make(map[machine.SocketID]*link), streams: make(map[machine.StreamID]*link),
+		sockets: make(map[machine.SocketID]*link), streams: make(map[machine.StreamID]*link), conns: make(map[ConnID]*conn),
 	}
 	for _, e := range cfg.Servers {
-		s := &server{Endpoint: e}
-		if !cfg.Credentials.empty() {
-			s.use(cfg.Credentials)
-		}
-		m.servers = append(m.servers, s)
+		m.servers = append(m.servers, m.newServer(e))
 	}
 	return m, nil
 }
@@ -105,14 +103,8 @@ func (m *Machine) HandleNotice(now time.Time, n machine.Notice) {
 			l.down(now, fmt.Errorf("the socket failed: %w", n.Err))
 		}
 	case machine.Unreachable:
-		l := m.sockets[n.Socket]
-		if l == nil || n.Remote != l.srv.Addr {
-			break
-		}
-		if l.a.link == l {
-			l.a.heartbeat(now) // anybody can forge it: it is a reason to ask, no more
-		} else if i := slices.IndexFunc(l.a.attempts, func(t *attempt) bool { return t.link == l }); i >= 0 {
-			l.a.attempts[i].unreachable(now, n.Err)
+		if l := m.sockets[n.Socket]; l != nil && n.Remote == l.srv.Addr {
+			l.unreachable(now, n.Err)
 		}
 	case machine.Connected:
 		if l := m.streams[n.Stream]; l != nil {
@@ -123,7 +115,9 @@ func (m *Machine) HandleNotice(now time.Time, n machine.Notice) {
 			l.received(now, n.Data)
 		}
 	case machine.Closed:
-		if l := m.streams[n.Stream]; l != nil {
+		if l := m.streams[n.Stream]; l != nil && l.raw() {
+			l.conn.ended(now, n.Err)
+		} else if l != nil {
 			err := n.Err
 			if err == nil {
 				err = fmt.Errorf("the server closed the connection")
@@ -161,15 +155,19 @@ func (m *Machine) AllocateWith(now time.Time, o Options) (AllocationID, error) {
 	if err := o.check(m.cfg.Family); err != nil {
 		return 0, err
 	}
+	return m.allocate(now, o, false), nil
+}
+
+func (m *Machine) allocate(now time.Time, o Options, tcp bool) AllocationID {
 	m.enter()
 	m.nextAlloc++
 	a := newAllocation(m, m.nextAlloc)
-	a.options = o.clone()
+	a.options, a.tcp = o.clone(), tcp
 	m.allocs[a.id] = a
 	m.order = append(m.order, a)
 	a.setState(now, Allocating, nil)
 	a.race(now, nil)
-	return a.id, nil
+	return a.id
 }
 
 // Close ends an allocation: it is deleted at the server, and EventReleased tells when

@@ -1,6 +1,7 @@
 package turnclient
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -12,14 +13,19 @@ import (
 type mobility struct {
 	ticket  []byte // the newest; nil: the server gave none
 	stalled bool   // the last move was not answered: try something else
+	former  *link  // that the allocation stood on before it moved, for what is on its way there; or nil
+	linger  timer  // until that is closed
 }
+
+// lingerTime is how long the path before a move is still listened to.
+const lingerTime = 2 * time.Second
 
 // maxTicket bounds what is kept of a server.
 const maxTicket = 1024
 
 func (a *allocation) takeTicket(msg *wire.Message) {
 	a.stalled = false
-	if ticket, ok := msg.Get(wire.AttrMobilityTicket); ok && a.m.cfg.Mobility && len(ticket) > 0 && len(ticket) <= maxTicket {
+	if ticket, ok := msg.Get(wire.AttrMobilityTicket); ok && a.m.cfg.Mobility && !a.tcp && len(ticket) > 0 && len(ticket) <= maxTicket {
 		a.ticket = slices.Clone(ticket)
 	}
 }
@@ -33,6 +39,7 @@ func (a *allocation) move(now time.Time) {
 	t.connect.fire = func(now time.Time) { t.failed(now, ErrNoAnswer) }
 	a.attempts = append(a.attempts, t)
 	t.open(now, a.link.srv)
+	t.link.as = a.link.as
 }
 
 // present sends the Refresh that moves the allocation. No other carries a ticket, for
@@ -84,17 +91,66 @@ func (a *allocation) stay() {
 func (a *allocation) movedTo(now time.Time, l *link, msg *wire.Message, sent time.Time) {
 	old := a.link
 	a.link, a.asking = l, nil
-	old.onDown = nil
-	old.drop() // deleting it there would delete the allocation
+	a.retire(now, old)
 	l.onDown = func(now time.Time, err error) { a.lose(now, err, false) }
 	a.heardAt = now
 	a.tell(now, Event{Kind: EventMoved, State: a.state, Server: l.srv.Endpoint, Local: l.local, link: l})
+	a.nudge(l)
 	a.reissue(now)
 	lifetime := lifetimeOf(msg)
 	a.takeTicket(msg)
 	a.granted(now, sent, lifetime)
 	a.recovered(now)
 }
+
+// nobody are addresses that no peer has (RFC 5737, RFC 3849), for IPv4 and IPv6.
+var nobody = [2]netip.AddrPort{netip.MustParseAddrPort("192.0.2.0:9"), netip.MustParseAddrPort("[2001:db8::]:9")}
+
+// nudge makes the server use l: it sends what comes from peers to the former path until
+// data has come by the new one (RFC 8016 section 3.2.2), and there may be none to send.
+// What goes to an address without a permission goes no further than the server.
+func (a *allocation) nudge(l *link) {
+	to := nobody[0]
+	if a.relayed[0].Addr().Is6() {
+		to = nobody[1]
+	}
+	if b, err := wire.AppendSend(nil, wire.TransactionID{}, to, nil, false); err == nil {
+		l.control(b)
+	}
+}
+
+// retire keeps a link that the allocation has moved from open for a moment. Deleting the
+// allocation there would delete it altogether.
+func (a *allocation) retire(now time.Time, l *link) {
+	a.leaveFormer()
+	for _, r := range slices.Clone(l.requests) {
+		r.end()
+	}
+	l.onDown = nil
+	a.m.timers.stop(&l.keepalive)
+	if !l.gone {
+		a.former = l
+		a.m.timers.set(&a.linger, now.Add(lingerTime))
+	}
+}
+
+// lingered gives the former path up. The server may not have got to know of the new one.
+func (a *allocation) lingered(time.Time) {
+	a.nudge(a.link)
+	a.leaveFormer()
+}
+
+// leaveFormer closes what is left of a move.
+func (a *allocation) leaveFormer() {
+	a.m.timers.stop(&a.linger)
+	if a.former != nil {
+		a.former.drop()
+		a.former = nil
+	}
+}
+
+// hears reports whether what comes on l is the allocation's.
+func (a *allocation) hears(l *link) bool { return l == a.link || l == a.former }
 
 // reissue asks again for what was being asked for on a link that is gone.
 func (a *allocation) reissue(now time.Time) {

@@ -3,6 +3,7 @@ package turnclient_test
 import (
 	"bytes"
 	"errors"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -112,6 +113,90 @@ func TestMobilityWhereBothPathsWork(t *testing.T) {
 				t.Errorf("%d relayed, came in %q, %d allocations made", len(l.toPeers)-relayed, l.data(), server.Made)
 			}
 		})
+	}
+}
+
+// RFC 8016 section 3.2.2: a server uses the old path until data comes by the new one. What
+// is on its way there is taken for a moment, by channel or not, and then, or when the
+// allocation ends, the old socket is closed.
+func TestMobilityListensToTheOldPath(t *testing.T) {
+	for name, after := range map[string]int{"channel": 1, "indications": -1} {
+		for _, end := range []string{"", "closed", "lost"} {
+			t.Run(name+" "+end, func(t *testing.T) {
+				l := newLab(t, turnclient.MachineConfig{Credentials: creds, Mobility: true, ChannelAfter: after})
+				cfg := authed()
+				cfg.Mobility = true
+				server := l.serve(serverAddr, cfg)
+				id := l.ready()
+				l.send(id, peerA, "x")
+				l.run(time.Second)
+				l.do(l.m.NetworkChanged)
+				l.runUntil(time.Second, func() bool { return len(l.all(turnclient.EventMoved)) == 1 })
+				l.fromPeer(peerA, l.relayed(), "in")
+				l.run(100 * time.Millisecond)
+				if len(l.data()) != 1 || len(l.sockets) != 2 {
+					t.Errorf("came in: %q, by %d sockets", l.data(), len(l.sockets))
+				}
+				want := 1
+				switch end {
+				case "closed":
+					l.do(func(now time.Time) { l.m.Close(now, id) })
+					want = 0
+				case "lost":
+					server.Restart()
+					l.send(id, peerB, "y")
+				}
+				l.run(map[bool]time.Duration{true: 3 * time.Second, false: time.Second}[end == ""])
+				if len(l.sockets) != want {
+					t.Errorf("%d sockets are open, want %d", len(l.sockets), want)
+				}
+			})
+		}
+	}
+}
+
+// What shows the server the new path may be lost: it is sent again.
+func TestMobilityShowsTheNewPathTwice(t *testing.T) {
+	l := newLab(t, turnclient.MachineConfig{Credentials: creds, Mobility: true})
+	cfg := authed()
+	cfg.Mobility = true
+	l.serve(serverAddr, cfg)
+	id := l.ready()
+	l.do(func(now time.Time) { l.m.Permit(now, id, peerA.Addr()) })
+	l.run(time.Second)
+	lost := 0
+	l.up = func(b []byte) []byte {
+		if b[1] == 0x16 {
+			if lost++; lost == 1 {
+				return nil
+			}
+		}
+		return b
+	}
+	l.do(l.m.NetworkChanged)
+	l.run(5 * time.Second)
+	l.fromPeer(peerA, l.relayed(), "in")
+	l.run(time.Second)
+	if lost != 2 || len(l.data()) != 1 || len(l.toPeers) != 0 {
+		t.Errorf("shown %d times, came in: %q, relayed: %v", lost, l.data(), l.toPeers)
+	}
+}
+
+// While a ticket is presented nobody is asked for another allocation, whatever became of
+// which server when the first one was made.
+func TestMobilityIsNoRace(t *testing.T) {
+	l := newLab(t, turnclient.MachineConfig{Credentials: creds, Mobility: true, Servers: []turnclient.Endpoint{{Addr: otherAddr}, {Addr: serverAddr}}})
+	cfg := authed()
+	cfg.Mobility = true
+	l.serve(serverAddr, cfg)
+	l.hosts[otherAddr] = script(func(_ *lab, _ netip.AddrPort, m *wire.Message) [][]byte { return one(answerTo(m, 500, nil, nil)) })
+	id := l.ready()
+	before := len(l.requests(wire.Allocate))
+	l.kill(serverAddr)
+	l.do(l.m.NetworkChanged)
+	l.run(30 * time.Second)
+	if n := len(l.requests(wire.Allocate)) - before; n != 0 || l.m.State(id) != turnclient.Disconnecting {
+		t.Errorf("%d requests for an allocation, state %v", n, l.m.State(id))
 	}
 }
 

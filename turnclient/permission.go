@@ -17,6 +17,7 @@ const (
 	permissionLast     = 15 * time.Second  // before its end, the last time that use is looked at
 	permissionGather   = 30 * time.Second  // others that are due so soon are renewed with it
 	refusedHold        = 30 * time.Second  // before a peer that was refused is asked for again
+	failedHold         = 3 * time.Second   // the same where the server failed (438 over and over, 500)
 )
 
 // Bounds of what waits for permissions, whatever is written.
@@ -57,6 +58,7 @@ type permit struct {
 	until    time.Time // standing: its end at the server; refused: when to ask again
 	err      error     // why it was refused
 	used     bool      // since it was last looked at
+	kept     bool      // renewed whether it is used or not
 	renewing bool
 	wanted   bool // to be had again after a loss
 	timer    timer
@@ -108,8 +110,11 @@ func (m *Machine) Send(now time.Time, id AllocationID, to netip.AddrPort, data [
 		return ErrClosed
 	}
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	if a.tcp {
+		return &PeerError{to, errNoDatagrams}
+	}
 	if a.state == Failed {
-		return fmt.Errorf("%w: %w", ErrLost, &AllocateError{Attempts: a.failures})
+		return fmt.Errorf("%w: %w", ErrLost, &AllocateError{Attempts: slices.Clone(a.failures)})
 	}
 	if err := a.reachable(to); err != nil {
 		return &PeerError{to, err}
@@ -142,7 +147,8 @@ func (m *Machine) Send(now time.Time, id AllocationID, to netip.AddrPort, data [
 
 // Permit asks for a permission for ip without sending anything, so that its data can
 // come in. EventPermission tells what became of it; one that stands is told at once.
-// The permission is kept as long as data comes or goes.
+// The permission is kept as long as data comes or goes, that of a TCP allocation as long
+// as the allocation.
 func (m *Machine) Permit(now time.Time, id AllocationID, ip netip.Addr) error {
 	m.enter()
 	a := m.allocs[id]
@@ -151,7 +157,7 @@ func (m *Machine) Permit(now time.Time, id AllocationID, ip netip.Addr) error {
 	}
 	at := netip.AddrPortFrom(ip.Unmap(), 0)
 	if a.state == Failed {
-		return fmt.Errorf("%w: %w", ErrLost, &AllocateError{Attempts: a.failures})
+		return fmt.Errorf("%w: %w", ErrLost, &AllocateError{Attempts: slices.Clone(a.failures)})
 	}
 	if err := a.reachable(netip.AddrPortFrom(at.Addr(), 1)); err != nil {
 		return &PeerError{at, err}
@@ -161,6 +167,7 @@ func (m *Machine) Permit(now time.Time, id AllocationID, ip netip.Addr) error {
 		return &PeerError{at, err}
 	}
 	p.used, p.wanted = true, true
+	p.kept = a.tcp // connections may come at any time
 	switch {
 	case p.state == permitStanding:
 		a.tell(now, Event{Kind: EventPermission, State: a.state, Peer: at})
@@ -199,6 +206,9 @@ func (a *allocation) peer(to netip.AddrPort) (*peer, error) {
 		return p, nil
 	}
 	if len(a.peers) >= maxPeers {
+		a.forgetPeers()
+	}
+	if len(a.peers) >= maxPeers {
 		return nil, errTooManyPeers
 	}
 	pm, err := a.permitFor(to.Addr())
@@ -209,6 +219,20 @@ func (a *allocation) peer(to netip.AddrPort) (*peer, error) {
 	a.peers[to] = p
 	pm.peers = append(pm.peers, p)
 	return p, nil
+}
+
+// forgetPeers forgets the addresses of which nothing but counts is kept: ports of an IP
+// that stays permitted may be many in time.
+func (a *allocation) forgetPeers() {
+	idle := func(q *peer) bool { return len(q.queue) == 0 && a.byPeer[q.addr] == nil }
+	for _, p := range a.list {
+		for _, q := range p.peers {
+			if idle(q) {
+				delete(a.peers, q.addr)
+			}
+		}
+		p.peers = slices.DeleteFunc(p.peers, idle)
+	}
 }
 
 func (a *allocation) permitFor(ip netip.Addr) (*permit, error) {
@@ -328,14 +352,19 @@ func (p *permit) failed(now time.Time, err error) {
 	p.err = &PeerError{netip.AddrPortFrom(p.ip, 0), err}
 	p.dropQueue(now, p.err)
 	a.tell(now, Event{Kind: EventPermission, State: a.state, Peer: netip.AddrPortFrom(p.ip, 0), Err: p.err})
-	if p.state == permitNone {
+	switch {
+	case p.state == permitNone && code != 0:
+		p.until = now.Add(failedHold)
+		a.m.timers.set(&p.timer, p.until)
+		p.become(permitRefused)
+	case p.state == permitNone:
 		p.remove()
 	}
 }
 
 // takeUsed reports whether the permission was used since it was last asked.
 func (p *permit) takeUsed() bool {
-	used := p.used
+	used := p.used || p.kept
 	p.used = false
 	if u := p.a.m.cfg.Usage; u != nil {
 		used = u.Permission(p.a.id, p.ip) || used
@@ -375,7 +404,7 @@ func (p *permit) due(now time.Time) {
 	}
 }
 
-var errIdle = errors.New("its permission lapsed, for it was not used; the next write asks for it again")
+var errIdle = errors.New("its permission lapsed, for it was not used; the next use asks for it again")
 
 // remove forgets the permit and its peers.
 func (p *permit) remove() {

@@ -31,6 +31,44 @@ func TestPermissionIsPerIP(t *testing.T) {
 	}
 }
 
+// Ports of one peer may come and go by the thousand: those that are not in use any more
+// do not keep out new ones, and those that wait or have a channel stay.
+func TestPortsOfOnePeerDoNotAddUp(t *testing.T) {
+	l := newLab(t, turnclient.MachineConfig{Credentials: creds})
+	l.serve(serverAddr, authed())
+	id := l.ready()
+	for range 9 {
+		l.send(id, peerA, "x")
+		l.run(200 * time.Millisecond)
+	}
+	l.up = func(b []byte) []byte {
+		if b[1] == 0x08 {
+			return nil // peerB's permission is not to be had yet
+		}
+		return b
+	}
+	l.send(id, peerB, "waits")
+	for port := range uint16(5000) {
+		if port%100 == 0 {
+			l.run(50 * time.Millisecond)
+		}
+		if err := l.send(id, netip.AddrPortFrom(peerA.Addr(), 2000+port), "x"); err != nil {
+			t.Fatalf("port %d: %v", 2000+port, err)
+		}
+	}
+	if _, peers, permits := l.m.Queued(id); peers > 4096 || permits != 2 {
+		t.Errorf("%d peers, %d permits", peers, permits)
+	}
+	l.up = nil
+	l.run(550 * time.Second)
+	if len(l.toPeers) != 9+1+5000 {
+		t.Errorf("%d relayed", len(l.toPeers))
+	}
+	if got := l.bound(); !slices.Equal(got, []uint16{0x4000, 0x4000}) {
+		t.Errorf("channels bound: %#x; the one in use was to be renewed", got)
+	}
+}
+
 // Section 9: 300 s, which traffic does not move; renewed before they end while in use.
 func TestPermissionIsRenewedWhileInUse(t *testing.T) {
 	l := newLab(t, turnclient.MachineConfig{Credentials: creds, ChannelAfter: -1})

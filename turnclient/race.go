@@ -13,6 +13,9 @@ import (
 const (
 	// attemptDelay is how long one server is ahead of the next (RFC 8305 section 5).
 	attemptDelay = 250 * time.Millisecond
+	// streamDelay is how long datagrams are ahead of a stream to the same server: one that
+	// is lost is sent again after 500 ms, and must not put an allocation on TCP for good.
+	streamDelay = time.Second
 	// connectTimeout is how long a stream, or a socket, may take to open.
 	connectTimeout = 10 * time.Second
 	maxPorts       = 3 // local ports for one server (RFC 8656 section 7.4, 437)
@@ -24,6 +27,7 @@ type contest struct {
 	attempts []*attempt // under way, those that lost among them
 	queue    []*server  // not asked yet
 	failures []error
+	failed   []*server // that were asked in this race, and were of no use
 	stagger  timer
 }
 
@@ -43,6 +47,8 @@ type attempt struct {
 	plain   bool // without DONT-FRAGMENT, which the server does not know
 	rooted  bool // without mobility, which the server does not allow
 	moving  bool // it presents a ticket instead of asking for an allocation
+	again   bool // the server has failed in this race before
+	users   int  // as whom it was tried
 	doubts  int  // ICMP errors
 	lost    bool
 	ended   bool
@@ -51,15 +57,20 @@ type attempt struct {
 // race asks the servers, the last one used first. on is a link to that which still
 // works, or nil.
 func (a *allocation) race(now time.Time, on *link) {
-	a.failures = nil
+	a.failures, a.failed = nil, nil
 	a.queue = a.queue[:0]
 	if a.last != nil && (on == nil || on.srv != a.last) {
 		a.queue = append(a.queue, a.last)
 	}
 	for _, s := range a.m.servers {
-		if !s.alternate && s != a.last && (on == nil || s != on.srv) {
+		if !s.alternate && !s.retired && s != a.last && (on == nil || s != on.srv) && (!a.tcp || s.Transport.stream()) {
 			a.queue = append(a.queue, s)
 		}
+	}
+	if on != nil && on.as != nil && on.as.creds.Username != on.srv.creds.Username {
+		on.drop() // see asAnother
+		a.queue = slices.Insert(a.queue, 0, on.srv)
+		on = nil
 	}
 	if on == nil {
 		a.nextServer(now)
@@ -95,14 +106,22 @@ func (a *allocation) nextServer(now time.Time) {
 }
 
 func (a *allocation) awaitNext(now time.Time) {
-	if len(a.queue) > 0 && a.racing() {
-		a.m.timers.set(&a.stagger, now.Add(attemptDelay))
+	if len(a.queue) == 0 || !a.racing() {
+		return
 	}
+	delay := attemptDelay
+	next := a.queue[0]
+	if next.Transport.stream() && next.Name != "" && slices.ContainsFunc(a.attempts, func(t *attempt) bool {
+		return !t.lost && !t.link.stream && t.link.srv.Name == next.Name
+	}) {
+		delay = streamDelay
+	}
+	a.m.timers.set(&a.stagger, now.Add(delay))
 }
 
 // try starts an attempt at s, on a link that stands or on a new one.
 func (a *allocation) try(now time.Time, s *server, on *link) *attempt {
-	t := &attempt{a: a}
+	t := &attempt{a: a, again: slices.Contains(a.failed, s)}
 	t.connect.fire = func(now time.Time) {
 		t.failed(now, &ServerError{Server: s.Endpoint, Op: "allocate", Err: fmt.Errorf("%w: no connection within %v", ErrNoAnswer, connectTimeout)})
 	}
@@ -151,9 +170,13 @@ func (t *attempt) unreachable(now time.Time, err error) {
 // allocate sends the Allocate request (RFC 8656 section 7.1).
 func (t *attempt) allocate(now time.Time) {
 	a := t.a
-	t.request = &request{link: t.link, op: "allocate", method: wire.Allocate, done: t.answered}
+	t.request = &request{link: t.link, op: "allocate", method: wire.Allocate, done: t.answered, elsewhere: t.asAnother}
 	t.request.add = func(b *wire.Builder) {
-		b.AddByte(wire.AttrRequestedTransport, wire.ProtocolUDP)
+		protocol := wire.ProtocolUDP
+		if a.tcp {
+			protocol = wire.ProtocolTCP
+		}
+		b.AddByte(wire.AttrRequestedTransport, protocol)
 		switch family := a.m.cfg.Family; {
 		case a.options.Token != nil && !a.once:
 			// It names an address: no attribute about addresses may stand beside it.
@@ -171,15 +194,29 @@ func (t *attempt) allocate(now time.Time) {
 		case a.options.EvenPort:
 			b.AddRaw(wire.AttrEvenPort, []byte{0})
 		}
-		if a.m.cfg.DontFragment && !t.plain {
+		if a.m.cfg.DontFragment && !t.plain && !a.tcp { // RFC 6062 section 4.1
 			b.AddRaw(wire.AttrDontFragment, nil)
 		}
-		if a.m.cfg.Mobility && !t.rooted {
+		if a.m.cfg.Mobility && !t.rooted && !a.tcp { // data connections could not move along
 			b.AddRaw(wire.AttrMobilityTicket, nil)
 		}
 		a.addLifetime(b)
 	}
 	t.request.start(now)
+}
+
+// asAnother makes the request as another user, from another port: there are servers that
+// take a port to be of the first user who signed from it.
+func (t *attempt) asAnother(now time.Time) {
+	t.request = nil
+	s := t.link.srv
+	if t.users++; t.users >= maxChallenges {
+		t.failed(now, &ServerError{Server: s.Endpoint, Op: "allocate", Code: wire.CodeUnauthenticated, Err: ErrCredentials})
+		return
+	}
+	t.link.onDown = nil
+	t.link.drop()
+	t.open(now, s)
 }
 
 // answered takes in the answer to an Allocate request (RFC 8656 sections 7.3 and 7.4).
@@ -245,7 +282,7 @@ func (t *attempt) check(now time.Time, msg *wire.Message, r *request, err error)
 			return nil
 		}
 	case wire.CodeAllocationQuota, wire.CodeInsufficientCapacity:
-		if refusal.Code == wire.CodeInsufficientCapacity && a.options.any() {
+		if refusal.Code == wire.CodeInsufficientCapacity && (a.options.any() || a.tcp) {
 			break // it may have an address without the wishes: RFC 8656 section 7.4
 		}
 		hold(holdFull)
@@ -258,7 +295,9 @@ func (t *attempt) check(now time.Time, msg *wire.Message, r *request, err error)
 			s.bar(err)
 		}
 	case wire.CodeBadRequest, wire.CodeForbidden, wire.CodeWrongCredentials, wire.CodeUnsupportedTransport:
-		hold(redirectSpan)
+		if !a.tcp { // it may relay datagrams all the same
+			hold(redirectSpan)
+		}
 	}
 	if errors.Is(err, ErrBidDown) {
 		s.bar(err)
@@ -293,11 +332,11 @@ func (t *attempt) won(now time.Time, msg *wire.Message, r *request) error {
 	}
 	a.concede(now)
 	adopt := func(now time.Time, msg *wire.Message) {
-		a.df = a.m.cfg.DontFragment && !t.plain
+		a.df = a.m.cfg.DontFragment && !t.plain && !a.tcp
 		a.ticket = nil
 		a.takeTicket(msg)
 		a.takeToken(msg)
-		a.adopt(now, l, relayed, mapped, lifetime, r.sent)
+		a.adopt(now, r.sent, l, Event{Relayed: relayed, Mapped: mapped, Lifetime: lifetime, Err: a.missing(l.srv, msg)})
 	}
 	if a.mayStill() {
 		a.standBy(now, l, msg, adopt)
@@ -339,20 +378,30 @@ func (t *attempt) failed(now time.Time, err error) {
 
 // failure notes why a server was of no use, and goes on to the next.
 func (a *allocation) failure(now time.Time, err error) {
-	a.failures = append(a.failures, err)
 	e := Event{Kind: EventServer, State: a.state, Err: err}
 	var s *ServerError
 	if errors.As(err, &s) {
 		e.Server = s.Server
 	}
+	a.failures = slices.DeleteFunc(a.failures, func(err error) bool { // of a time before
+		var before *ServerError
+		return errors.As(err, &before) && before.Server == e.Server
+	})
+	a.failures = append(a.failures, err)
 	a.tell(now, e)
 	a.m.timers.stop(&a.stagger)
 	a.nextServer(now)
+	if a.waits() && !a.retry.isSet() {
+		a.m.timers.set(&a.retry, now.Add(a.backoff.next(a.m.random)))
+	}
 }
 
 // end takes the attempt out of the race.
 func (t *attempt) end() {
 	t.ended = true
+	if s := t.link.srv; !t.moving && !t.lost && !slices.Contains(t.a.failed, s) {
+		t.a.failed = append(t.a.failed, s)
+	}
 	t.a.m.timers.stop(&t.connect)
 	t.a.attempts = slices.DeleteFunc(t.a.attempts, func(u *attempt) bool { return u == t })
 }
@@ -367,7 +416,7 @@ func (a *allocation) concede(now time.Time) {
 			continue
 		}
 		t.lost = true
-		if r := t.request; t.moving || r == nil || r.seal.key == nil || r.sends == 0 {
+		if r := t.request; t.moving || r == nil || r.parked || r.seal.key == nil || r.sends == 0 {
 			if r != nil {
 				r.end()
 			}
@@ -397,6 +446,7 @@ func (a *allocation) raceLost(now time.Time) {
 	}
 	a.setState(now, Failed, &AllocateError{Attempts: slices.Clone(a.failures)})
 	a.dropQueues(now, ErrLost)
+	a.dropConns(now, fmt.Errorf("%w: %w", ErrLost, &AllocateError{Attempts: slices.Clone(a.failures)}), true)
 	if !a.once {
 		return // whoever asked for it may ask again
 	}
@@ -404,7 +454,7 @@ func (a *allocation) raceLost(now time.Time) {
 	var at time.Time
 	for _, s := range a.m.servers {
 		switch {
-		case s.barred || s.alternate:
+		case s.barred || s.alternate || s.retired || a.tcp && !s.Transport.stream():
 		case s.holdUntil.After(now):
 			if at.IsZero() || s.holdUntil.Before(at) {
 				at = s.holdUntil

@@ -39,6 +39,35 @@ func TestSilenceIsDoubted(t *testing.T) {
 	}
 }
 
+// On a stream the question may be waiting behind data: it has five seconds.
+func TestSilenceOfAStreamIsDoubtedLater(t *testing.T) {
+	over := func() (*lab, turnclient.AllocationID) {
+		l := newLab(t, turnclient.MachineConfig{Credentials: creds, Servers: []turnclient.Endpoint{{Addr: serverAddr, Transport: turnclient.TCP}}})
+		l.serve(serverAddr, authed())
+		id := l.ready()
+		l.send(id, peerA, "x")
+		l.run(10 * time.Second)
+		return l, id
+	}
+	l, id := over()
+	l.delay = 2 * time.Second // each way
+	for range 10 {
+		l.send(id, peerA, "y")
+		l.run(time.Second)
+		if got := l.m.State(id); got != turnclient.Permitted {
+			t.Fatalf("state %v while the server answers late", got)
+		}
+	}
+	l, id = over()
+	l.kill(serverAddr)
+	start := l.elapsed()
+	l.send(id, peerA, "into the void")
+	l.runUntil(time.Minute, func() bool { return l.m.State(id) == turnclient.Disconnecting })
+	if took := l.elapsed() - start; took < 8*time.Second || took > 8500*time.Millisecond {
+		t.Errorf("noticed after %v", took)
+	}
+}
+
 // A quiet peer is no silent server: one heartbeat, and nothing changes.
 func TestQuietPeerChangesNothing(t *testing.T) {
 	l := newLab(t, turnclient.MachineConfig{Credentials: creds})
@@ -285,6 +314,66 @@ func TestReturnIsSpread(t *testing.T) {
 	slices.Sort(at)
 	if first, last := at[5], at[94]; last-first < 5*time.Second || last > 35*time.Second {
 		t.Errorf("90 %% came back between %v and %v", first, last)
+	}
+}
+
+// Of two servers one cannot be reached from here, silently, and the other is restarted: it
+// is found again within 10 s, not only once the first has had all its time. Should it not
+// come back, that is said all the same.
+func TestServerRestartBesideASilentOne(t *testing.T) {
+	for _, down := range []time.Duration{time.Second, 5 * time.Second, 25 * time.Second, time.Hour} {
+		l := newLab(t, turnclient.MachineConfig{Credentials: creds, Servers: []turnclient.Endpoint{{Addr: otherAddr}, {Addr: serverAddr}}})
+		server := l.serve(serverAddr, authed())
+		id := l.ready()
+		server.Restart()
+		server.Refuse = map[wire.Method]int{wire.Allocate: wire.CodeServerError}
+		l.send(id, peerA, "x") // the server says that it knows no such allocation
+		if down == time.Hour {
+			if at, _ := l.failed(id, time.Minute); at < 39*time.Second {
+				t.Errorf("failed at %v, before the silent one has had its time", at)
+			}
+			if n := len(l.requests(wire.Allocate)); n > 60 {
+				t.Errorf("asked %d times", n)
+			}
+			continue
+		}
+		l.run(down)
+		server.Refuse = nil
+		back := l.elapsed()
+		if !l.runUntil(time.Minute, func() bool { return l.m.State(id).Usable() }) || l.elapsed()-back > 10*time.Second {
+			t.Errorf("down for %v: state %v after %v more", down, l.m.State(id), l.elapsed()-back)
+		}
+		l.run(time.Minute)
+		if len(l.sockets) != 1 || server.Allocations(l.now) != 1 {
+			t.Errorf("down for %v: %d sockets, %d allocations", down, len(l.sockets), server.Allocations(l.now))
+		}
+	}
+}
+
+// Servers that nothing comes of fail in the end, though each is slow to and others are
+// asked again meanwhile; and each is named once.
+func TestSlowServersFailInTheEnd(t *testing.T) {
+	for rto := 300 * time.Millisecond; rto < 600*time.Millisecond; rto += 10 * time.Millisecond {
+		l := newLab(t, turnclient.MachineConfig{Credentials: creds, RTO: rto, Servers: []turnclient.Endpoint{
+			{Addr: serverAddr, Transport: turnclient.TCP}, {Addr: public1, Transport: turnclient.TCP}, {Addr: public2, Transport: turnclient.TCP}, {Addr: otherAddr},
+		}})
+		l.serve(serverAddr, authed())
+		id := l.ready()
+		delete(l.hosts, serverAddr) // connections are not answered any more
+		l.notice(machine.Notice{Kind: machine.Closed, Err: errors.New("gone")})
+		most := 0
+		l.runUntil(2*time.Minute, func() bool {
+			most = max(most, len(l.streams))
+			return l.m.State(id) == turnclient.Failed
+		})
+		at, err := l.failed(id, 0)
+		var all *turnclient.AllocateError
+		if at < 79*rto || at > 79*rto+11*time.Second || !errors.As(err, &all) || len(all.Attempts) != 4 {
+			t.Errorf("RTO %v: failed at %v: %v", rto, at, err)
+		}
+		if n := len(l.streams); n != 0 || most != 3 {
+			t.Errorf("RTO %v: %d connections are being made, %d were at a time", rto, n, most)
+		}
 	}
 }
 

@@ -28,6 +28,9 @@ type request struct {
 	// done is called once; msg, nil where there was no answer, is valid during the
 	// call, and err is a *ServerError or nil.
 	done func(now time.Time, msg *wire.Message, err error)
+	// elsewhere, if not nil, takes the place of the request when it is to be made by
+	// another user: servers may want another 5-tuple for that.
+	elsewhere func(now time.Time)
 
 	limit int           // sends of a transaction; 0: maxSends
 	every time.Duration // between sends, without doubling; 0: the RTO, doubling
@@ -41,6 +44,8 @@ type request struct {
 	sent  time.Time // the first send of this transaction
 	timer timer
 	ended bool
+	// parked: it waits for credentials, until the time to give up if there is one.
+	parked bool
 
 	stale, challenges int
 	forged            int   // answers that were ignored for their signature
@@ -71,7 +76,7 @@ func (r *request) restart(now time.Time) {
 		r.fail(now, 0, "", err)
 		return
 	}
-	r.id, r.sends, r.seal = id, 0, seal{}
+	r.id, r.sends, r.seal, r.parked = id, 0, seal{}, false
 	m.b.Reset(wire.MessageType{Method: r.method, Class: wire.Request}, id)
 	r.add(&m.b)
 	if r.method == wire.Allocate || r.method == wire.Refresh {
@@ -81,8 +86,10 @@ func (r *request) restart(now time.Time) {
 		if l.nonce == nil {
 			l.nonce = l.srv.nonce
 		}
-		l.srv.sign(&m.b, l.nonce)
-		r.seal = l.srv.seal()
+		if l.as == nil {
+			l.as = l.srv.newest()
+		}
+		r.seal = l.srv.sign(&m.b, l.as, l.nonce)
 	}
 	if m.b.Bytes() == nil {
 		r.fail(now, 0, "", m.b.Err())
@@ -108,7 +115,7 @@ const software = "bradawl"
 func (r *request) send(now time.Time) {
 	l := r.link
 	if r.sends == 0 {
-		r.sent = now
+		r.sent, l.asked = now, true
 	}
 	r.sends++
 	l.control(r.raw)
@@ -154,11 +161,22 @@ func (r *request) timeout(now time.Time) {
 		return
 	}
 	r.link.congestion.count(now, true)
-	if r.forged > 0 {
-		r.fail(now, 0, "", r.doubt)
-		return
+	r.fail(now, 0, "", r.silence(now))
+}
+
+// silence says that nothing came that answers the request.
+func (r *request) silence(now time.Time) error {
+	switch {
+	case r.parked:
+		return fmt.Errorf("%w: those for realm %q are still being fetched", ErrCredentials, r.link.srv.realm)
+	case r.forged > 0:
+		return r.doubt
 	}
-	r.fail(now, 0, "", fmt.Errorf("%w within %v (%d sent)", ErrNoAnswer, now.Sub(r.sent).Round(time.Millisecond), r.sends))
+	err := fmt.Errorf("%w within %v (%d sent)", ErrNoAnswer, now.Sub(r.sent).Round(time.Millisecond), r.sends)
+	if slices.Contains(r.link.odd, ErrNotTURN) {
+		err = fmt.Errorf("%w, but %w", err, ErrNotTURN)
+	}
+	return err
 }
 
 // answer takes in a response whose transaction ID is the request's.
@@ -182,8 +200,10 @@ func (r *request) answer(now time.Time, msg *wire.Message) {
 		r.ignore(now, code)
 		return
 	}
-	if r.sends == 1 {
+	if r.sends == 1 && r.method != wire.Connect { // whose answer waits for the peer
 		r.link.rtt.sample(now.Sub(r.sent))
+	} else {
+		r.link.rtt.repeated()
 	}
 	r.link.congestion.count(now, r.sends > 1)
 	r.link.heard(now)
@@ -245,8 +265,10 @@ func (r *request) challenged(now time.Time, msg *wire.Message, code int, reason 
 		return
 	}
 	r.link.nonce = s.nonce
-	rejected := code == wire.CodeUnauthenticated && r.seal.key != nil && r.seal.realm == s.realm && r.seal.version == s.version
+	rejected := code == wire.CodeUnauthenticated && r.seal.key != nil && r.seal.realm == s.realm && r.seal.version == r.link.as.version
 	switch {
+	case rejected && s.version > r.link.as.version:
+		r.renew(now) // there are newer ones
 	case !rejected && s.version > 0:
 		r.restart(now)
 	case s.version == 0 && !r.link.m.cfg.Ask:
@@ -255,9 +277,26 @@ func (r *request) challenged(now time.Time, msg *wire.Message, code int, reason 
 		// RFC 8489 section 9.2.5: no retry with unchanged credentials.
 		r.fail(now, code, reason, ErrCredentials)
 	default:
+		r.parked = true
 		r.link.m.timers.stop(&r.timer)
+		if !r.until.IsZero() {
+			r.link.m.timers.set(&r.timer, r.until)
+		}
 		r.link.m.wantCredentials(now, r, rejected)
 	}
+}
+
+// renew makes the request with the newest credentials of its server.
+func (r *request) renew(now time.Time) {
+	l := r.link
+	old := l.as
+	l.as = l.srv.newest()
+	if old != nil && old.creds.Username != l.as.creds.Username && r.elsewhere != nil {
+		r.end()
+		r.elsewhere(now)
+		return
+	}
+	r.restart(now)
 }
 
 func (r *request) fail(now time.Time, code int, reason string, err error) {

@@ -12,13 +12,18 @@ const (
 )
 
 // rtt estimates the round-trip time to a server as RFC 6298 does. Requests that were
-// sent more than once give no sample (Karn's algorithm).
+// sent more than once give no sample (Karn's algorithm); the doubled RTO is kept
+// instead until one does, or a path that is slower than the RTO would never be measured.
 type rtt struct {
 	smoothed, variation time.Duration
 	measured            bool
+	doubled             int // times, since the last sample
 }
 
+const maxDoubled = 4
+
 func (e *rtt) sample(d time.Duration) {
+	e.doubled = 0
 	if !e.measured {
 		e.measured, e.smoothed, e.variation = true, d, d/2
 		return
@@ -27,10 +32,14 @@ func (e *rtt) sample(d time.Duration) {
 	e.smoothed += (d - e.smoothed) / 8
 }
 
+// repeated takes in that a request was answered after it had been sent again.
+func (e *rtt) repeated() { e.doubled = min(e.doubled+1, maxDoubled) }
+
 // timeout is the RTO: initial until there is a sample.
 func (e *rtt) timeout(initial time.Duration) time.Duration {
-	if !e.measured {
-		return initial
+	rto := initial
+	if e.measured {
+		rto = min(max(e.smoothed+4*e.variation, minRTO), maxRTO)
 	}
-	return min(max(e.smoothed+4*e.variation, minRTO), maxRTO)
+	return min(rto<<e.doubled, max(rto, maxRTO))
 }

@@ -36,20 +36,21 @@ func (s State) String() string {
 // Usable reports whether there is an allocation that is believed to stand.
 func (s State) Usable() bool { return s >= Allocated && s <= Congested }
 
-// transitions is the table of what may follow what.
+// transitions is the table of what follows what. Each of them happens: a test sees to it.
 var transitions = [...][]State{
-	Idle:              {Allocating, Closed},
+	Idle:              {Allocating},
 	Allocating:        {Allocated, Failed, Closed},
 	Allocated:         {PermissionPending, Permitted, Congested, Disconnecting, Allocating, Closed},
 	PermissionPending: {Allocated, Permitted, Congested, Disconnecting, Allocating, Closed},
 	Permitted:         {Allocated, PermissionPending, Congested, Disconnecting, Allocating, Closed},
 	Congested:         {Allocated, PermissionPending, Permitted, Disconnecting, Allocating, Closed},
-	Disconnecting:     {Allocated, PermissionPending, Permitted, Congested, Allocating, Closed},
+	Disconnecting:     {Allocated, Allocating, Closed},
 	Failed:            {Allocating, Closed},
 	Closed:            nil,
 }
 
-// Next returns the states that may follow s. The caller owns the slice.
+// Next returns the states that may follow s, which makes the whole table readable. None
+// follows Closed. The caller owns the slice.
 func (s State) Next() []State {
 	if int(s) >= len(transitions) {
 		return nil

@@ -67,12 +67,38 @@ func TestRTOFollowsTheRoundTrip(t *testing.T) {
 	if len(at) != 2 || at[1]-at[0] != 100*time.Millisecond {
 		t.Fatalf("sent at %v, want 100 ms apart", at)
 	}
+	// Nor does what follows it begin with a shorter RTO than it had in the end.
 	lost = 0
 	l.send(id, peerB, "b")
 	l.run(time.Second)
 	at = times(l.requests(wire.CreatePermission))
-	if len(at) != 4 || at[3]-at[2] != 100*time.Millisecond {
-		t.Errorf("sent at %v: the repeated request gave a sample", at)
+	if len(at) != 4 || at[3]-at[2] != 200*time.Millisecond {
+		t.Errorf("sent at %v: the repeated request gave a sample, or its RTO is forgotten", at)
+	}
+	l.send(id, host4(1), "a sample")
+	l.run(time.Second)
+	lost = 0
+	l.send(id, host4(2), "c")
+	l.run(time.Second)
+	at = times(l.requests(wire.CreatePermission))
+	if len(at) != 7 || at[6]-at[5] >= 100*time.Millisecond {
+		t.Errorf("sent at %v: the RTO stays doubled after a sample", at)
+	}
+}
+
+// A path that is slower than the first RTO: the doubled RTO is kept until an answer comes
+// in time for a sample, so that requests are not sent twice for ever.
+func TestRTOOfASlowPathIsFound(t *testing.T) {
+	l := newLab(t, turnclient.MachineConfig{Credentials: creds, ChannelAfter: -1})
+	l.delay = 350 * time.Millisecond
+	l.serve(serverAddr, authed())
+	id := l.ready()
+	for i := range 5 {
+		l.send(id, host4(i), "x")
+		l.run(3 * time.Second)
+	}
+	if n := len(l.requests(wire.CreatePermission)); n != 5 {
+		t.Errorf("5 requests were sent %d times on a path of 700 ms", n)
 	}
 }
 

@@ -24,7 +24,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/examples/internal/talk"
-	"github.com/bradawl/bradawl/internal/netio"
+	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/internal/simnet"
 	"github.com/bradawl/bradawl/natprobe/stunserver"
 	"github.com/bradawl/bradawl/punch/rendezvous"
@@ -57,7 +57,7 @@ func parse(args []string, usage io.Writer) (options, error) {
 	known := strings.Join(simnet.PresetNames(), ", ")
 	flags.StringVar(&o.nats[0], "nat-a", "port-restricted-cone", "`preset` of the NAT that alice sits behind: "+known)
 	flags.StringVar(&o.nats[1], "nat-b", "port-restricted-cone", "`preset` of bob's NAT")
-	flags.StringVar(&o.proto, "proto", "udp", "`protocol` of the path: udp, tcp, or auto, which is TCP where UDP does not get through")
+	flags.StringVar(&o.proto, "proto", "auto", "`protocol` of the path: udp, tcp, or auto, which is TCP where UDP does not get through")
 	flags.Uint64Var(&o.seed, "seed", 1, "`number` that the simulated internet's luck comes from")
 	flags.DurationVar(&o.timeout, "timeout", 12*time.Second, "`time` to try")
 	flags.BoolVar(&o.verbose, "v", false, "show every packet and every change of the NATs' tables")
@@ -94,15 +94,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	p := &printer{w: stdout, start: time.Now()}
+	p := talk.NewPrinter(stdout)
 	w := simnet.New(o.seed)
 	defer w.Go()()
 	if o.verbose {
-		w.OnTrace(func(e simnet.TraceEvent) { p.line("net", "%v", e) })
+		w.OnTrace(func(e simnet.TraceEvent) { p.Line("net", "%v", e) })
 	}
 
-	server := w.AddHost("server", w.Internet(), simnet.Link{})
-	stun, err := stunserver.Listen(ctx, stunserver.Config{IP1: server.Addr(), ListenPacket: server.ListenPacket})
+	ips := [2]netip.Addr{netip.AddrFrom4([4]byte{203, 0, 113, 240}), netip.AddrFrom4([4]byte{203, 0, 113, 241})}
+	server := w.AddHost("server", w.Internet(), simnet.Link{}, ips[0], ips[1]) // a NAT is told by how it treats two addresses
+	stun, err := stunserver.Listen(ctx, stunserver.Config{
+		IP1: ips[0], IP2: ips[1], ListenPacket: server.ListenPacket,
+		Listen: func(ctx context.Context, network, address string) (net.Listener, error) {
+			return server.Listen(ctx, network, address, true)
+		},
+	})
 	if err != nil {
 		return err
 	}
@@ -112,7 +118,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer stop()
-	p.line("world", "STUN server at %v, rendezvous at %s, %v from each peer", stun.Addrs()[0], url, access)
+	p.Line("world", "STUN server at %v, rendezvous at %s, %v from each peer", stun.Addrs()[0], url, access)
 
 	var (
 		wg   sync.WaitGroup
@@ -123,19 +129,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		if err != nil {
 			return err
 		}
-		p.line("world", "%s is %v behind a %s NAT", name, site.Addr(), o.nats[i])
+		p.Line("world", "%s is %v behind a %s NAT", name, site.Addr(), o.nats[i])
 		wg.Go(func() { errs[i] = talk.Run(ctx, peer(p, name, site, url, stun.Addrs()[0], o)) })
 	}
 	wg.Wait()
 	for i, name := range []string{"alice", "bob"} {
 		if errs[i] != nil {
-			p.line(name, "failed: %v", errs[i])
+			p.Line(name, "failed: %v", errs[i])
 		}
 	}
 	if err := errors.Join(errs[:]...); err != nil {
 		return fmt.Errorf("no direct path between %s and %s", o.nats[0], o.nats[1])
 	}
-	p.line("world", "done: a direct path, and every message came back")
+	p.Line("world", "done: a direct path, and every message came back")
 	return nil
 }
 
@@ -164,7 +170,7 @@ func serve(ctx context.Context, h *simnet.Host) (url string, stop func(), err er
 }
 
 // peer is the program that runs on a site.
-func peer(p *printer, name string, site *simnet.Site, url string, stun netip.AddrPort, o options) talk.Config {
+func peer(p *talk.Printer, name string, site *simnet.Site, url string, stun netip.AddrPort, o options) talk.Config {
 	return talk.Config{
 		Rendezvous: url, Room: "demo", Proto: o.proto, STUN: []string{stun.String()},
 		Echo: 5, Linger: 500 * time.Millisecond, Timeout: o.timeout,
@@ -174,26 +180,9 @@ func peer(p *printer, name string, site *simnet.Site, url string, stun netip.Add
 				return site.Listen(ctx, network, address, true)
 			},
 			Dial:  site.DialFrom,
-			Addrs: func() ([]netio.HostAddr, error) { return []netio.HostAddr{{Addr: site.Addr()}}, nil },
+			Addrs: func() ([]ice.HostAddr, error) { return []ice.HostAddr{{Addr: site.Addr()}}, nil },
 		},
-		Note:   func(format string, args ...any) { p.line(name, format, args...) },
-		Report: func(e talk.Event) { p.line(name, "%s", e.Text()) },
+		Note:   func(format string, args ...any) { p.Line(name, format, args...) },
+		Report: func(e talk.Event) { p.Line(name, "%s", e.Text()) },
 	}
-}
-
-// printer writes lines from several goroutines, each with the time and who says it.
-type printer struct {
-	mu    sync.Mutex
-	w     io.Writer
-	start time.Time
-}
-
-func (p *printer) line(who, format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	if text == "" {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	fmt.Fprintf(p.w, "%6.3f s  %-5s  %s\n", time.Since(p.start).Seconds(), who, text)
 }

@@ -16,13 +16,13 @@ func TestDemo(t *testing.T) {
 		want string // a line of the output
 		err  string
 	}{
-		{nil, `alice +connected: direct path over udp, 192\.168\.0\.2:\d+ -> 203\.0\.113\.3:\d+`, ""},
+		{nil, `alice +connected: direct path over udp, 203\.0\.113\.1:\d+ -> 203\.0\.113\.2:\d+`, ""},
 		{[]string{"-nat-a", "full-cone", "-nat-b", "symmetric-random"}, `bob +5 of 5 messages came back`, ""},
-		{[]string{"-v"}, `net +alice's NAT mapping: new udp 192\.168\.0\.2:\d+ as 203\.0\.113\.2:\d+`, ""},
-		{[]string{"-nat-a", "port-restricted-cone", "-nat-b", "symmetric-random"}, `alice +failed: .*nothing came from the peer`, "no direct path between"},
-		{[]string{"-proto", "tcp"}, `alice +connected: direct path over tcp, 192\.168\.0\.2:\d+ -> 203\.0\.113\.3:\d+`, ""},
+		{[]string{"-v"}, `net +alice's NAT mapping: new udp 192\.168\.0\.2:\d+ as 203\.0\.113\.1:\d+`, ""},
+		{[]string{"-nat-a", "port-restricted-cone", "-nat-b", "symmetric-random"}, `alice +failed: .*no path to the peer was found`, "no direct path between"},
+		{[]string{"-proto", "tcp"}, `alice +connected: direct path over tcp, 203\.0\.113\.1:\d+ -> 203\.0\.113\.2:\d+`, ""},
 		{[]string{"-proto", "auto", "-nat-b", "udp-blocked"}, `bob +connected: direct path over tcp`, ""},
-		{[]string{"-nat-b", "udp-blocked"}, `bob +no outside address known: .*`, "no direct path between"},
+		{[]string{"-proto", "udp", "-nat-b", "udp-blocked"}, `bob +failed: .*no path to the peer was found`, "no direct path between"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var out bytes.Buffer

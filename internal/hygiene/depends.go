@@ -21,10 +21,11 @@ type guard struct {
 // are modules of their own that exist to meet other implementations.
 var guards = []guard{
 	{"github.com/pion/stun", []string{"internal/wire"}, false, "its pitfalls are handled in one room"},
-	{"github.com/pion/ice", []string{"ice/pionice"}, true, "it links testify, yaml and an unmaintained STUN into every binary"},
+	{"github.com/pion/ice", []string{"ice/pionice", "examples"}, true, "it links testify, yaml and an unmaintained STUN into every binary"},
+	{"github.com/pion/transport", []string{"ice/pionice"}, true, "it is pion's own network; ours is internal/netio"},
 	{"github.com/pion/turn", []string{"examples"}, true, "it serves demos and tests"},
 	{"github.com/pion/dtls", []string{"turnclient/dtlstransport"}, true, "TURN over DTLS is a leaf"},
-	{"github.com/pion/webrtc", nil, true, "it is a peer to test against"},
+	{"github.com/pion/webrtc", []string{"examples/pionwebrtc"}, true, "it is a peer to test against"},
 	{"github.com/coder/websocket", []string{"punch/rendezvous", "stats/dashboard"}, true, "only the rendezvous and the dashboard speak WebSocket"},
 	{"github.com/prometheus", []string{"stats/prom"}, true, "metrics are a leaf"},
 	{"github.com/nats-io", []string{"stats/natsbus", "punch/rendezvous/natsbus"}, true, "NATS is a leaf"},

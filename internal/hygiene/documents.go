@@ -68,6 +68,31 @@ func checkReasons(mod, architecture *textFile) []finding {
 	return found
 }
 
+// unfixed are modules with flaws that no version of them fixes. The main module must not
+// require them, not even for a test or by way of another: every program that uses the SDK
+// would have them, and govulncheck say so. The nested modules may.
+var unfixed = map[string]string{
+	"github.com/pion/stun":      "what GO-2026-6163 is in v3, where it is fixed",
+	"github.com/pion/dtls/v2":   "GO-2026-4479",
+	"github.com/pion/ice/v2":    "it needs the old pion/stun and pion/dtls/v2",
+	"github.com/pion/turn/v2":   "it needs the old pion/stun",
+	"github.com/pion/webrtc/v3": "it needs the old pion/stun and pion/dtls/v2",
+}
+
+// checkUnfixed finds them in the main module's go.mod.
+func checkUnfixed(mod *textFile) []finding {
+	var found []finding
+	for i, line := range strings.Split(string(mod.src), "\n") {
+		m := requireLine.FindStringSubmatch(strings.TrimSpace(line))
+		if m == nil || unfixed[m[1]] == "" {
+			continue
+		}
+		found = append(found, mod.at(i+1, ruleDocuments, fmt.Sprintf("%s has a flaw without a fix: %s", m[1], unfixed[m[1]]),
+			"move what needs it to a nested module, tests too (internal/interop)"))
+	}
+	return found
+}
+
 var moduleLine = regexp.MustCompile(`(?m)^module (\S+)$`)
 
 // checkModules finds nested modules that go.work does not list, whose tests CI

@@ -62,6 +62,7 @@ func TestStreet(t *testing.T) {
 		{"sideways on the ground", "internal/wire/stun.go", importing("wire", m+"/internal/netio"), 3, "sideways"},
 		{"sideways between subpackages", "punch/rendezvous/server.go", importing("rendezvous", m+"/punch/portmap"), 3, "sideways"},
 		{"a parent and its subpackage", "natprobe/plan.go", importing("natprobe", m+"/natprobe/stunserver"), 3, "sideways"},
+		{"pion's bridge from the agent", "ice/agent.go", importing("ice", m+"/ice/pionice"), 3, "sideways"},
 		{"programs", "examples/a/main.go", importing("main", m+"/examples/b"), 3, "sideways"},
 		{"the simulator in a product", "natprobe/io.go", importing("natprobe", m+"/internal/simnet"), 3, "for tests"},
 		{"from nowhere", "utils/a.go", importing("utils", m+"/ice"), 1, "no floor"},
@@ -70,6 +71,8 @@ func TestStreet(t *testing.T) {
 		{"a test in the package, sideways", "punch/plan_test.go", importing("punch", m+"/stats"), 3, "sideways"},
 		{"a file for another system", "punch/sockopt_plan9.go", "//go:build plan9\n\n" + importing("punch", m+"/ice"), 5, "uphill"},
 
+		{"the agent from pion's bridge", "ice/pionice/convert.go", importing("pionice", m+"/ice"), 0, ""},
+		{"a program on pion's bridge", "examples/pionwebrtc/main.go", importing("main", m+"/ice/pionice"), 0, ""},
 		{"downhill", "punch/plan.go", importing("punch", m+"/internal/wire"), 0, ""},
 		{"the parent", "punch/rendezvous/server.go", importing("rendezvous", m+"/punch"), 0, ""},
 		{"a program", "examples/twopeer/main.go", importing("main", m+"/internal/simnet"), 0, ""},
@@ -90,6 +93,8 @@ func TestGuards(t *testing.T) {
 		{"a database", "stats/recorder.go", importing("stats", "database/sql"), 3, "SQL"},
 
 		{"stun in wire", "internal/wire/message.go", importing("wire", "github.com/pion/stun/v3"), 0, ""},
+		{"pion's sockets", "natprobe/io.go", importing("natprobe", "github.com/pion/transport/v2"), 3, "ice/pionice"},
+		{"a whole WebRTC", "ice/pionice/webrtc.go", importing("pionice", "github.com/pion/webrtc/v3"), 3, "examples/pionwebrtc"},
 		{"pion's agent in its bridge", "ice/pionice/adapter.go", importing("pionice", "github.com/pion/ice/v2"), 0, ""},
 		{"pion's agent in a test", "ice/agent_test.go", importing("ice_test", "github.com/pion/ice/v2"), 0, ""},
 		{"the other implementations' module", "internal/interop/ice_test.go", importing("interop", "github.com/pion/stun/v3"), 0, ""},

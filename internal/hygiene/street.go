@@ -32,8 +32,8 @@ var street = []floor{
 	{"the ways through", []string{"punch", "turnclient", "stats"}},
 	{"detection", []string{"natprobe"}},
 	{"the simulated internet", []string{"internal/simnet"}},
-	{"the event loop", []string{"internal/drive"}},
-	{"the ground", []string{"internal/wire", "internal/netio", "internal/ident", "internal/plog", "internal/decay"}},
+	{"the event loop", []string{"internal/drive", "internal/tap", "internal/seal"}},
+	{"the ground", []string{"internal/wire", "internal/netio", "internal/ident", "internal/plog", "internal/decay", "internal/ipcheck"}},
 	{"the contract", []string{"internal/machine"}},
 }
 

@@ -1,6 +1,10 @@
 package hygiene
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -139,6 +143,23 @@ func TestReasons(t *testing.T) {
 	}
 }
 
+func TestUnfixed(t *testing.T) {
+	for _, tt := range []struct {
+		name, require string
+		line          int
+	}{
+		{"required", "github.com/pion/ice/v2 v2.3.38", 3},
+		{"by way of another", "github.com/pion/dtls/v2 v2.2.12 // indirect", 3},
+		{"the old line", "github.com/pion/stun v0.6.1", 3},
+		{"the maintained line", "github.com/pion/stun/v3 v3.1.7", 0},
+		{"another module", "github.com/pion/logging v0.2.4", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			judge(t, checkUnfixed(&textFile{path: "go.mod", src: []byte("module m\n\nrequire " + tt.require + "\n")}), "go.mod", tt.line, "flaw")
+		})
+	}
+}
+
 func TestModules(t *testing.T) {
 	for _, tt := range []struct {
 		name, module, work string
@@ -172,5 +193,30 @@ func TestLoadFindsEveryPlatform(t *testing.T) {
 	}
 	if _, err := load(t.TempDir() + "/none"); err == nil {
 		t.Error("a folder that is not there was read")
+	}
+}
+
+// In a git worktree .git is a file that names a folder of the machine.
+func TestLoadPassesOverVersionControl(t *testing.T) {
+	root := t.TempDir()
+	for name, src := range map[string]string{
+		".git": "gitdir: /" + "work/x/.git/worktrees/y\n", "README.md": "# x\n", "punch/a.go": "package punch\n",
+		"testdata/x.txt": "x\n", ".editor/x.txt": "x\n", ".ci/run": "#!/bin/sh\n",
+	} {
+		name = filepath.Join(root, filepath.FromSlash(name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(src), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	repo, err := load(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range repo.text {
+		got = append(got, f.path)
+	}
+	if want := []string{".ci/run", "README.md", "punch/a.go"}; !slices.Equal(got, want) || len(repo.code) != 1 {
+		t.Errorf("read %q, %d Go files, want %q", got, len(repo.code), want)
 	}
 }

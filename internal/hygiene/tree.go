@@ -123,9 +123,10 @@ type tree struct {
 	code []*goFile
 }
 
-// load reads the repository at root. It passes over version control, vendored
-// code and test data, over folders that start with a dot (but for .ci and
-// .github), and over what holds a NUL byte and so is no text.
+// load reads the repository at root. It passes over version control (in a git worktree
+// .git is a file, of that machine alone), vendored code and test data, over folders that
+// start with a dot (but for .ci and .github), and over what holds a NUL byte and so is no
+// text.
 func load(root string) (*tree, error) {
 	t := new(tree)
 	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
@@ -140,7 +141,7 @@ func load(root string) (*tree, error) {
 			}
 			return nil
 		}
-		if !entry.Type().IsRegular() {
+		if !entry.Type().IsRegular() || base == ".git" {
 			return nil
 		}
 		src, err := os.ReadFile(name)

@@ -173,17 +173,19 @@ func (c *anyConn) ReadMeta(b []byte) (n int, m Meta, err error) {
 // has no other way to say that it must not wait; one without deadlines may.
 func (c *anyConn) WriteOpts(b []byte, to netip.AddrPort, o SendOptions) (n int, err error) {
 	to = unmap(to)
-	_ = c.SetWriteDeadline(time.Now().Add(sendWait))
-	switch {
-	case c.optionWriter != nil:
-		n, err = c.optionWriter.WriteOpts(b, to, o)
-	case c.addrPortWriter != nil:
-		n, err = c.addrPortWriter.WriteToUDPAddrPort(b, to)
-	default:
-		n, err = c.WriteTo(b, net.UDPAddrFromAddrPort(to))
+	for range sendTries {
+		_ = c.SetWriteDeadline(time.Now().Add(sendWait))
+		switch {
+		case c.optionWriter != nil:
+			n, err = c.optionWriter.WriteOpts(b, to, o)
+		case c.addrPortWriter != nil:
+			n, err = c.addrPortWriter.WriteToUDPAddrPort(b, to)
+		default:
+			n, err = c.WriteTo(b, net.UDPAddrFromAddrPort(to))
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = writeError(c.LocalAddr(), to, err)
-	}
-	return n, err
+	return n, writeError(c.LocalAddr(), to, err)
 }

@@ -17,6 +17,10 @@ var ErrBufferFull = errors.New("the send buffer is full")
 // told by a deadline not to wait at all.
 const sendWait = 10 * time.Millisecond
 
+// sendTries is how often a send is tried that ended by that deadline: on a busy machine
+// the deadline can pass before the send has begun.
+const sendTries = 2
+
 // sourceOf returns the address that a datagram to to is to leave from, where the
 // socket, bound to bound, has a choice and the one asked for makes sense; else
 // the zero Addr.

@@ -3,8 +3,10 @@
 package netio
 
 import (
+	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -36,12 +38,18 @@ func (s *sender) writeOpts(b []byte, to netip.AddrPort, o SendOptions) (int, err
 			defer s.raw.Control(undo)
 		}
 	}
-	if s.uc.SetWriteDeadline(time.Now().Add(sendWait)) == nil {
-		defer s.uc.SetWriteDeadline(time.Time{})
+	defer s.uc.SetWriteDeadline(time.Time{})
+	var n int
+	var err error
+	for range sendTries {
+		_ = s.uc.SetWriteDeadline(time.Now().Add(sendWait)) // a closed socket says so below
+		n, err = s.uc.WriteToUDPAddrPort(b, to)
+		if err == nil {
+			return n, nil
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
 	}
-	n, err := s.uc.WriteToUDPAddrPort(b, to)
-	if err != nil {
-		return n, writeError(s.uc.LocalAddr(), to, err)
-	}
-	return n, nil
+	return n, writeError(s.uc.LocalAddr(), to, err)
 }

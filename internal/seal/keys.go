@@ -251,3 +251,6 @@ func (w *window) take(n uint64) bool {
 	w.bits[n/64%words] |= 1 << (n % 64)
 	return true
 }
+
+// KindOf returns the kind of a sealed datagram, of which Index must have been true.
+func KindOf(b []byte) Kind { return Kind(b[0]-firstType) >> 1 }

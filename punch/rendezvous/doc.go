@@ -16,9 +16,10 @@
 // for anything that matters: what goes into them should be sealed to the peer's
 // key, and names in a room are only as good as that room's secrecy.
 //
-// [Dial] gives a [Client]; [NewServer] gives a [Server], an http.Handler. Both
-// are shells around [ClientMachine] and [ServerMachine], which have no network
-// and also run in the simulator.
+// A session of package bradawl comes here by a [Signaler], which needs no more
+// than a URL. Beneath it, [Dial] gives a [Client]; [NewServer] gives a [Server],
+// an http.Handler. Both are shells around [ClientMachine] and [ServerMachine],
+// which have no network and also run in the simulator.
 //
 // # Running a server
 //

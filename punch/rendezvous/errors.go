@@ -104,6 +104,12 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("refused by the rendezvous: %s (%d, %s)", e.Reason, e.Code, e.Code)
 }
 
+// Undeliverable returns the peer that a message could not be handed to because it is
+// not signed on; ok is false if the error is about something else.
+func (e *Error) Undeliverable() (peer ident.PeerID, ok bool) {
+	return e.Peer, e.Code == CodeNoPeer && !e.Peer.IsZero()
+}
+
 // ProtocolError says that the server sent what the protocol does not allow.
 type ProtocolError struct {
 	Reason string

@@ -37,7 +37,8 @@ type Client struct {
 	address netip.AddrPort // set before Dial returns
 	servers atomic.Pointer[[]ICEServer]
 
-	joining map[string]chan error // rooms whose answer a Join waits for; owned by the loop
+	joining map[string]chan error        // rooms whose answer a Join waits for; owned by the loop
+	meeting map[string]chan ident.PeerID // rooms whose pairing a Meet waits for; owned by the loop
 
 	closeOnce sync.Once
 	reading   chan struct{} // closed when the reader has ended
@@ -51,6 +52,7 @@ func run(m *ClientMachine, conn *wsConn, url string) (*Client, error) {
 		sending: make(chan struct{}, 1),
 		welcome: make(chan Welcome, 1),
 		joining: make(map[string]chan error),
+		meeting: make(map[string]chan ident.PeerID),
 		reading: make(chan struct{}),
 	}
 	var err error
@@ -106,6 +108,10 @@ func (c *Client) event(e Event) {
 		c.servers.Store(&e.ICEServers)
 	case Joined:
 		c.answer(e.Room, nil)
+	case Paired:
+		if !c.meets(e) {
+			c.events.push(e)
+		}
 	case *Error:
 		if !c.answer(e.Room, e) {
 			c.events.push(e)

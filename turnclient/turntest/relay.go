@@ -13,7 +13,7 @@ func (s *Server) message(now time.Time, from client, b []byte) {
 	if len(b) > 0 && b[0] >= 4 {
 		s.ChannelData++
 		number, data, err := wire.DecodeChannelData(b)
-		if a := s.find(now, from); err == nil && a != nil {
+		if a := s.sender(now, from); err == nil && a != nil {
 			if c := a.numbers[number]; c != nil && c.until.After(now) {
 				s.toPeer(now, a, c.peer, data, false)
 			}
@@ -34,7 +34,7 @@ func (s *Server) message(now time.Time, from client, b []byte) {
 		s.Sends++
 		peer, ok := m.XORPeerAddress()
 		data, has := m.Get(wire.AttrData)
-		if a := s.find(now, from); a != nil && ok && has && !(s.NoDontFragment && m.Has(wire.AttrDontFragment)) {
+		if a := s.sender(now, from); a != nil && ok && has && !(s.NoDontFragment && m.Has(wire.AttrDontFragment)) {
 			s.toPeer(now, a, peer, data, m.Has(wire.AttrDontFragment))
 		}
 	}
@@ -48,6 +48,35 @@ func (s *Server) find(now time.Time, c client) *allocation {
 		return nil
 	}
 	return a
+}
+
+// sender is find for data. It is taken from where an allocation was before it moved until
+// some comes from where it is now (RFC 8016 section 3.2.2).
+func (s *Server) sender(now time.Time, c client) *allocation {
+	if a := s.former[c]; a != nil && a.expires.After(now) {
+		return a
+	}
+	a := s.find(now, c)
+	if a != nil {
+		s.settle(a)
+	}
+	return a
+}
+
+// settle ends the use of where an allocation was before it moved.
+func (s *Server) settle(a *allocation) {
+	if a.former != nil {
+		delete(s.former, *a.former)
+		a.former = nil
+	}
+}
+
+// receiver is where data for the client goes.
+func (a *allocation) receiver() client {
+	if a.former != nil {
+		return *a.former
+	}
+	return a.client
 }
 
 func (s *Server) toPeer(now time.Time, a *allocation, peer netip.AddrPort, data []byte, df bool) {
@@ -67,14 +96,14 @@ func (s *Server) fromPeer(now time.Time, r *relay, peer netip.AddrPort, data []b
 		return
 	}
 	if c := a.peers[peer]; c != nil && c.until.After(now) {
-		b, err := wire.AppendChannelData(nil, c.number, data, a.client.isStream())
+		b, err := wire.AppendChannelData(nil, c.number, data, a.receiver().isStream())
 		if err == nil {
-			s.send(a.client, b)
+			s.send(a.receiver(), b)
 		}
 		return
 	}
 	s.b.Reset(wire.MessageType{Method: wire.Data, Class: wire.Indication}, s.id())
 	s.b.AddXORAddress(wire.AttrXORPeerAddress, peer)
 	s.b.AddRaw(wire.AttrData, data)
-	s.send(a.client, s.b.Bytes())
+	s.send(a.receiver(), s.b.Bytes())
 }

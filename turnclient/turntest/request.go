@@ -87,6 +87,10 @@ func (s *Server) request(now time.Time, from client, m *wire.Message) {
 		s.fail(m, r, code)
 		return
 	}
+	if m.Method() == wire.ConnectionBind {
+		s.bindConn(m, r)
+		return
+	}
 	a := s.find(now, from)
 	ticket, moving := m.Get(wire.AttrMobilityTicket)
 	if m.Method() == wire.Refresh && moving {
@@ -110,6 +114,8 @@ func (s *Server) request(now time.Time, from client, m *wire.Message) {
 		s.permit(now, m, r, a)
 	case wire.ChannelBind:
 		s.bind(now, m, r, a)
+	case wire.Connect:
+		s.connect(now, m, r, a)
 	default:
 		s.fail(m, r, wire.CodeBadRequest)
 	}
@@ -222,7 +228,10 @@ func (s *Server) allocate(now time.Time, m *wire.Message, r *response) {
 	case !ok:
 		s.fail(m, r, wire.CodeBadRequest)
 		return
-	case transport != wire.ProtocolUDP:
+	case transport == wire.ProtocolTCP && (s.Quota == 0 || s.Allocations(now) < s.Quota):
+		s.allocateTCP(now, m, r)
+		return
+	case transport != wire.ProtocolUDP && transport != wire.ProtocolTCP:
 		s.fail(m, r, wire.CodeUnsupportedTransport)
 		return
 	case s.NoDontFragment && m.Has(wire.AttrDontFragment):
@@ -235,7 +244,8 @@ func (s *Server) allocate(now time.Time, m *wire.Message, r *response) {
 		return
 	}
 	addrs := []netip.Addr{s.Relay}
-	if _, both := m.FirstByte(wire.AttrAdditionalAddressFamily); both {
+	_, both := m.FirstByte(wire.AttrAdditionalAddressFamily)
+	if both {
 		addrs = append(addrs, s.Relay6)
 	} else if family, ok := m.FirstByte(wire.AttrRequestedAddressFamily); ok && family == wire.FamilyIPv6 {
 		addrs = []netip.Addr{s.Relay6}
@@ -272,6 +282,13 @@ func (s *Server) allocate(now time.Time, m *wire.Message, r *response) {
 		r.start(&m, 0)
 		for _, relay := range a.relays {
 			s.b.AddXORAddress(wire.AttrXORRelayedAddress, relay.addr)
+		}
+		if both && len(a.relays) == 1 { // RFC 8656 section 7.2
+			missing := wire.FamilyIPv6
+			if s.Relay6.IsValid() {
+				missing = wire.FamilyIPv4
+			}
+			s.b.AddRaw(wire.AttrAddressErrorCode, []byte{missing, 0, wire.CodeFamilyNotSupported / 100, wire.CodeFamilyNotSupported % 100})
 		}
 		s.b.AddXORAddress(wire.AttrXORMappedAddress, r.to.remote)
 		s.b.AddUint32(wire.AttrLifetime, uint32(lifetime/time.Second))
@@ -311,7 +328,10 @@ func (s *Server) move(now time.Time, m *wire.Message, r *response, ticket string
 			s.fail(m, r, wire.CodeWrongCredentials)
 		default:
 			delete(s.allocs, a.client)
-			a.client = r.to
+			s.settle(a)
+			old := a.client
+			a.client, a.former = r.to, &old
+			s.former[old] = a
 			s.allocs[r.to] = a
 			id := s.id()
 			a.ticket = string(id[:])

@@ -14,6 +14,9 @@ import (
 type Config struct {
 	// Relay and Relay6 are where relayed addresses are. Default for each: none.
 	Relay, Relay6 netip.Addr
+	// RelayTCP are relayed addresses of TCP (RFC 6062). The runner listens at them, and
+	// dials from them, for the server. Default: none, so no TCP allocations.
+	RelayTCP []netip.AddrPort
 	// Realm and Users are who may use the server. Default: everybody.
 	Realm string
 	Users map[string]string
@@ -49,12 +52,14 @@ type Server struct {
 	secrets io.Reader
 
 	allocs  map[client]*allocation
+	former  map[client]*allocation // that have moved, and are in use where they were
 	relays  map[machine.SocketID]*relay
 	streams map[machine.StreamID][]byte // what has come of a message
 	nonces  map[string]time.Time        // when they were given out
 	answers map[answer][]byte           // to requests, which may come again
 	recent  []answer
 	next    machine.SocketID
+	tcp
 
 	// Counts of what clients sent, and how many allocations there have been.
 	Requests    map[wire.Method]int
@@ -85,6 +90,7 @@ type answer struct {
 
 type allocation struct {
 	client  client
+	former  *client // before it moved; nil once the new one is in use
 	user    string
 	expires time.Time
 	relays  []*relay
@@ -94,6 +100,7 @@ type allocation struct {
 	numbers map[uint16]*binding
 	peers   map[netip.AddrPort]*binding
 	ticket  string
+	tcp     bool // of RFC 6062: the one relay is no socket
 }
 
 type relay struct {
@@ -128,9 +135,12 @@ func (s *Server) Restart() {
 	for _, id := range old {
 		s.out.Push(machine.Transmit{Op: machine.CloseSocket, Socket: id})
 	}
+	s.endAll(nil)
 	s.allocs = make(map[client]*allocation)
+	s.former = make(map[client]*allocation)
 	s.relays = make(map[machine.SocketID]*relay)
 	s.streams = make(map[machine.StreamID][]byte)
+	s.data = make(map[machine.StreamID]*dataConn)
 	s.nonces = make(map[string]time.Time)
 	s.answers = make(map[answer][]byte)
 	s.recent = nil
@@ -182,7 +192,7 @@ func (s *Server) HandleDatagram(now time.Time, d machine.Datagram) {
 	s.message(now, client{socket: d.Socket, local: d.Local.Addr(), remote: d.Remote}, d.Data)
 }
 
-// HandleNotice takes in what became of relay sockets, and the clients' streams.
+// HandleNotice takes in what became of relay sockets, and of clients' and peers' streams.
 func (s *Server) HandleNotice(now time.Time, n machine.Notice) {
 	switch n.Kind {
 	case machine.SocketOpened:
@@ -201,14 +211,30 @@ func (s *Server) HandleNotice(now time.Time, n machine.Notice) {
 			} else {
 				s.b.AddICMP(1, 4, 0)
 			}
-			s.send(r.a.client, s.b.Bytes())
+			s.send(r.a.receiver(), s.b.Bytes())
 		}
 	case machine.Accepted:
+		if slices.Contains(s.RelayTCP, n.Local) {
+			s.accepted(now, n)
+			return
+		}
 		s.streams[n.Stream] = nil
+	case machine.Connected:
+		if c := s.data[n.Stream]; c != nil {
+			s.connected(now, c, 0)
+		}
 	case machine.Received:
+		if c := s.data[n.Stream]; c != nil {
+			s.relay(c, n.Stream, n.Data)
+			return
+		}
 		s.received(now, n)
 	case machine.Closed:
 		delete(s.streams, n.Stream)
+		if c := s.data[n.Stream]; c != nil {
+			s.closed(now, c, n.Stream)
+			return
+		}
 		if a := s.allocs[client{stream: n.Stream, remote: n.Remote}]; a != nil {
 			s.drop(a)
 		}
@@ -233,15 +259,13 @@ func (s *Server) received(now time.Time, n machine.Notice) {
 		}
 		s.message(now, client{stream: n.Stream, remote: n.Remote}, buf[:size])
 		buf = buf[size:]
+		if c := s.data[n.Stream]; c != nil { // it was a ConnectionBind
+			s.relay(c, n.Stream, buf)
+			return
+		}
 	}
 	s.streams[n.Stream] = append([]byte(nil), buf...)
 }
-
-// HandleTimeout does nothing: what has expired is found out when it is used.
-func (s *Server) HandleTimeout(time.Time) {}
-
-// NextTimeout is never.
-func (s *Server) NextTimeout() time.Time { return time.Time{} }
 
 // PollTransmit returns the next effect.
 func (s *Server) PollTransmit() (machine.Transmit, bool) { return s.out.Pop() }
@@ -268,6 +292,11 @@ func (s *Server) send(to client, b []byte) {
 
 func (s *Server) drop(a *allocation) {
 	delete(s.allocs, a.client)
+	if a.tcp {
+		s.endAll(a)
+		return
+	}
+	s.settle(a)
 	for _, r := range a.relays {
 		delete(s.relays, r.socket)
 		s.out.Push(machine.Transmit{Op: machine.CloseSocket, Socket: r.socket})

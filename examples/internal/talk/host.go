@@ -2,17 +2,15 @@ package talk
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
-	"os"
-	"syscall"
 
+	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/internal/netio"
 	"github.com/bradawl/bradawl/punch"
 )
 
-func (h *Host) setDefaults() {
+func (h *Host) setDefaults(atHome bool) {
 	if h.ListenPacket == nil {
 		h.ListenPacket = netio.ListenUDP
 	}
@@ -21,18 +19,14 @@ func (h *Host) setDefaults() {
 	}
 	if h.Dial == nil {
 		h.Dial = func(ctx context.Context, network string, local netip.AddrPort, address string) (net.Conn, error) {
-			from := net.TCPAddrFromAddrPort(local)
-			if local.Addr().IsUnspecified() {
-				from.IP = nil // of whatever family the destination is
+			d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(local)}
+			if local.Port() != 0 {
+				d.Control = punch.ReusePort
 			}
-			d := net.Dialer{LocalAddr: from, Control: punch.ReusePort}
 			return d.DialContext(ctx, network, address)
 		}
 	}
-}
-
-// bindFailed tells the local port's part in a failed dial from the rest.
-func bindFailed(err error) bool {
-	var call *os.SyscallError
-	return errors.As(err, &call) && call.Syscall == "bind" || errors.Is(err, syscall.EADDRINUSE)
+	if h.Addrs == nil {
+		h.Addrs = func() ([]ice.HostAddr, error) { return ice.SystemAddrs(atHome) }
+	}
 }

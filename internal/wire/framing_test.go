@@ -1,19 +1,17 @@
-package ice
+package wire
 
 import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
 	"testing"
-
-	"github.com/bradawl/bradawl/internal/wire"
 )
 
 func framed(t testing.TB, payloads ...[]byte) (stream []byte) {
 	t.Helper()
 	for _, p := range payloads {
 		var err error
-		if stream, err = appendFrame(stream, p); err != nil {
+		if stream, err = AppendFrame(stream, p); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -21,10 +19,10 @@ func framed(t testing.TB, payloads ...[]byte) (stream []byte) {
 }
 
 // cut feeds the stream in pieces and returns what comes out.
-func cut(d *deframer, pieces ...[]byte) (got [][]byte) {
+func cut(d *Deframer, pieces ...[]byte) (got [][]byte) {
 	for _, piece := range pieces {
-		d.feed(piece)
-		for frame, ok := d.next(); ok; frame, ok = d.next() {
+		d.Feed(piece)
+		for frame, ok := d.Next(); ok; frame, ok = d.Next() {
 			got = append(got, bytes.Clone(frame))
 		}
 	}
@@ -56,8 +54,8 @@ func TestFrame(t *testing.T) {
 	if got := framed(t, make([]byte, maxFrame)); got[0] != 0xFF || got[1] != 0xFF || len(got) != 2+65535 {
 		t.Errorf("the longest frame: %d bytes, header %x", len(got), got[:2])
 	}
-	got, err := appendFrame([]byte("x"), make([]byte, maxFrame+1))
-	if !errors.Is(err, errFrameTooLong) || string(got) != "x" {
+	got, err := AppendFrame([]byte("x"), make([]byte, maxFrame+1))
+	if !errors.Is(err, ErrFrameTooLong) || string(got) != "x" {
 		t.Errorf("65,536 bytes: %d bytes, %v", len(got), err)
 	}
 }
@@ -67,20 +65,20 @@ func TestFramesByteByByte(t *testing.T) {
 	for _, b := range framed(t, samples()...) {
 		pieces = append(pieces, []byte{b})
 	}
-	if !same(cut(new(deframer), pieces...), samples()) {
+	if !same(cut(new(Deframer), pieces...), samples()) {
 		t.Error("what came out is not what went in")
 	}
 }
 
 func TestCoalescedFrames(t *testing.T) {
-	if !same(cut(new(deframer), framed(t, samples()...)), samples()) {
+	if !same(cut(new(Deframer), framed(t, samples()...)), samples()) {
 		t.Error("what came out is not what went in")
 	}
 	// The first half of a header at the end of a read, then the rest and more.
 	stream := framed(t, []byte("ab"), []byte("cd"), []byte("ef"))
 	for i := range stream {
 		for j := i; j <= len(stream); j++ {
-			if got := cut(new(deframer), stream[:i], stream[i:j], stream[j:]); !same(got, [][]byte{[]byte("ab"), []byte("cd"), []byte("ef")}) {
+			if got := cut(new(Deframer), stream[:i], stream[i:j], stream[j:]); !same(got, [][]byte{[]byte("ab"), []byte("cd"), []byte("ef")}) {
 				t.Errorf("cut at %d and %d: %q", i, j, got)
 			}
 		}
@@ -97,7 +95,7 @@ func TestFramesCutAtRandom(t *testing.T) {
 			n := min(len(rest), r.IntN(1<<r.IntN(18)))
 			pieces, rest = append(pieces, rest[:n]), rest[n:]
 		}
-		if !same(cut(new(deframer), pieces...), samples()) {
+		if !same(cut(new(Deframer), pieces...), samples()) {
 			t.Fatalf("seed %d, run %d: what came out is not what went in", seed, run)
 		}
 	}
@@ -105,32 +103,32 @@ func TestFramesCutAtRandom(t *testing.T) {
 
 // What a header promises takes no memory before it comes.
 func TestPromisedFramesTakeNoMemory(t *testing.T) {
-	var d deframer
+	var d Deframer
 	cut(&d, []byte{0xFF}, []byte{0xFF}, []byte("abc"))
 	if cap(d.partial) > 64 {
 		t.Errorf("%d bytes held for 5 that came", cap(d.partial))
 	}
 	// Whole frames are not copied at all.
-	d = deframer{}
+	d = Deframer{}
 	stream := framed(t, make([]byte, 1000), make([]byte, 1000))
-	d.feed(stream)
-	frame, ok := d.next()
+	d.Feed(stream)
+	frame, ok := d.Next()
 	if !ok || &frame[0] != &stream[2] || cap(frame) != 1000 || d.partial != nil {
 		t.Errorf("a whole frame: %t, capacity %d, %d bytes copied", ok, cap(frame), len(d.partial))
 	}
 }
 
 func TestDeframerDoesNotAllocate(t *testing.T) {
-	var d deframer
+	var d Deframer
 	stream := framed(t, make([]byte, 1200), make([]byte, 1200), make([]byte, 100))
 	buf := make([]byte, 0, 4096)
 	read := func() {
 		for i := 0; i < len(stream); i += 700 {
-			d.feed(stream[i:min(i+700, len(stream))])
-			for _, ok := d.next(); ok; _, ok = d.next() {
+			d.Feed(stream[i:min(i+700, len(stream))])
+			for _, ok := d.Next(); ok; _, ok = d.Next() {
 			}
 		}
-		buf, _ = appendFrame(buf[:0], stream[:1200])
+		buf, _ = AppendFrame(buf[:0], stream[:1200])
 	}
 	read()
 	if n := testing.AllocsPerRun(100, read); n != 0 {
@@ -141,26 +139,26 @@ func TestDeframerDoesNotAllocate(t *testing.T) {
 // TestFramedKindsPass: what shares a port with STUN passes through frames as it is, and
 // is told apart by its first byte as on UDP (RFC 7983 section 7).
 func TestFramedKindsPass(t *testing.T) {
-	var b wire.Builder
-	b.Reset(wire.MessageType{Method: wire.Binding, Class: wire.Request}, wire.TransactionID{1})
+	var b Builder
+	b.Reset(MessageType{Method: Binding, Class: Request}, TransactionID{1})
 	check := bytes.Clone(b.Bytes())
 	payloads := [][]byte{check}
 	for first := range 256 {
 		payloads = append(payloads, append([]byte{byte(first)}, check[1:]...))
 	}
-	got := cut(new(deframer), framed(t, payloads...))
+	got := cut(new(Deframer), framed(t, payloads...))
 	if !same(got, payloads) {
 		t.Fatal("what came out is not what went in")
 	}
-	kinds := make(map[wire.Kind]int)
+	kinds := make(map[Kind]int)
 	for i, frame := range got {
-		if k := wire.Classify(frame); k != wire.Classify(payloads[i]) {
+		if k := Classify(frame); k != Classify(payloads[i]) {
 			t.Errorf("first byte %d: %v", frame[0], k)
 		} else {
 			kinds[k]++
 		}
 	}
-	for kind, want := range map[wire.Kind]int{wire.STUN: 5, wire.DTLS: 44, wire.RTP: 64, wire.TURNChannel: 16, wire.QUIC: 112, wire.ZRTP: 4, wire.Bradawl: 12} {
+	for kind, want := range map[Kind]int{STUN: 5, DTLS: 44, RTP: 64, TURNChannel: 16, QUIC: 112, ZRTP: 4, Bradawl: 12} {
 		if kinds[kind] != want {
 			t.Errorf("%d frames of %v, want %d", kinds[kind], kind, want)
 		}
@@ -187,7 +185,7 @@ func FuzzDeframer(f *testing.F) {
 			n := min(int(c), len(rest))
 			pieces, rest = append(pieces, rest[:n:n]), rest[n:]
 		}
-		var d deframer
+		var d Deframer
 		got := cut(&d, append(pieces, rest)...)
 		if !same(got, want) {
 			t.Fatalf("%d frames, want %d: %q, want %q", len(got), len(want), got, want)
@@ -208,13 +206,13 @@ func BenchmarkDeframer(b *testing.B) {
 	stream := framed(b, make([]byte, 1200), make([]byte, 1200), make([]byte, 1200))
 	for name, size := range map[string]int{"whole frames": len(stream), "pieces of 700 bytes": 700} {
 		b.Run(name, func(b *testing.B) {
-			var d deframer
+			var d Deframer
 			b.SetBytes(int64(len(stream)))
 			b.ReportAllocs()
 			for b.Loop() {
 				for i := 0; i < len(stream); i += size {
-					d.feed(stream[i:min(i+size, len(stream))])
-					for _, ok := d.next(); ok; _, ok = d.next() {
+					d.Feed(stream[i:min(i+size, len(stream))])
+					for _, ok := d.Next(); ok; _, ok = d.Next() {
 					}
 				}
 			}

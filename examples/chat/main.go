@@ -1,0 +1,252 @@
+// Chat is a conversation between two terminals, wherever they are.
+//
+//	chat -rendezvous ws://HOST:PORT/ [-id FILE] [PEERID]
+//	chat -rendezvous ws://HOST:PORT/ -room WORD
+//
+// Without a PEERID it prints its own and waits for somebody who dials it. With -room, two
+// that name the same word meet: that is for trying it out, for whoever knows the word can
+// be the one who is met.
+//
+// Each line that is typed goes to the peer, sealed to its key. What path it takes is shown
+// as it changes; "/why" explains it, "/quit" or the end of the input ends.
+//
+// Exit codes: 0, the conversation was ended by one of the two; 1, it could not be had, and
+// a line on standard error says why; 2, the flags are wrong.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/bradawl/bradawl"
+	"github.com/bradawl/bradawl/punch/rendezvous"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	var usage usageError
+	switch {
+	case errors.Is(err, flag.ErrHelp), err == nil:
+	case errors.As(err, &usage):
+		fmt.Fprintln(os.Stderr, "chat:", err)
+		os.Exit(2)
+	default:
+		fmt.Fprintln(os.Stderr, "chat:", err)
+		os.Exit(1)
+	}
+}
+
+// usageError is what is wrong with the flags.
+type usageError struct{ error }
+
+type options struct {
+	rendezvous, room, id string
+	stun                 string
+	peer                 bradawl.PeerID
+	timeout              time.Duration
+}
+
+func parse(args []string, usage io.Writer) (o options, err error) {
+	flags := flag.NewFlagSet("chat", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // errors are told once, by main
+	flags.StringVar(&o.rendezvous, "rendezvous", "", "`URL` of the rendezvous, ws:// or wss://; examples/rendezvous is one")
+	flags.StringVar(&o.room, "room", "", "`word` by which two meet, in place of a PEERID")
+	flags.StringVar(&o.id, "id", "", "`file` that keeps who we are; without it we are somebody new each time")
+	flags.StringVar(&o.stun, "stun", "", "STUN `servers`, host:port, separated by commas, beside those that the rendezvous hands out")
+	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "`time` to look for a path")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprint(usage, "usage: chat -rendezvous ws://HOST:PORT/ [-id FILE] [PEERID]\n"+
+				"examples:\n"+
+				"  chat -rendezvous ws://127.0.0.1:8080/ -id me.key          # wait, and print our PeerID\n"+
+				"  chat -rendezvous ws://127.0.0.1:8080/ x5ldc...            # dial it from elsewhere\n"+
+				"  chat -rendezvous ws://127.0.0.1:8080/ -room teapot        # twice, on two machines\n")
+			flags.SetOutput(usage)
+			flags.PrintDefaults()
+			return o, err
+		}
+		return o, usageError{err}
+	}
+	switch {
+	case o.rendezvous == "":
+		return o, usageError{errors.New("-rendezvous is missing; give the URL that examples/rendezvous prints")}
+	case flags.NArg() > 1:
+		return o, usageError{fmt.Errorf("%q: want one PEERID at most", flags.Args())}
+	case o.room != "" && flags.NArg() > 0:
+		return o, usageError{errors.New("give -room or a PEERID, not both")}
+	case o.room != "" && !rendezvous.ValidRoom(o.room):
+		return o, usageError{fmt.Errorf("-room %q: want 1 to %d characters of A-Z a-z 0-9 . _ -", o.room, rendezvous.MaxRoom)}
+	case o.timeout < time.Second:
+		return o, usageError{fmt.Errorf("-timeout %v: want at least 1s", o.timeout)}
+	}
+	if flags.NArg() == 1 {
+		if o.peer, err = bradawl.ParsePeerID(flags.Arg(0)); err != nil {
+			return o, usageError{err}
+		}
+	}
+	return o, nil
+}
+
+func run(ctx context.Context, args []string, in io.Reader, out, usage io.Writer) error {
+	o, err := parse(args, usage)
+	if err != nil {
+		return err
+	}
+	var identity *bradawl.Identity
+	if o.id != "" {
+		identity, err = bradawl.LoadOrCreateIdentity(o.id)
+	} else {
+		identity, err = bradawl.NewIdentity()
+	}
+	if err != nil {
+		return err
+	}
+	signaler := &rendezvous.Signaler{URL: o.rendezvous}
+	cfg := bradawl.Config{
+		Identity: identity, Signaler: signaler, Protocol: "bradawl examples/chat 1", Timeout: o.timeout,
+		Loopback: strings.Contains(o.rendezvous, "//127.0.0.1") || strings.Contains(o.rendezvous, "//localhost"),
+	}
+	if o.stun != "" {
+		cfg.STUN = strings.Split(o.stun, ",")
+	}
+	s, err := bradawl.New(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	p := &printer{w: out}
+	p.line("I am %s", s.ID())
+	conn, err := meet(ctx, s, signaler, o, p)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return talk(ctx, conn, in, p)
+}
+
+// meet gets a connection, whichever way was asked for.
+func meet(ctx context.Context, s *bradawl.Session, signaler *rendezvous.Signaler, o options, p *printer) (*bradawl.Conn, error) {
+	peer := o.peer
+	if o.room != "" {
+		p.line("waiting in room %q", o.room)
+		var err error
+		if peer, err = signaler.Meet(ctx, o.room); err != nil {
+			return nil, err
+		}
+		if s.ID().Compare(peer) > 0 { // one of the two dials
+			return accept(ctx, s, peer)
+		}
+	}
+	if peer.IsZero() {
+		p.line("waiting for somebody who dials me")
+		return s.Accept(ctx)
+	}
+	p.line("dialling %s", peer.Short())
+	return s.Dial(ctx, peer)
+}
+
+func accept(ctx context.Context, s *bradawl.Session, peer bradawl.PeerID) (*bradawl.Conn, error) {
+	for {
+		conn, err := s.Accept(ctx)
+		if err != nil || conn.Peer() == peer {
+			return conn, err
+		}
+		conn.Close() // a stranger
+	}
+}
+
+// talk sends lines and prints those of the peer until one side has had enough.
+func talk(ctx context.Context, conn *bradawl.Conn, in io.Reader, p *printer) error {
+	name := conn.Peer().Short()
+	p.line("talking to %s; /why explains the path, /quit ends", name)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer conn.Close()
+	wg.Go(func() {
+		for path := range conn.Paths(ctx) {
+			p.line("-- %v", path)
+		}
+	})
+	over := make(chan error, 1)
+	wg.Go(func() {
+		buf := make([]byte, bradawl.MaxDatagram)
+		for {
+			n, err := conn.Read(buf)
+			if err != nil {
+				over <- err
+				return
+			}
+			p.line("%s: %s", name, printable(buf[:n]))
+		}
+	})
+	lines := make(chan string)
+	go func() { // a read from a terminal cannot be ended, so nobody waits for this
+		defer close(lines)
+		for scan := bufio.NewScanner(in); scan.Scan(); {
+			select {
+			case lines <- scan.Text():
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	for {
+		select {
+		case line, ok := <-lines:
+			switch {
+			case !ok, line == "/quit":
+				return nil
+			case line == "/why":
+				p.line("%v", conn.Explain())
+			case line != "":
+				if _, err := conn.Write([]byte(line)); err != nil {
+					p.line("-- not sent: %v", err)
+				}
+			}
+		case err := <-over:
+			if errors.Is(err, io.EOF) {
+				p.line("-- %s has left", name)
+				return nil
+			}
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// printable leaves out what would steer the terminal.
+func printable(b []byte) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(string(b), "?"))
+}
+
+// printer writes whole lines from several goroutines.
+type printer struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (p *printer) line(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintf(p.w, format+"\n", args...)
+}

@@ -1,0 +1,185 @@
+// Http serves web pages to whoever knows a PeerID, with no port open on any router.
+//
+//	go run ./examples/http [-n REQUESTS]
+//
+// Both ends and their rendezvous are in this one program, on loopback: an HTTP server that
+// is reached by its session's PeerID, over HTTP/3 on a connection between the peers, and a
+// client that asks it for pages. Each response says by which path it came.
+//
+// Exit codes: 0, every page came; 1, something failed, and a line on standard error says
+// what; 2, the flags are wrong.
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+
+	"github.com/bradawl/bradawl"
+	"github.com/bradawl/bradawl/punch/rendezvous"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	n := flag.Int("n", 3, "`number` of requests, 1 to 1000")
+	flag.Parse()
+	if *n < 1 || *n > 1000 || flag.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "http: want -n from 1 to 1000, and nothing else")
+		os.Exit(2)
+	}
+	if err := run(ctx, *n, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "http:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, n int, out io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true") // the session has set its sockets' already
+	url, stop, err := serveRendezvous()
+	if err != nil {
+		return err
+	}
+	defer stop()
+	var peers [2]*bradawl.Session
+	for i := range peers {
+		peers[i], err = bradawl.New(ctx, bradawl.Config{Signaler: &rendezvous.Signaler{URL: url}, Loopback: true, Protocol: "bradawl examples/http 1"})
+		if err != nil {
+			return err
+		}
+		defer peers[i].Close()
+	}
+	for !peers[0].SignedOn() {
+		if _, err := peers[0].Next(ctx); err != nil {
+			return err
+		}
+	}
+	served := make(chan error, 1)
+	go func() { served <- serve(ctx, peers[0]) }()
+	err = browse(ctx, peers[1], peers[0].ID(), n, out)
+	return errors.Join(err, <-served)
+}
+
+// serve answers the requests of one peer.
+func serve(ctx context.Context, s *bradawl.Session) error {
+	conn, err := s.Accept(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	cert, err := certificate()
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /hello/{name}", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "hello %s, you came by %v", r.PathValue("name"), conn.Path())
+	})
+	server := http3.Server{
+		Handler: mux, TLSConfig: http3.ConfigureTLSConfig(&tls.Config{Certificates: []tls.Certificate{cert}}), QUICConfig: config(),
+		Logger: slog.New(slog.DiscardHandler), // it would have a port to announce
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(conn.PacketConn()) }()
+	for range conn.Paths(ctx) { // until the peer has had enough
+	}
+	err = server.Close()
+	<-done
+	return err
+}
+
+// browse asks the peer for n pages.
+func browse(ctx context.Context, s *bradawl.Session, peer bradawl.PeerID, n int, out io.Writer) error {
+	conn, err := s.Dial(ctx, peer)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	quicConn := quic.Transport{Conn: conn.PacketConn()}
+	defer quicConn.Close()
+	transport := &http3.Transport{
+		// The connection proves the peer already, whatever the certificate says.
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, QUICConfig: config(),
+		Dial: func(ctx context.Context, _ string, tls *tls.Config, cfg *quic.Config) (*quic.Conn, error) {
+			return quicConn.DialEarly(ctx, conn.RemoteAddr(), tls, cfg)
+		},
+	}
+	defer transport.Close()
+	client := http.Client{Transport: transport}
+	for i := range n {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("https://%s/hello/visitor-%d", peer, i+1), nil)
+		if err != nil {
+			return err
+		}
+		began := time.Now()
+		res, err := client.Do(r)
+		if err != nil {
+			return err
+		}
+		page, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+		res.Body.Close()
+		if err != nil || res.StatusCode != http.StatusOK {
+			return fmt.Errorf("%s: %w", res.Status, err)
+		}
+		fmt.Fprintf(out, "%s (%v)\n", page, time.Since(began).Round(time.Microsecond))
+	}
+	return nil
+}
+
+// config fits QUIC into the datagrams of a connection.
+func config() *quic.Config {
+	return &quic.Config{InitialPacketSize: bradawl.MaxDatagram, DisablePathMTUDiscovery: true}
+}
+
+// certificate makes one that says nothing.
+func certificate() (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+}
+
+// serveRendezvous runs a rendezvous on loopback.
+func serveRendezvous() (url string, stop func(), err error) {
+	handler, err := rendezvous.NewServer(rendezvous.ServerConfig{})
+	if err != nil {
+		return "", nil, err
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = server.Serve(ln) // ends by Close
+	}()
+	return fmt.Sprintf("ws://%v/", ln.Addr()), func() {
+		handler.Close()
+		server.Close()
+		<-done
+	}, nil
+}

@@ -1,0 +1,221 @@
+// Pionwebrtc is for programs on github.com/pion/webrtc/v3: two PeerConnections in this
+// process exchange a message over a data channel, and a recorder at each tells what their
+// ICE agents did and when. All traffic stays on the loopback interface.
+//
+//	go run ./examples/pionwebrtc
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"sync"
+	"time"
+
+	"github.com/bradawl/bradawl/ice/pionice"
+	"github.com/pion/ice/v2"
+	"github.com/pion/webrtc/v3"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "pionwebrtc:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("pionwebrtc", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // errors are told once, by main
+	message := flags.String("message", "hello", "`text` that alice sends and bob sends back")
+	timeout := flags.Duration("timeout", 20*time.Second, "`time` to try")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		flags.SetOutput(out)
+		fmt.Fprintln(out, "usage: pionwebrtc [-message TEXT] [-timeout TIME]")
+		flags.PrintDefaults()
+		return nil
+	case err != nil:
+		return err
+	case flags.NArg() > 0:
+		return fmt.Errorf("%q is not a flag; see -help", flags.Arg(0))
+	case *message == "":
+		return errors.New("-message is empty: give it a character or more")
+	case *timeout <= 0:
+		return fmt.Errorf("-timeout %v: want a positive time", *timeout)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, *timeout, fmt.Errorf("no answer within %v", *timeout))
+	defer cancel()
+	alice, err := newPeer("alice")
+	if err != nil {
+		return err
+	}
+	defer alice.Close()
+	bob, err := newPeer("bob")
+	if err != nil {
+		return err
+	}
+	defer bob.Close()
+	err = exchange(ctx, alice, bob, *message, out)
+	for _, p := range []*peer{alice, bob} { // also where it failed: that is what they are for
+		p.report(out)
+	}
+	return err
+}
+
+// A peer is one side of the connection, with its recorder.
+type peer struct {
+	*webrtc.PeerConnection
+	name     string
+	rec      *pionice.Recorder
+	found    chan webrtc.ICECandidateInit // local candidates on their way to the other side
+	failed   chan struct{}                // has one when the ICE agent gives up
+	recorded chan struct{}                // closed when the recorder has all that it can tell
+}
+
+func newPeer(name string) (*peer, error) {
+	var settings webrtc.SettingEngine
+	settings.SetIncludeLoopbackCandidate(true)
+	settings.SetIPFilter(net.IP.IsLoopback)
+	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
+	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
+	pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(settings)).NewPeerConnection(webrtc.Configuration{})
+	if err != nil {
+		return nil, err
+	}
+	p := &peer{
+		PeerConnection: pc,
+		name:           name,
+		found:          make(chan webrtc.ICECandidateInit, 64), // more than loopback has
+		failed:         make(chan struct{}, 1),
+		recorded:       make(chan struct{}),
+	}
+	var complete sync.Once
+	p.rec = pionice.NewRecorder(pionice.RecorderConfig{Session: name, OnEvent: func(pionice.Event) {
+		if t := p.rec.Times(); !t.Connected.IsZero() && !t.PairSelected.IsZero() && !t.GatheringDone.IsZero() {
+			complete.Do(func() { close(p.recorded) })
+		}
+	}})
+	// The application's own handlers are p.trickle and p.changed. The recorder stands
+	// before them.
+	pc.OnICECandidate(pionice.OnICECandidate(p.rec, p.trickle, text))
+	pc.OnICEConnectionStateChange(pionice.OnICEConnectionStateChange(p.rec, p.changed))
+	pc.SCTP().Transport().ICETransport().OnSelectedCandidatePairChange(
+		pionice.OnSelectedCandidatePairChange(p.rec, nil, func(pair *webrtc.ICECandidatePair) (local, remote string) {
+			return text(pair.Local), text(pair.Remote)
+		}))
+	return p, nil
+}
+
+// text is how the recorder, which does not know pion/webrtc, reads a candidate.
+func text(c *webrtc.ICECandidate) string { return c.ToJSON().Candidate }
+
+// trickle sends a local candidate to the other side at once.
+func (p *peer) trickle(c *webrtc.ICECandidate) {
+	if c == nil {
+		close(p.found) // there are no more
+		return
+	}
+	p.found <- c.ToJSON()
+}
+
+func (p *peer) changed(s webrtc.ICEConnectionState) {
+	if s == webrtc.ICEConnectionStateFailed {
+		select {
+		case p.failed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+var errNoPath = errors.New("no candidate pair answered; is the loopback interface up?")
+
+// exchange connects the two and has a message go to and fro.
+func exchange(ctx context.Context, alice, bob *peer, message string, out io.Writer) error {
+	channel, err := alice.CreateDataChannel("talk", nil)
+	if err != nil {
+		return err
+	}
+	answers := make(chan string, 1)
+	channel.OnOpen(func() { _ = channel.SendText(message) }) // a failure shows as silence
+	channel.OnMessage(func(m webrtc.DataChannelMessage) { answers <- string(m.Data) })
+	bob.OnDataChannel(func(c *webrtc.DataChannel) {
+		c.OnMessage(func(m webrtc.DataChannelMessage) { _ = c.SendText(string(m.Data)) })
+	})
+	if err := signalling(alice, bob); err != nil {
+		return err
+	}
+	for alice.found != nil || bob.found != nil || answers != nil {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-alice.failed:
+			return errNoPath
+		case <-bob.failed:
+			return errNoPath
+		case c, more := <-alice.found:
+			if err := bob.learn(c, more, &alice.found); err != nil {
+				return err
+			}
+		case c, more := <-bob.found:
+			if err := alice.learn(c, more, &bob.found); err != nil {
+				return err
+			}
+		case answer := <-answers:
+			fmt.Fprintf(out, "%s sent %q and got %q back\n", alice.name, message, answer)
+			answers = nil
+		}
+	}
+	for _, p := range []*peer{alice, bob} {
+		select {
+		case <-p.recorded:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// signalling carries offer and answer, which in a real program go by way of a server.
+func signalling(alice, bob *peer) error {
+	offer, err := alice.CreateOffer(nil)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(alice.SetLocalDescription(offer), bob.SetRemoteDescription(offer)); err != nil {
+		return err
+	}
+	answer, err := bob.CreateAnswer(nil)
+	if err != nil {
+		return err
+	}
+	return errors.Join(bob.SetLocalDescription(answer), alice.SetRemoteDescription(answer))
+}
+
+// learn adds a candidate of the other side; without more of them, it stops listening.
+func (p *peer) learn(c webrtc.ICECandidateInit, more bool, found *chan webrtc.ICECandidateInit) error {
+	if !more {
+		*found = nil
+		return nil
+	}
+	return p.AddICECandidate(c)
+}
+
+// report prints what the recorder has.
+func (p *peer) report(out io.Writer) {
+	fmt.Fprintf(out, "\n%s\n", p.name)
+	for _, e := range p.rec.Events() {
+		fmt.Fprintln(out, e)
+	}
+	if t := p.rec.Times(); !t.Connected.IsZero() && !t.GatheringDone.IsZero() {
+		fmt.Fprintf(out, "gathered within %v, connected %v after the first check\n",
+			t.GatheringDone.Sub(t.Began).Round(time.Microsecond), t.Connected.Sub(t.Checking).Round(time.Microsecond))
+	}
+}

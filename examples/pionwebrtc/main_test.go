@@ -1,0 +1,58 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// The program over real sockets: it does what it says that it does.
+func TestExchange(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"-message", "through a hole"}, &out); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	const loopback = `host udp 127\.0\.0\.1:\d+`
+	const peers = `(host|prflx) udp 127\.0\.0\.1:\d+` // prflx where a check outran the candidate
+	for _, want := range []string{
+		`^alice sent "through a hole" and got "through a hole" back`,
+		`(?s)\nalice\n.* ms  gathered +` + loopback + `\n.*\nbob\n.* ms  gathered +` + loopback + `\n`,
+		`(?s)\nalice\n.* ms  gathering done\n.*\nbob\n.* ms  gathering done\n`,
+		`(?s)\nalice\n.* ms  state +checking -> connected\n.*\nbob\n.* ms  state +checking -> connected\n`,
+		`(?s)\nalice\n.* ms  pair +` + loopback + ` <-> ` + peers + `\n.*\nbob\n.* ms  pair +` + loopback + ` <-> ` + peers + `\n`,
+		`(?s)\nalice\n.*\ngathered within .*, connected .* after the first check\n.*\nbob\n.*\ngathered within .*, connected .* after the first check\n$`,
+	} {
+		if !regexp.MustCompile(want).Match(out.Bytes()) {
+			t.Errorf("nothing matches %s in\n%s", want, out.String())
+		}
+	}
+}
+
+func TestOutOfTime(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"-timeout", "1ns"}, &out); err == nil || !strings.Contains(err.Error(), "no answer within 1ns") {
+		t.Errorf("error %v, want one that names the time", err)
+	}
+	if !strings.Contains(out.String(), "\nalice\n") {
+		t.Errorf("no report of a failure:\n%s", out.String())
+	}
+}
+
+func TestBadFlags(t *testing.T) {
+	for args, want := range map[string]string{
+		"-timeout -1s": "-timeout -1s: want a positive time",
+		"-message=":    "-message is empty",
+		"fast":         `"fast" is not a flag`,
+		"-speed 9":     "flag provided but not defined: -speed",
+	} {
+		if err := run(t.Context(), strings.Fields(args), io.Discard); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q", args, err, want)
+		}
+	}
+	var help bytes.Buffer
+	if err := run(t.Context(), []string{"-help"}, &help); err != nil || !strings.Contains(help.String(), "-message") {
+		t.Errorf("-help: %v\n%s", err, help.String())
+	}
+}

@@ -1,0 +1,36 @@
+package ice_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bradawl/bradawl/ice"
+)
+
+// A pool dials, and a breaker says whom not to dial again.
+func Example_work() {
+	pool := ice.NewPool(ice.PoolConfig{})
+	breaker := ice.NewBreaker[string](ice.BreakerConfig{})
+	now := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+	dial := func(context.Context) error { return errors.New("connection refused") }
+
+	const target = "turn.example.org:3478"
+	results := make(chan error)
+	for range 4 {
+		if err := breaker.Allow(now, target); err != nil {
+			fmt.Println(err)
+			break
+		}
+		err := pool.Submit(context.Background(), func(ctx context.Context) { results <- dial(ctx) })
+		if err != nil {
+			fmt.Println(err) // the pool is full or closed
+			break
+		}
+		now = now.Add(time.Second)
+		breaker.Report(now, target, <-results == nil)
+	}
+	pool.Close()
+	// Output: ice: turn.example.org:3478: circuit open until 12:00:33.000: it kept failing; use another target until then
+}

@@ -1,0 +1,275 @@
+package bradawl
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/natprobe"
+	"github.com/bradawl/bradawl/turnclient"
+)
+
+// servers are the STUN and TURN servers in use, configured or named by the signalling.
+type servers struct {
+	s *Session
+
+	mu      sync.Mutex
+	stun    []string
+	turn    []string // URIs
+	clients []*turnclient.Client
+	relays  []*turnclient.Allocation
+	probing bool
+	closed  bool
+}
+
+// add begins to use servers that are not in use yet.
+func (v *servers) add(stun []string, turn []TURNServer) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.closed {
+		return
+	}
+	var fresh []string
+	for _, name := range stun {
+		if !slices.Contains(v.stun, name) {
+			v.stun = append(v.stun, name)
+			fresh = append(fresh, name)
+		}
+	}
+	s := v.s
+	if len(fresh) > 0 && s.cfg.Policy != RelayOnly {
+		s.wg.Go(func() { v.resolve(fresh) })
+	}
+	if len(fresh) > 0 && !s.cfg.NoNATProbe && !v.probing {
+		v.probing = true
+		names := slices.Clone(v.stun)
+		s.wg.Go(func() { v.probe(names) })
+	}
+	if s.cfg.Policy == DirectOnly {
+		return
+	}
+	for _, t := range turn {
+		if !slices.Contains(v.turn, t.URI) {
+			v.turn = append(v.turn, t.URI)
+			s.wg.Go(func() {
+				v.relay([]string{t.URI}, turnclient.Credentials{Username: t.Username, Password: t.Password}, false)
+			})
+		}
+	}
+}
+
+// listed begins to use what the signalling names.
+func (v *servers) listed(signals Signals) {
+	l, ok := signals.(serverLister)
+	if !ok {
+		return
+	}
+	stun, turn, username, password, _ := l.Servers()
+	v.add(stun, nil)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var fresh []string
+	for _, uri := range turn {
+		if !slices.Contains(v.turn, uri) {
+			v.turn = append(v.turn, uri)
+			fresh = append(fresh, uri)
+		}
+	}
+	if len(fresh) > 0 && v.s.cfg.Policy != DirectOnly && !v.closed {
+		v.s.wg.Go(func() { v.relay(fresh, turnclient.Credentials{Username: username, Password: password}, true) })
+	}
+}
+
+// resolve looks up STUN servers and has them asked.
+func (v *servers) resolve(names []string) {
+	s := v.s
+	addrs, err := natprobe.ResolveServers(s.ctx, "ip", names...)
+	if err != nil {
+		v.useless(err)
+	}
+	s.loop.Post(func(now time.Time) {
+		for _, a := range addrs {
+			s.c.ice.AddServer(now, a)
+		}
+		s.c.pump(now)
+	})
+	for _, l := range s.tcp {
+		for _, a := range addrs {
+			if a.Addr().Is4() == l.addr.Addr().Is4() && !l.addr.Addr().IsLoopback() {
+				s.wg.Go(func() { s.mapTCP(l, a) })
+				break // one tells
+			}
+		}
+	}
+}
+
+// probe finds out what the NAT does.
+func (v *servers) probe(names []string) {
+	s := v.s
+	report, err := natprobe.Discover(s.ctx, natprobe.Config{Servers: names, ListenPacket: s.cfg.ListenPacket, NoTCP: true, LoggerFactory: s.cfg.LoggerFactory})
+	if err != nil {
+		s.log.Debugf("NAT: %v", err)
+		return
+	}
+	s.info.Lock()
+	s.nat, s.natOK = report, true
+	s.info.Unlock()
+	s.publish(Event{Kind: EventNAT, At: time.Now(), Reason: report.Type.String()})
+	s.loop.Post(func(now time.Time) { s.c.setProfile(now, report.Profile()) })
+}
+
+// relay gets a relayed address, from one of several servers, and keeps the session's
+// agents told of it. lent says that the signalling has given the credentials, and will give
+// others.
+func (v *servers) relay(uris []string, credentials turnclient.Credentials, lent bool) {
+	s := v.s
+	cfg := turnclient.Config{
+		Servers: uris, Credentials: credentials, ListenPacket: s.cfg.ListenPacket, Mobility: true, LoggerFactory: s.cfg.LoggerFactory,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return s.cfg.Dial(ctx, network, netip.AddrPort{}, address)
+		},
+	}
+	if lent {
+		cfg.Credentials, cfg.FetchCredentials = turnclient.Credentials{}, v.fetch(credentials)
+	}
+	client, err := turnclient.Dial(s.ctx, cfg)
+	if err != nil {
+		v.useless(err)
+		return
+	}
+	v.mu.Lock()
+	v.clients = append(v.clients, client)
+	closed := v.closed
+	v.mu.Unlock()
+	if closed {
+		_ = client.Close()
+		return
+	}
+	allocation := v.allocate(client)
+	if allocation == nil {
+		return
+	}
+	l, err := s.tapSocket(allocation, ice.HostAddr{Addr: allocation.RelayedAddr().Addr()})
+	if err != nil {
+		return
+	}
+	if s.loop.AddSocket(l.id, l.socket) != nil {
+		return
+	}
+	v.mu.Lock()
+	v.relays = append(v.relays, allocation)
+	v.mu.Unlock()
+	v.follow(allocation, l)
+}
+
+// fetch returns what the signalling gives last.
+func (v *servers) fetch(last turnclient.Credentials) func(context.Context, turnclient.CredentialsRequest) (turnclient.Credentials, error) {
+	return func(context.Context, turnclient.CredentialsRequest) (turnclient.Credentials, error) {
+		if l, ok := v.s.Signals().(serverLister); ok {
+			if _, _, username, password, _ := l.Servers(); username != "" {
+				return turnclient.Credentials{Username: username, Password: password}, nil
+			}
+		}
+		return last, nil
+	}
+}
+
+// Times of getting a relayed address.
+const (
+	allocateFor   = 8 * time.Second
+	allocateAgain = 20 * time.Second
+)
+
+// allocate tries until there is an address, or the session has ended.
+func (v *servers) allocate(client *turnclient.Client) *turnclient.Allocation {
+	for {
+		ctx, cancel := context.WithTimeout(v.s.ctx, allocateFor)
+		allocation, err := client.Allocate(ctx)
+		cancel()
+		if err == nil {
+			return allocation
+		}
+		if v.s.ctx.Err() == nil {
+			v.useless(err)
+		}
+		select {
+		case <-time.After(allocateAgain):
+		case <-v.s.ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (v *servers) useless(err error) {
+	v.s.log.Debugf("%v", err)
+	v.s.publish(Event{Kind: EventServer, At: time.Now(), Err: err})
+}
+
+// follow tells the agents the relayed address, and each that takes its place.
+func (v *servers) follow(allocation *turnclient.Allocation, l *local) {
+	s := v.s
+	var base ice.BaseID
+	use := func() {
+		s.loop.Post(func(now time.Time) {
+			if base != 0 {
+				s.c.ice.RemoveBase(now, base)
+				base = 0
+			}
+			if addr := allocation.RelayedAddr(); addr.IsValid() {
+				base, _ = s.c.ice.AddBase(now, ice.Base{
+					Type: ice.Relay, Socket: l.id, Addr: addr, Mapped: allocation.MappedAddr(), Server: allocation.Server().Addr.Addr(),
+				})
+			}
+			s.c.pump(now)
+		})
+	}
+	used := allocation.RelayedAddr()
+	use()
+	for e := range allocation.Events() {
+		if addr := allocation.RelayedAddr(); e.Kind == turnclient.EventAllocated && addr != used {
+			used = addr
+			use()
+		}
+	}
+}
+
+// permit lets the relays' own addresses in: peers' relayed addresses are often there.
+func (v *servers) permit() {
+	v.mu.Lock()
+	relays := slices.Clone(v.relays)
+	v.mu.Unlock()
+	for _, a := range relays {
+		ip := a.RelayedAddr().Addr()
+		if ip == (netip.Addr{}) {
+			continue
+		}
+		_ = v.s.pool.Submit(v.s.ctx, func(ctx context.Context) {
+			ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+			defer cancel()
+			_ = a.Permit(ctx, ip)
+		})
+	}
+}
+
+// check has the relays look whether their addresses still stand.
+func (v *servers) check() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, c := range v.clients {
+		c.NetworkChanged()
+	}
+}
+
+func (v *servers) close() {
+	v.mu.Lock()
+	v.closed = true
+	clients := v.clients
+	v.mu.Unlock()
+	for _, c := range clients {
+		_ = c.Close()
+	}
+}

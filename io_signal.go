@@ -1,0 +1,136 @@
+package bradawl
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+)
+
+// Times of the signalling.
+const (
+	signOnLeast = 500 * time.Millisecond
+	signOnMost  = 30 * time.Second
+	sendTimeout = 10 * time.Second
+	farewellFor = 500 * time.Millisecond
+)
+
+// undeliverable is an error of Signals.Receive that is about one peer: a message to it was
+// not delivered. The connection goes on.
+type undeliverable interface {
+	error
+	Undeliverable() (peer PeerID, ok bool)
+}
+
+// signOn keeps the session signed on, with full jitter between the tries, so that a crowd
+// does not come back at once.
+func (s *Session) signOn() {
+	wait := signOnLeast
+	for s.ctx.Err() == nil {
+		began := time.Now()
+		signals, err := s.cfg.Signaler.SignOn(s.ctx, s.cfg.Identity)
+		if err == nil {
+			err = s.serve(signals)
+		}
+		if s.ctx.Err() != nil {
+			return
+		}
+		s.log.Debugf("signalling: %v", err)
+		s.publish(Event{Kind: EventSignalDown, At: time.Now(), Err: err})
+		if time.Since(began) > signOnMost {
+			wait = signOnLeast
+		}
+		select {
+		case <-time.After(time.Duration(rand.Int64N(int64(wait)))):
+		case <-s.ctx.Done():
+			return
+		}
+		wait = min(2*wait, signOnMost)
+	}
+}
+
+// serve moves messages until the connection ends.
+func (s *Session) serve(signals Signals) error {
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	s.setSignals(signals)
+	defer s.setSignals(nil)
+	s.publish(Event{Kind: EventSignalUp, At: time.Now()})
+	s.servers.listed(signals)
+	s.loop.Post(s.c.signedOn)
+	done := make(chan struct{})
+	s.wg.Go(func() {
+		defer close(done)
+		s.sendAll(ctx, signals)
+	})
+	defer func() {
+		cancel()
+		_ = signals.Close()
+		<-done
+	}()
+	for {
+		from, message, err := signals.Receive(ctx)
+		var one undeliverable
+		switch {
+		case err == nil:
+			s.loop.Post(func(now time.Time) { s.c.signal(now, from, message) })
+		case errors.As(err, &one):
+			if peer, ok := one.Undeliverable(); ok {
+				s.loop.Post(func(now time.Time) { s.c.undeliverable(now, peer, err) })
+			}
+		default:
+			return err
+		}
+	}
+}
+
+// sendAll sends what the control wants sent. One peer at a time that cannot be reached
+// holds up the others for sendTimeout at most.
+func (s *Session) sendAll(ctx context.Context, signals Signals) {
+	for {
+		select {
+		case m := <-s.outgoing:
+			if m.left != nil {
+				close(m.left)
+				continue
+			}
+			once, cancel := context.WithTimeout(ctx, sendTimeout)
+			err := signals.Send(once, m.to, m.message)
+			cancel()
+			var one undeliverable
+			if errors.As(err, &one) {
+				if peer, ok := one.Undeliverable(); ok {
+					s.loop.Post(func(now time.Time) { s.c.undeliverable(now, peer, err) })
+				}
+			} else if err != nil {
+				s.log.Debugf("signalling to %s: %v", m.to.Short(), err)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *Session) setSignals(signals Signals) {
+	s.info.Lock()
+	defer s.info.Unlock()
+	s.signals = signals
+}
+
+// farewell gives what was said at the end a moment to leave.
+func (s *Session) farewell() {
+	if s.Signals() == nil {
+		return
+	}
+	left := make(chan struct{})
+	limit := time.After(farewellFor)
+	select {
+	case s.outgoing <- outgoing{left: left}:
+	case <-limit:
+		return
+	}
+	select {
+	case <-left:
+	case <-limit:
+	}
+}

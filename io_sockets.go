@@ -1,0 +1,266 @@
+package bradawl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/internal/netio"
+	"github.com/bradawl/bradawl/internal/seal"
+	"github.com/bradawl/bradawl/internal/tap"
+	"github.com/bradawl/bradawl/internal/wire"
+)
+
+// systemSockets fills in what a configuration leaves to the system.
+func systemSockets(c Config) (
+	addrs func() ([]ice.HostAddr, error),
+	listenPacket func(context.Context, string, string) (net.PacketConn, error),
+	listen func(context.Context, string, string) (net.Listener, error),
+	dial func(context.Context, string, netip.AddrPort, string) (net.Conn, error),
+) {
+	addrs, listenPacket, listen, dial = c.Addrs, c.ListenPacket, c.Listen, c.Dial
+	if addrs == nil {
+		addrs = func() ([]ice.HostAddr, error) { return ice.SystemAddrs(c.Loopback) }
+	}
+	if listenPacket == nil {
+		listenPacket = netio.ListenUDP
+	}
+	if listen == nil {
+		listen = (&net.ListenConfig{Control: netio.ReusePort}).Listen
+	}
+	if dial == nil {
+		dial = func(ctx context.Context, network string, local netip.AddrPort, remote string) (net.Conn, error) {
+			d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(local)}
+			if local.Port() != 0 {
+				d.Control = netio.ReusePort
+			}
+			return d.DialContext(ctx, network, remote)
+		}
+	}
+	return addrs, listenPacket, listen, dial
+}
+
+type streamKey struct{ local, remote netip.AddrPort }
+
+// local is a socket on one of the host's addresses.
+type local struct {
+	addr   netip.Addr
+	id     machine.SocketID
+	socket *tap.Socket
+	base   ice.BaseID
+	host   ice.HostAddr
+}
+
+// openUDP opens a socket on an address.
+func (s *Session) openUDP(ctx context.Context, h ice.HostAddr) (*local, error) {
+	network := "udp6"
+	if h.Addr.Is4() {
+		network = "udp4"
+	}
+	pc, err := s.cfg.ListenPacket(ctx, network, netip.AddrPortFrom(h.Addr, s.cfg.Port).String())
+	if err != nil {
+		return nil, err
+	}
+	return s.tapSocket(pc, h)
+}
+
+func (s *Session) tapSocket(pc net.PacketConn, h ice.HostAddr) (*local, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := &local{addr: h.Addr, id: s.nextSocket, host: h}
+	var err error
+	l.socket, err = tap.NewSocket(pc, func(b []byte, m netio.Meta) bool {
+		return s.take(b, machine.Datagram{Socket: l.id, Local: m.Local, Remote: m.Remote}, ice.Route{Socket: l.id, Remote: m.Remote})
+	})
+	if err != nil {
+		_ = pc.Close()
+		return nil, err
+	}
+	s.nextSocket++
+	s.sockets[l.id] = l.socket
+	return l, nil
+}
+
+func (l *local) spec() ice.Base {
+	return ice.Base{Socket: l.id, Addr: netip.AddrPortFrom(l.addr, l.socket.LocalAddrPort().Port()), Interface: l.host.Interface}
+}
+
+// open opens a socket on each of the host's addresses, and TCP listeners beside them.
+func (s *Session) open(ctx context.Context) (listeners []net.Listener, err error) {
+	hosts, err := s.cfg.Addrs()
+	if err != nil {
+		return nil, fmt.Errorf("bradawl: %w", err)
+	}
+	var failures []error
+	for _, h := range usable(hosts) {
+		family := "6"
+		if h.Addr.Is4() {
+			family = "4"
+		}
+		if slices.Contains(s.cfg.Networks, "udp"+family) {
+			if l, err := s.openUDP(ctx, h); err != nil {
+				failures = append(failures, err)
+			} else {
+				s.locals = append(s.locals, l)
+			}
+		}
+		if s.cfg.Policy == RelayOnly || !slices.Contains(s.cfg.Networks, "tcp"+family) {
+			continue
+		}
+		ln, err := s.openTCP(ctx, "tcp"+family, h)
+		if err != nil {
+			failures = append(failures, err)
+			continue
+		}
+		listeners = append(listeners, &tap.Listener{Listener: ln, Tap: s.tapStream})
+	}
+	if len(s.locals)+len(listeners) == 0 && len(failures) > 0 {
+		return listeners, fmt.Errorf("bradawl: no socket could be opened: %w", errors.Join(failures...))
+	}
+	for _, err := range failures {
+		s.log.Warnf("passed over a local address: %v", err)
+	}
+	return listeners, nil
+}
+
+// usable leaves out what no socket can be bound to.
+func usable(hosts []ice.HostAddr) (all []ice.HostAddr) {
+	for _, h := range hosts {
+		h.Addr = h.Addr.Unmap()
+		if h.Addr.IsValid() && !slices.ContainsFunc(all, func(o ice.HostAddr) bool { return o.Addr == h.Addr }) {
+			all = append(all, h)
+		}
+	}
+	return all
+}
+
+func (s *Session) tapStream(c net.Conn) *tap.Stream {
+	key := streamKey{netio.AddrPortOf(c.LocalAddr()), netio.AddrPortOf(c.RemoteAddr())}
+	var t *tap.Stream
+	t = tap.NewStream(c, func(frame []byte) bool {
+		return s.takeData(frame)
+	}, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.streams[key] == t {
+			delete(s.streams, key)
+		}
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streams[key] = t
+	return t
+}
+
+func (s *Session) dialStream(ctx context.Context, network string, local netip.AddrPort, remote string) (net.Conn, error) {
+	c, err := s.cfg.Dial(ctx, network, local, remote)
+	if err != nil {
+		return nil, err
+	}
+	return s.tapStream(c), nil
+}
+
+// take takes in a datagram on a reader's goroutine, if it is data of a connection, or
+// something else that was sealed for one.
+func (s *Session) take(b []byte, d machine.Datagram, from ice.Route) bool {
+	index, ok := seal.Index(b)
+	if !ok {
+		return s.cfg.Plaintext && !wire.IsSTUN(b) && s.takePlain(b, from)
+	}
+	c := s.connAt(index)
+	if c == nil {
+		return false
+	}
+	payload, kind, err := c.keys.Open(b[seal.Header:seal.Header], b)
+	switch {
+	case err != nil:
+		c.stats[countRejected].Add(1)
+	case kind == seal.Data:
+		c.deliver(payload)
+		if !c.heard.Load() && c.heard.CompareAndSwap(false, true) || !c.knows(from) {
+			s.loop.Post(func(now time.Time) { s.c.heardFrom(now, c.number, d, from) })
+		}
+	default:
+		payload = append([]byte(nil), payload...)
+		s.loop.Post(func(now time.Time) { s.c.handed(now, c.number, kind, payload, d, from) })
+	}
+	return true
+}
+
+// takeData takes sealed data that came framed; all else goes by the loop, which knows the
+// connection it came on.
+func (s *Session) takeData(frame []byte) bool {
+	index, ok := seal.Index(frame)
+	if !ok || seal.KindOf(frame) != seal.Data {
+		return false
+	}
+	c := s.connAt(index)
+	if c == nil {
+		return false
+	}
+	payload, _, err := c.keys.Open(nil, frame)
+	if err != nil {
+		c.stats[countRejected].Add(1)
+		return true
+	}
+	c.deliver(payload)
+	return true
+}
+
+// takePlain takes data that is not sealed, from where a connection's peer is known to be.
+func (s *Session) takePlain(b []byte, from ice.Route) bool {
+	s.mu.RLock()
+	c := s.plain[from]
+	s.mu.RUnlock()
+	if c == nil {
+		return false
+	}
+	c.deliver(b)
+	return true
+}
+
+func (s *Session) connAt(index uint32) *Conn {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.byIndex[index]
+}
+
+// outlet is where a connection's data leaves by.
+type outlet struct {
+	socket *tap.Socket // nil: a connection
+	stream *tap.Stream
+	remote netip.AddrPort
+	source netio.SendOptions
+}
+
+func (o *outlet) send(b []byte) error {
+	if o.socket != nil {
+		return o.socket.Send(b, o.remote, o.source)
+	}
+	return o.stream.Send(b)
+}
+
+// outlets are what routes are to a writer.
+func (s *Session) outlets(routes []ice.Route) (all []outlet) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, r := range routes {
+		o := outlet{remote: r.Remote}
+		if r.Stream != 0 {
+			o.stream = s.streams[streamKey{r.Local, r.Remote}]
+		} else {
+			o.socket = s.sockets[r.Socket]
+			o.source.Source = r.Local.Addr()
+		}
+		if o.socket != nil || o.stream != nil {
+			all = append(all, o)
+		}
+	}
+	return all
+}

@@ -1,0 +1,64 @@
+package bradawl
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// LoadOrCreateIdentity reads the identity kept at path, or makes one and keeps it there,
+// readable for its owner alone. The file is one line of base64. The error names the path;
+// a file that is there but holds no identity is left alone.
+func LoadOrCreateIdentity(path string) (*Identity, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return createIdentity(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bradawl: identity: %w", err)
+	}
+	secret, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		return nil, fmt.Errorf("bradawl: identity: %s holds no base64; move it away to have a new identity made", path)
+	}
+	id, err := IdentityFromBytes(secret)
+	if err != nil {
+		return nil, fmt.Errorf("bradawl: identity: %s: %w", path, err)
+	}
+	return id, nil
+}
+
+// createIdentity writes beside path and links, so that of two programs that start at once
+// one wins, and no half file is ever there.
+func createIdentity(path string) (*Identity, error) {
+	id, err := NewIdentity()
+	if err != nil {
+		return nil, err
+	}
+	fail := func(err error) (*Identity, error) {
+		return nil, fmt.Errorf("bradawl: keep a new identity: %w", err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".identity-*") // with mode 0600
+	if err != nil {
+		return fail(err)
+	}
+	defer os.Remove(f.Name())
+	_, err = f.WriteString(base64.StdEncoding.EncodeToString(id.Bytes()) + "\n")
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fail(err)
+	}
+	switch err := os.Link(f.Name(), path); {
+	case err == nil:
+		return id, nil
+	case errors.Is(err, fs.ErrExist):
+		return LoadOrCreateIdentity(path) // another program was quicker
+	}
+	if err := os.Rename(f.Name(), path); err != nil { // a file system without links
+		return fail(err)
+	}
+	return id, nil
+}

@@ -1,0 +1,73 @@
+package rendezvous
+
+import (
+	"context"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/ident"
+)
+
+// Meet joins room with an empty message, returns who the other member is as soon as
+// there is one, and leaves. The other member must be there by Meet, or have given a
+// message. Recv does not see this pairing; other messages that come meanwhile wait for
+// it. Do not use it for a room that the client is a member of: it would leave that.
+//
+// The error is that of [Client.Join].
+func (c *Client) Meet(ctx context.Context, room string) (ident.PeerID, error) {
+	met := make(chan ident.PeerID, 1)
+	taken := false
+	_ = c.loop.Do(func(time.Time) {
+		if taken = c.meeting[room] != nil; !taken {
+			c.meeting[room] = met
+		}
+	})
+	if taken {
+		return ident.PeerID{}, badConfig("room", room, "is where another call of Meet waits; wait for that one")
+	}
+	defer func() {
+		_ = c.loop.Do(func(time.Time) {
+			if c.meeting[room] == met {
+				delete(c.meeting, room)
+			}
+		})
+	}()
+	if err := c.Join(ctx, room, []byte{}); err != nil {
+		return ident.PeerID{}, err
+	}
+	defer func() { _ = c.loop.Do(func(time.Time) { _ = c.m.Leave(room) }) }()
+	var cause error
+	select {
+	case peer := <-met:
+		return peer, nil
+	case <-c.events.ended:
+		cause = c.events.cause()
+	case <-ctx.Done():
+		cause = context.Cause(ctx)
+	}
+	select {
+	case peer := <-met: // it came after all
+		return peer, nil
+	default:
+		return ident.PeerID{}, c.opError("meet", cause)
+	}
+}
+
+// meets hands a pairing to the Meet that waits for it; false if none does.
+func (c *Client) meets(e Paired) bool {
+	waiting, ok := c.meeting[e.Room]
+	if ok {
+		delete(c.meeting, e.Room)
+		waiting <- e.Peer // capacity 1
+	}
+	return ok
+}
+
+// lost reports whether the connection has ended.
+func (c *Client) lost() bool {
+	select {
+	case <-c.events.ended:
+		return true
+	default:
+		return false
+	}
+}

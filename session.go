@@ -1,0 +1,429 @@
+package bradawl
+
+import (
+	"context"
+	"crypto/rand"
+	mathrand "math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/pion/logging"
+
+	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/internal/drive"
+	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/internal/plog"
+	"github.com/bradawl/bradawl/internal/tap"
+	"github.com/bradawl/bradawl/natprobe"
+)
+
+// Session is this program among its peers: it is reachable by its PeerID, and dials others
+// by theirs. It has a few goroutines, however many peers there are. Its methods may be
+// called from any goroutine.
+type Session struct {
+	cfg    Config
+	c      *control // the loop's
+	loop   *drive.Loop
+	log    logging.LeveledLogger
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	once   sync.Once
+	pool   *ice.Pool
+
+	conns    map[uint32]*Conn       // the loop's, as are the dials
+	dials    map[uint32]chan result // that wait
+	incoming chan *Conn
+
+	outgoing chan outgoing // for the signalling
+	servers  servers
+
+	mu         sync.RWMutex
+	sockets    map[machine.SocketID]*tap.Socket
+	streams    map[streamKey]*tap.Stream
+	byIndex    map[uint32]*Conn
+	plain      map[ice.Route]*Conn
+	nextSocket machine.SocketID
+	locals     []*local
+	tcp        []tcpLocal // not changed after New
+
+	info    sync.Mutex
+	events  []Event
+	missed  int
+	changed chan struct{} // closed, and made anew, with each event
+	closed  bool
+	nat     natprobe.Report
+	natOK   bool
+	signals Signals // nil: not signed on
+}
+
+type result struct {
+	conn *Conn
+	err  error
+}
+
+type outgoing struct {
+	to      PeerID
+	message []byte
+	left    chan struct{} // not nil: it is closed when all before has left
+}
+
+// Bounds of a session.
+const (
+	eventQueue    = 256
+	incomingQueue = 64
+	outgoingQueue = 256
+)
+
+// New opens the session's sockets and returns at once: it gathers, finds out what the NAT
+// does and signs on by itself. ctx is for the opening alone. The error is a *ConfigError,
+// or the system's.
+func New(ctx context.Context, cfg Config) (*Session, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Session{
+		cfg: cfg, log: plog.OrDiscard(cfg.LoggerFactory).NewLogger("bradawl"), pool: ice.NewPool(ice.PoolConfig{}),
+		conns: make(map[uint32]*Conn), dials: make(map[uint32]chan result), incoming: make(chan *Conn, incomingQueue),
+		outgoing: make(chan outgoing, outgoingQueue), changed: make(chan struct{}),
+		sockets: make(map[machine.SocketID]*tap.Socket), streams: make(map[streamKey]*tap.Stream),
+		byIndex: make(map[uint32]*Conn), plain: make(map[ice.Route]*Conn),
+	}
+	s.servers.s = s
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	var seed [32]byte
+	_, _ = rand.Read(seed[:]) // never fails
+	s.c, err = newControl(controlConfig{
+		identity: cfg.Identity, protocol: cfg.Protocol, policy: cfg.Policy, plaintext: cfg.Plaintext, timeout: cfg.Timeout,
+		loopback: cfg.Loopback, score: cfg.Score, history: cfg.History, ask: cfg.AllowPeer != nil,
+	}, mathrand.New(mathrand.NewChaCha8(seed)), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	listeners, err := s.open(ctx)
+	if err == nil {
+		options := drive.Options{Listeners: listeners, Dial: s.dialStream, Log: s.log}
+		for _, l := range s.locals {
+			options.Sockets = append(options.Sockets, l.socket)
+		}
+		s.loop, err = drive.Run(s.c, s.handle, options)
+	}
+	if err != nil {
+		s.cancel()
+		for _, l := range s.locals {
+			_ = l.socket.Close()
+		}
+		for _, ln := range listeners {
+			_ = ln.Close()
+		}
+		return nil, err
+	}
+	_ = s.loop.Do(func(now time.Time) {
+		for _, l := range s.locals {
+			l.base, _ = s.c.ice.AddBase(now, l.spec())
+		}
+		for i, l := range s.tcp {
+			for _, b := range l.bases() {
+				id, _ := s.c.ice.AddBase(now, b)
+				s.tcp[i].open = id // the last one's
+			}
+		}
+		s.c.pump(now)
+	})
+	s.wg.Go(s.signOn)
+	s.wg.Go(s.watch)
+	s.servers.add(cfg.STUN, cfg.TURN)
+	return s, nil
+}
+
+// ID returns who the session is.
+func (s *Session) ID() PeerID { return s.cfg.Identity.ID() }
+
+// Dial connects to a peer, and returns as soon as data can be sent, be it by a relay: the
+// connection moves to better paths by itself. To dial a peer that is connected makes
+// another connection.
+//
+// The error is ctx's; a *PeerError, which matches ErrSelf, ErrNobody, ErrOffline or wraps
+// a *RefusedError; a *PathsError, which matches ErrNoAnswer or ErrNoPath and tells what was
+// tried; or ErrClosed.
+func (s *Session) Dial(ctx context.Context, peer PeerID) (*Conn, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	done := make(chan result, 1)
+	var number uint32
+	var err error
+	if s.loop.Do(func(now time.Time) {
+		if number, err = s.c.dial(now, peer); err == nil {
+			s.dials[number] = done // nothing of it has been told yet
+		}
+	}) != nil {
+		return nil, ErrClosed
+	}
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case r := <-done:
+		return r.conn, r.err
+	case <-ctx.Done():
+	case <-s.loop.Done():
+		return nil, ErrClosed
+	}
+	_ = s.loop.Do(func(now time.Time) {
+		if s.dials[number] == done {
+			delete(s.dials, number)
+			s.c.close(now, number)
+		}
+	})
+	select {
+	case r := <-done: // it was there all the same
+		return r.conn, r.err
+	default:
+		return nil, context.Cause(ctx)
+	}
+}
+
+// Accept waits for a peer to connect. 64 connections wait to be accepted; what comes beyond
+// is closed. The error is ctx's, or ErrClosed.
+func (s *Session) Accept(ctx context.Context) (*Conn, error) {
+	select {
+	case c := <-s.incoming:
+		return c, nil
+	default:
+	}
+	select {
+	case c := <-s.incoming:
+		return c, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-s.loop.Done():
+		return nil, ErrClosed
+	}
+}
+
+// NAT returns what the NAT was found to be; false while that is not known.
+func (s *Session) NAT() (natprobe.Report, bool) {
+	s.info.Lock()
+	defer s.info.Unlock()
+	return s.nat, s.natOK
+}
+
+// SignedOn reports whether the signalling is connected, so that peers can dial.
+func (s *Session) SignedOn() bool {
+	s.info.Lock()
+	defer s.info.Unlock()
+	return s.signals != nil
+}
+
+// Signals returns the connection of the signalling, for what else it can do; nil while
+// there is none.
+func (s *Session) Signals() Signals {
+	s.info.Lock()
+	defer s.info.Unlock()
+	return s.signals
+}
+
+// Counts returns what the session did not take.
+func (s *Session) Counts() (n Counts) {
+	_ = s.loop.Do(func(time.Time) { n = s.c.counts })
+	return n
+}
+
+// Next returns the next event, waiting for it. 256 events wait to be taken, then the oldest
+// go: Event.Missed counts them. The error is ctx's, or ErrClosed when all have been taken
+// after Close.
+func (s *Session) Next(ctx context.Context) (Event, error) {
+	for {
+		s.info.Lock()
+		if len(s.events) > 0 {
+			e := s.events[0]
+			s.events = s.events[1:]
+			e.Missed, s.missed = s.missed, 0
+			s.info.Unlock()
+			return e, nil
+		}
+		closed, changed := s.closed, s.changed
+		s.info.Unlock()
+		if closed {
+			return Event{}, ErrClosed
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return Event{}, context.Cause(ctx)
+		}
+	}
+}
+
+// Events returns an iterator over the events, until ctx ends or the session is closed.
+func (s *Session) Events(ctx context.Context) func(yield func(Event) bool) {
+	return func(yield func(Event) bool) {
+		for {
+			e, err := s.Next(ctx)
+			if err != nil || !yield(e) {
+				return
+			}
+		}
+	}
+}
+
+// publish hands an event to the user, in place of the oldest if nobody takes them.
+func (s *Session) publish(e Event) {
+	s.info.Lock()
+	defer s.info.Unlock()
+	if len(s.events) == eventQueue {
+		s.events = s.events[1:]
+		s.missed++
+	}
+	s.events = append(s.events, e)
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// handle carries out what the control wants, on the loop.
+func (s *Session) handle(n note) {
+	c := s.conns[n.conn]
+	switch n.kind {
+	case noteEvent:
+		s.log.Debugf("%v %v %v %v %v", n.event.Kind, n.event.Peer.Short(), n.event.Path, n.event.Reason, n.event.Err)
+		s.publish(n.event)
+	case noteSignal:
+		select {
+		case s.outgoing <- outgoing{to: n.peer, message: n.message}:
+		default: // the control says it again
+		}
+	case noteAsk:
+		s.ask(n)
+	case noteKeys:
+		c = s.newConn(n)
+		s.conns[n.conn] = c
+		s.mu.Lock()
+		s.byIndex[c.ours] = c
+		s.mu.Unlock()
+	case noteReady:
+		s.hand(c)
+	case noteRoute:
+		s.route(c, n)
+	case noteData:
+		if c != nil {
+			c.deliver(n.data)
+		}
+	case noteQuiet:
+		if c != nil {
+			c.quiet.Store(true)
+		}
+	case noteRelays:
+		s.servers.check()
+	case notePermit:
+		s.servers.permit()
+	case noteOver:
+		s.over(c, n)
+	}
+}
+
+// ask asks the user whether a peer may connect.
+func (s *Session) ask(n note) {
+	answer := func(ok bool) { s.loop.Post(func(now time.Time) { s.c.decide(now, n.conn, ok) }) }
+	if s.pool.Submit(s.ctx, func(ctx context.Context) { answer(s.cfg.AllowPeer(ctx, n.peer)) }) != nil {
+		answer(false)
+	}
+}
+
+// hand gives a connection to whoever waits for it.
+func (s *Session) hand(c *Conn) {
+	if done := s.dials[c.number]; done != nil {
+		delete(s.dials, c.number)
+		done <- result{conn: c} // there is room
+		return
+	}
+	select {
+	case s.incoming <- c:
+	default:
+		s.publish(Event{Kind: EventRefused, At: time.Now(), Peer: c.peer, Conn: c.number, Reason: "too many connections wait for Accept"})
+		s.c.close(time.Now(), c.number)
+	}
+}
+
+// route sets where a connection's data goes.
+func (s *Session) route(c *Conn, n note) {
+	if c == nil {
+		return
+	}
+	if s.cfg.Plaintext {
+		s.mu.Lock()
+		if old := c.known.Load(); old != nil {
+			for _, r := range *old {
+				delete(s.plain, ice.Route{Socket: r.Socket, Remote: r.Remote})
+			}
+		}
+		for _, r := range n.known {
+			if r.Stream == 0 {
+				s.plain[ice.Route{Socket: r.Socket, Remote: r.Remote}] = c
+			}
+		}
+		s.mu.Unlock()
+	}
+	known, out := n.known, s.outlets(n.route)
+	c.known.Store(&known)
+	c.out.Store(&out)
+	c.setPath(n.event.Path)
+}
+
+func (s *Session) over(c *Conn, n note) {
+	err := n.err
+	if done := s.dials[n.conn]; done != nil {
+		delete(s.dials, n.conn)
+		if err == nil {
+			err = ErrClosed
+		}
+		done <- result{err: err}
+	}
+	if c == nil {
+		return
+	}
+	if err == nil {
+		err = net.ErrClosed
+	}
+	delete(s.conns, n.conn)
+	s.mu.Lock()
+	delete(s.byIndex, c.ours)
+	if known := c.known.Load(); known != nil && s.cfg.Plaintext {
+		for _, r := range *known {
+			delete(s.plain, ice.Route{Socket: r.Socket, Remote: r.Remote})
+		}
+	}
+	s.mu.Unlock()
+	c.finish(err)
+}
+
+// NotifyNetworkChange says that the host's addresses or routes may have changed, as mobile
+// systems tell their programs. The session looks and moves; where nothing has changed, it
+// only checks its paths.
+func (s *Session) NotifyNetworkChange() { s.look(true) }
+
+// Close closes all connections and sockets, and returns when every goroutine has ended.
+func (s *Session) Close() error {
+	var err error
+	s.once.Do(func() {
+		_ = s.loop.Do(func(now time.Time) {
+			for _, k := range s.c.order() {
+				s.c.close(now, k.number)
+			}
+		})
+		s.farewell()
+		s.cancel()
+		err = s.loop.Close()
+		s.servers.close()
+		s.pool.Close()
+		s.wg.Wait()
+		s.info.Lock()
+		s.closed = true
+		close(s.changed)
+		s.changed = make(chan struct{})
+		s.info.Unlock()
+	})
+	return err
+}
