@@ -47,7 +47,7 @@ type outside struct {
 	addr    netip.AddrPort
 	server  netip.Addr
 	made    lifespanBounds // when the mapping was
-	alive   time.Time      // when it was known to be last
+	alive   time.Time      // when the server has seen it last: a path may go on with the next one
 	unclear bool           // something else may end it: the network changed
 	timer   machine.Timer
 }
@@ -132,15 +132,6 @@ func (m *mappings) seen(now time.Time, e ice.Event) {
 	m.plan(now, o)
 }
 
-// works takes in that a path was alive, and with it the mapping.
-func (m *mappings) works(now time.Time, p *path) {
-	for _, o := range m.bases {
-		if o.carries(p) {
-			o.alive = now
-		}
-	}
-}
-
 // ended notes how old a mapping became.
 func (m *mappings) ended(now time.Time, o *outside) {
 	ip := o.spec.Addr.Addr()
@@ -167,7 +158,7 @@ func (m *mappings) life(ip netip.Addr) (time.Duration, bool) {
 		both.low, both.high = max(both.low, l.low), min(both.high, l.high)
 	}
 	// Ends by chance do not meet in so narrow a range.
-	if both.low > both.high || both.high-both.low > both.high/8+15*time.Second || both.low < leastAge {
+	if both.low > both.high || both.high-both.low > both.high/8+30*time.Second || both.low < leastAge {
 		return 0, false
 	}
 	return both.low, true
