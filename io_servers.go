@@ -216,15 +216,14 @@ func (v *servers) follow(allocation *turnclient.Allocation, l *local) {
 	use := func() {
 		s.loop.Post(func(now time.Time) {
 			if base != 0 {
-				s.c.ice.RemoveBase(now, base)
+				s.c.removeBase(now, base)
 				base = 0
 			}
 			if addr := allocation.RelayedAddr(); addr.IsValid() {
-				base, _ = s.c.ice.AddBase(now, ice.Base{
+				base, _ = s.c.addBase(now, ice.Base{
 					Type: ice.Relay, Socket: l.id, Addr: addr, Mapped: allocation.MappedAddr(), Server: allocation.Server().Addr.Addr(),
 				})
 			}
-			s.c.pump(now)
 		})
 	}
 	used := allocation.RelayedAddr()

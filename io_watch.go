@@ -72,17 +72,14 @@ func (s *Session) look(told bool) {
 	s.mu.Unlock()
 	_ = s.loop.Do(func(now time.Time) {
 		for _, l := range fresh {
-			l.base, _ = s.c.ice.AddBase(now, l.spec())
+			l.base, _ = s.c.addBase(now, l.spec())
 		}
 		for _, l := range gone {
-			s.c.ice.RemoveBase(now, l.base)
+			s.c.removeHost(now, l.addr)
 		}
 		s.c.networkChanged(now)
 	})
 	for _, l := range gone {
-		_ = s.loop.RemoveSocket(l.id)
-		s.mu.Lock()
-		delete(s.sockets, l.id)
-		s.mu.Unlock()
+		s.closeSocket(l.id)
 	}
 }

@@ -104,7 +104,7 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 	}
 	listeners, err := s.open(ctx)
 	if err == nil {
-		options := drive.Options{Listeners: listeners, Dial: s.dialStream, Log: s.log}
+		options := drive.Options{Listeners: listeners, Dial: s.dialStream, Effect: s.effect, Log: s.log}
 		for _, l := range s.locals {
 			options.Sockets = append(options.Sockets, l.socket)
 		}
@@ -122,7 +122,7 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 	}
 	_ = s.loop.Do(func(now time.Time) {
 		for _, l := range s.locals {
-			l.base, _ = s.c.ice.AddBase(now, l.spec())
+			l.base, _ = s.c.addBase(now, l.spec())
 		}
 		for i, l := range s.tcp {
 			for _, b := range l.bases() {
