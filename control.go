@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -88,7 +87,6 @@ const (
 	notePermit           // peers may be behind the relay that we use: let its own IP in
 	noteQuiet            // nothing was sent by conn for a while: tell the next write by wrote
 	noteRelays           // the host has slept: what relays it has are to be checked
-	noteSocket           // socket is open on local, as was asked for
 	noteOver             // conn is over: err
 )
 
@@ -102,8 +100,6 @@ type note struct {
 	event   Event
 	route   []ice.Route // the first is the path in use
 	known   []ice.Route // all that work
-	socket  machine.SocketID
-	local   netip.AddrPort
 	keys    *seal.Keys
 	index   uint32 // the peer's
 	ours    uint32

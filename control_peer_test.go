@@ -2,7 +2,9 @@ package bradawl
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/ice"
@@ -130,9 +132,9 @@ func (p *simPeer) rebase(now time.Time) {
 			}
 		}
 	}
-	for a, id := range p.bases {
+	for _, a := range slices.SortedFunc(maps.Keys(p.bases), netip.Addr.Compare) {
 		if !have[a] {
-			p.removeBase(now, id)
+			p.removeHost(now, a)
 			delete(p.bases, a)
 		}
 	}

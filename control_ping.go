@@ -146,7 +146,6 @@ func (k *connection) pinged(now time.Time, payload []byte, from ice.Route) {
 // answeredPing takes in that a ping was answered, in time or late.
 func (k *connection) answeredPing(now time.Time, p *path, f ping) {
 	k.acked = max(k.acked, f.id)
-	k.c.mappings.works(now, p)
 	p.back()
 	p.rtts = append(p.rtts[max(0, len(p.rtts)-pingWindow+1):], now.Sub(f.at))
 	if p.waiting && p.last().id == f.id {

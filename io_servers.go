@@ -241,7 +241,6 @@ func (v *servers) follow(allocation *turnclient.Allocation, l *local) {
 					Type: ice.Relay, Socket: l.id, Addr: addr, Mapped: allocation.MappedAddr(), Server: allocation.Server().Addr.Addr(),
 				})
 			}
-			s.c.pump(now)
 		})
 	}
 	used := allocation.RelayedAddr()

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/bradawl/bradawl/ice"
@@ -53,7 +52,6 @@ type streamKey struct{ local, remote netip.AddrPort }
 type local struct {
 	addr   netip.Addr
 	id     machine.SocketID
-	named  atomic.Bool // id is known; until then the loop takes all
 	socket *tap.Socket
 	base   ice.BaseID
 	host   ice.HostAddr
@@ -61,73 +59,86 @@ type local struct {
 
 // openUDP opens a socket on an address.
 func (s *Session) openUDP(ctx context.Context, h ice.HostAddr) (*local, error) {
-	network := "udp6"
-	if h.Addr.Is4() {
-		network = "udp4"
-	}
-	pc, err := s.cfg.ListenPacket(ctx, network, netip.AddrPortFrom(h.Addr, s.cfg.Port).String())
+	pc, err := s.listenUDP(ctx, netip.AddrPortFrom(h.Addr, s.cfg.Port))
 	if err != nil {
 		return nil, err
 	}
 	return s.tapSocket(pc, h)
 }
 
-func (s *Session) tapSocket(pc net.PacketConn, h ice.HostAddr) (*local, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l, err := s.tapped(pc, h)
+func (s *Session) listenUDP(ctx context.Context, at netip.AddrPort) (net.PacketConn, error) {
+	network := "udp6"
+	if at.Addr().Is4() {
+		network = "udp4"
+	}
+	return s.cfg.ListenPacket(ctx, network, at.String())
+}
+
+// effect opens and closes the sockets that take the place of others for the control. It is
+// called on the loop.
+func (s *Session) effect(t machine.Transmit) {
+	switch t.Op {
+	case machine.OpenSocket:
+		s.wg.Go(func() {
+			n := machine.Notice{Kind: machine.SocketOpened, Socket: t.Socket}
+			if l, err := s.openAs(t.Socket, t.Local); err != nil {
+				n.Kind, n.Err = machine.SocketFailed, err
+			} else {
+				n.Local = l.socket.LocalAddrPort()
+			}
+			s.loop.Post(func(now time.Time) { s.c.HandleNotice(now, n) })
+		})
+	case machine.CloseSocket:
+		s.wg.Go(func() { s.closeSocket(t.Socket) })
+	}
+}
+
+// openAs opens a socket that has its number already.
+func (s *Session) openAs(id machine.SocketID, at netip.AddrPort) (*local, error) {
+	pc, err := s.listenUDP(s.ctx, at)
 	if err != nil {
 		return nil, err
 	}
-	l.id = s.nextSocket
-	l.named.Store(true)
-	s.nextSocket++
-	s.sockets[l.id] = l.socket
+	l, err := s.tapSocketAs(id, pc, ice.HostAddr{Addr: at.Addr()})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.loop.AddSocket(id, l.socket); err != nil {
+		_ = l.socket.Close()
+		return nil, err
+	}
 	return l, nil
 }
 
-// tapped taps a socket that has no number yet.
-func (s *Session) tapped(pc net.PacketConn, h ice.HostAddr) (*local, error) {
-	l := &local{addr: h.Addr, host: h}
+func (s *Session) closeSocket(id machine.SocketID) {
+	_ = s.loop.RemoveSocket(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sockets, id)
+}
+
+func (s *Session) tapSocket(pc net.PacketConn, h ice.HostAddr) (*local, error) {
+	s.mu.Lock()
+	id := s.nextSocket
+	s.nextSocket++
+	s.mu.Unlock()
+	return s.tapSocketAs(id, pc, h)
+}
+
+func (s *Session) tapSocketAs(id machine.SocketID, pc net.PacketConn, h ice.HostAddr) (*local, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := &local{addr: h.Addr, id: id, host: h}
 	var err error
 	l.socket, err = tap.NewSocket(pc, func(b []byte, m netio.Meta) bool {
-		return l.named.Load() && s.take(b, machine.Datagram{Socket: l.id, Local: m.Local, Remote: m.Remote}, ice.Route{Socket: l.id, Remote: m.Remote})
+		return s.take(b, machine.Datagram{Socket: l.id, Local: m.Local, Remote: m.Remote}, ice.Route{Socket: l.id, Remote: m.Remote})
 	})
 	if err != nil {
 		_ = pc.Close()
 		return nil, err
 	}
+	s.sockets[l.id] = l.socket
 	return l, nil
-}
-
-// openAsked opens a socket that the control has asked for; name tells its number later.
-func (s *Session) openAsked(ctx context.Context, network, address string) (net.PacketConn, error) {
-	pc, err := s.cfg.ListenPacket(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	l, err := s.tapped(pc, ice.HostAddr{})
-	if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.asked[l.socket.LocalAddrPort()] = l
-	return l.socket, nil
-}
-
-// name gives a socket that was asked for its number.
-func (s *Session) name(id machine.SocketID, at netip.AddrPort) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := s.asked[at]
-	if l == nil {
-		return
-	}
-	delete(s.asked, at)
-	l.id = id
-	l.named.Store(true)
-	s.sockets[id] = l.socket
 }
 
 func (l *local) spec() ice.Base {

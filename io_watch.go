@@ -77,15 +77,12 @@ func (s *Session) look(told bool) {
 			l.base, _ = s.c.addBase(now, l.spec())
 		}
 		for _, l := range gone {
-			s.c.removeBase(now, l.base)
+			s.c.removeHost(now, l.addr)
 		}
 		s.c.networkChanged(now)
 	})
 	for _, l := range gone {
-		_ = s.loop.RemoveSocket(l.id)
-		s.mu.Lock()
-		delete(s.sockets, l.id)
-		s.mu.Unlock()
+		s.closeSocket(l.id)
 	}
 }
 

@@ -328,7 +328,7 @@ func (k *connection) steer(now time.Time) {
 		}
 		k.c.tell(now, e)
 	}
-	if to != before {
+	if to != before || to == nil {
 		k.seeks = 0
 		k.seekLater(now)
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	mathrand "math/rand/v2"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -46,7 +45,6 @@ type Session struct {
 	streams    map[streamKey]*tap.Stream
 	byIndex    map[uint32]*Conn
 	plain      map[ice.Route]*Conn
-	asked      map[netip.AddrPort]*local // opened for the control, without a number yet
 	nextSocket machine.SocketID
 	locals     []*local
 	tcp        []tcpLocal // not changed after New
@@ -97,7 +95,6 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 		outgoing: make(chan outgoing, outgoingQueue), changed: make(chan struct{}),
 		sockets: make(map[machine.SocketID]*tap.Socket), streams: make(map[streamKey]*tap.Stream),
 		byIndex: make(map[uint32]*Conn), plain: make(map[ice.Route]*Conn),
-		asked: make(map[netip.AddrPort]*local),
 	}
 	s.servers.s = s
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -112,7 +109,7 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 	}
 	listeners, err := s.open(ctx)
 	if err == nil {
-		options := drive.Options{Listeners: listeners, Dial: s.dialStream, ListenPacket: s.openAsked, Log: s.log}
+		options := drive.Options{Listeners: listeners, Dial: s.dialStream, Effect: s.effect, Log: s.log}
 		for _, l := range s.locals {
 			options.Sockets = append(options.Sockets, l.socket)
 		}
@@ -319,8 +316,6 @@ func (s *Session) handle(n note) {
 		if c != nil {
 			c.deliver(n.data)
 		}
-	case noteSocket:
-		s.name(n.socket, n.local)
 	case noteQuiet:
 		if c != nil {
 			c.quiet.Store(true)

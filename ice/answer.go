@@ -154,7 +154,8 @@ func (g *generation) trigger(now time.Time, r request) {
 	if remote == nil && s != nil {
 		remote = g.reopened(now, r.from)
 	}
-	if remote == nil {
+	fresh := remote == nil
+	if fresh {
 		if remote = g.learn(t, r.from.remote, r.priority); remote == nil {
 			return
 		}
@@ -173,7 +174,7 @@ func (g *generation) trigger(now time.Time, r request) {
 		p.stream, s.pair = s, p
 		s.m.timers.Stop(&s.timer)
 	}
-	if g.a.cfg.Multipath {
+	if fresh && g.a.cfg.Multipath {
 		g.spread(now, remote)
 	}
 	p.asked++

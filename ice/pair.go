@@ -316,6 +316,8 @@ func (p *pair) public() Pair {
 		out.Local = *p.prflx
 	} else if l := p.g.a.local(p.base, p.mapped); l != nil {
 		out.Local = l.cand
+	} else if p.valid { // the candidate was dropped: its mapping is thought to have ended
+		out.Local.Type, out.Local.Addr, out.Local.Related = PeerReflexive, p.mapped, p.base.addr
 	}
 	return out
 }
