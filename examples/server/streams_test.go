@@ -191,3 +191,41 @@ func TestPatience(t *testing.T) {
 		})
 	}
 }
+
+// bytesConn is a connection on which all has come already.
+type bytesConn struct {
+	net.Conn
+	in io.Reader
+}
+
+func (c bytesConn) Read(p []byte) (int, error)    { return c.in.Read(p) }
+func (bytesConn) SetReadDeadline(time.Time) error { return nil }
+
+// Whatever strangers send, each read takes a whole message and goes forward.
+func FuzzMessages(f *testing.F) {
+	f.Add(bytes.Join([][]byte{stun(0), channel(5), stun(1581), stun(8)}, nil))
+	f.Add(stun(65516))
+	f.Add([]byte("SSH-2.0"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		conn := bytesConn{in: bytes.NewReader(data)}
+		c := &messageConn{Conn: conn, in: bufio.NewReaderSize(conn, 2048), isClient: func() bool { return false }}
+		buf := make([]byte, 1600)
+		total := 0
+		for {
+			n, err := c.Read(buf)
+			if err != nil {
+				return
+			}
+			if total += n; n < 4 || total > len(data) {
+				t.Fatalf("a message of %d bytes, %d of %d in all", n, total, len(data))
+			}
+			want := len(stun(int(binary.BigEndian.Uint16(buf[2:]))))
+			if buf[0] >= 0x40 {
+				want = len(channel(int(binary.BigEndian.Uint16(buf[2:]))))
+			}
+			if n != want {
+				t.Fatalf("%x was read to %d bytes, want %d", buf[:4], n, want)
+			}
+		}
+	})
+}
