@@ -9,8 +9,9 @@ import (
 
 // Meet joins room with an empty message, returns who the other member is as soon as
 // there is one, and leaves. The other member must be there by Meet, or have given a
-// message. Recv does not see this pairing; other messages that come meanwhile wait for
-// it. Do not use it for a room that the client is a member of: it would leave that.
+// message. Recv does not return this pairing; somebody must call it, though, if more than
+// QueueEvents other messages come meanwhile. Do not use Meet for a room that the client is
+// a member of: it would leave that.
 //
 // The error is that of [Client.Join].
 func (c *Client) Meet(ctx context.Context, room string) (ident.PeerID, error) {
