@@ -55,7 +55,11 @@ func TestTenThousandCandidates(t *testing.T) {
 					l.base(ice.Base{Socket: 1, Addr: ours2})
 					l.tcpBase(ice.Active)
 					l.tcpBase(ice.SimultaneousOpen)
-					l.agent(ice.AgentConfig{Controlling: true, Pace: pace})
+					cfg := ice.AgentConfig{Controlling: true, Pace: pace}
+					if pace != 0 {
+						cfg.Timeout = 11 * time.Second // while pairs are being checked
+					}
+					l.agent(cfg)
 					l.know(peerCreds)
 					for i := range 10000 {
 						l.candidate(place(i), uint32(1000+i*7919%10000), func(c *ice.Candidate) {

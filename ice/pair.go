@@ -80,7 +80,7 @@ func (p *pair) relayed() bool { return p.base.Type == Relay || p.remote.cand.Typ
 // pairUp makes a pair of a base and a candidate of the peer, where they fit (RFC 8445
 // section 6.1.2.2, RFC 6544 section 6.2).
 func (g *generation) pairUp(now time.Time, b *base, r *remote) *pair {
-	if !g.a.uses(b) || b.Transport != r.cand.Transport || b.addr.Addr().Is4() != r.addr.Addr().Is4() ||
+	if b.Transport != r.cand.Transport || b.addr.Addr().Is4() != r.addr.Addr().Is4() ||
 		b.addr.Addr().IsLinkLocalUnicast() != r.addr.Addr().IsLinkLocalUnicast() {
 		return nil
 	}

@@ -332,8 +332,8 @@ func TestSimultaneousOpenWhereThePeerIsFirst(t *testing.T) {
 	l.frame(id, l.request(nominating))
 	l.until(time.Second, ice.Completed)
 	l.run(10 * time.Second)
-	if p := l.m.Selected(l.id); p.Route.Stream != id || len(l.ops(machine.Dial)) != dials || len(l.streams) != 1 {
-		t.Errorf("by stream %d, dialled %d more times, %d connections", p.Route.Stream, len(l.ops(machine.Dial))-dials, len(l.streams))
+	if p := l.m.Selected(l.id); p.Route.Stream != id || len(l.ops(machine.Dial)) != dials || len(l.streams) != 1 || len(l.m.Pairs(l.id)) != 1 {
+		t.Errorf("by stream %d, dialled %d more times, %d connections, %d pairs", p.Route.Stream, len(l.ops(machine.Dial))-dials, len(l.streams), len(l.m.Pairs(l.id)))
 	}
 }
 
