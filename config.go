@@ -71,8 +71,8 @@ type Config struct {
 	Policy Policy
 
 	// Plaintext leaves data unsealed, for those who run QUIC, DTLS or WireGuard over the
-	// connections. Both sides must want it. Whoever is on the path can then inject data.
-	// Default false.
+	// connections. Both sides must want it, and have one connection between them. Whoever
+	// is on the path can then inject data. Default false.
 	Plaintext bool
 
 	// Timeout is how long Dial looks for the first path. Default 30 s; from 1 s to 10 min.

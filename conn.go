@@ -36,6 +36,7 @@ type Conn struct {
 	known atomic.Pointer[[]ice.Route]
 	heard atomic.Bool // something of the peer has been opened
 	quiet atomic.Bool // the control wants to know of the next write
+	over  atomic.Bool
 	stats [numCounters]atomic.Uint64
 
 	writeDeadline atomic.Int64 // in Unix nanoseconds; 0: none
@@ -115,7 +116,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 	}
 	out := c.out.Load()
 	switch {
-	case c.inbox.Closed():
+	case c.over.Load():
 		return 0, c.fail("write", net.ErrClosed)
 	case len(b) > MaxDatagram:
 		return 0, c.fail("write", fmt.Errorf("%w: %d bytes, at most %d (MaxDatagram)", ErrTooLong, len(b), MaxDatagram))
@@ -130,13 +131,19 @@ func (c *Conn) Write(b []byte) (int, error) {
 		data = *buf
 	}
 	var err error
+	sent := false
 	for i := range *out { // several while the path in use is in doubt
-		if failed := (*out)[i].send(data); failed != nil && i == 0 {
+		if failed := (*out)[i].send(data); failed == nil {
+			sent = true
+		} else if err == nil {
 			err = failed
 		}
 	}
-	if err != nil {
+	if !sent {
 		c.stats[countUnsent].Add(1)
+		if errors.Is(err, net.ErrClosed) && !c.over.Load() {
+			err = fmt.Errorf("%w: %v", ErrLost, err) // the path is being left
+		}
 		return 0, c.fail("write", err)
 	}
 	c.stats[countOut].Add(1)
@@ -150,6 +157,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 func (c *Conn) Close() error {
 	_ = c.s.loop.Do(func(now time.Time) { c.s.c.close(now, c.number) })
 	c.finish(net.ErrClosed)
+	c.inbox.Close()
 	return nil
 }
 
@@ -164,7 +172,12 @@ func (c *Conn) finish(err error) {
 	c.path = Path{}
 	close(c.changed)
 	c.changed = make(chan struct{})
-	c.inbox.Close()
+	c.over.Store(true)
+	if errors.Is(err, ErrPeerClosed) {
+		c.inbox.End() // what it sent before can still be read
+	} else {
+		c.inbox.Close()
+	}
 }
 
 // Err returns why the connection is over; nil while it is not.

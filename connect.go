@@ -44,11 +44,12 @@ const (
 	restartWait = 4 * time.Second // without a path, until the agents begin anew; doubling
 	restartMost = time.Minute
 	lostMost    = 30 * time.Minute // without a path, until the connection is over
-	seekWait    = 30 * time.Second // on a relay, until a direct path is looked for again, doubling
+	seekWait    = 45 * time.Second // on a relay, until a direct path is looked for again, doubling
 	seekSoon    = 5 * time.Second  // the same, where there was a direct path before
 	seekMost    = 5 * time.Minute
 	rekeyAfter  = 10 * time.Minute
 	rekeyCount  = 1 << 30
+	byeWait     = 500 * time.Millisecond // for what is under way when the peer closes
 )
 
 // connection is one connection to one peer, from its dial to its end.
@@ -73,6 +74,7 @@ type connection struct {
 	stale      bool // the peer has called our stamp stale
 	boot       uint64
 	keys       *seal.Keys
+	proven     bool   // the peer has the keys
 	index      uint32 // ours
 	theirs     uint32
 	profile    natprobe.Profile // the peer's
@@ -83,14 +85,20 @@ type connection struct {
 	theirVersion uint64
 	generation   int // of our credentials
 	theirGen     int
-	asked        asked
+	agains       int // see update.Again
+	theirAgain   int
+	renew        wish // of credentials
+	recheck      wish
+	budget       wish // for checks
 
 	deadline  time.Time // for the first path, or for another one
+	byeAt     time.Time // to end after the peer has said so by the signalling
 	repeatAt  time.Time
 	offers    int // sent
 	restartAt time.Time
 	restarts  int // in a row
 	seekAt    time.Time
+	recheckAt time.Time
 	seeks     int // in a row
 	rekeyAt   time.Time
 	rekeyed   uint64 // the last ping under the key before
@@ -238,10 +246,10 @@ func (k *connection) answered(now time.Time, message []byte) {
 	}
 	// Both have the keys.
 	k.own = nil
-	k.confirmed()
 	k.theirs, k.boot = h.Index, h.Boot
 	k.setState(now, checking)
 	k.useKeys(now, keys)
+	k.confirmed(now)
 	k.introduce(now, h)
 	k.c.pump(now)
 	k.settle(now)
@@ -290,8 +298,15 @@ func (k *connection) allow(now time.Time) {
 	k.settle(now)
 }
 
-// confirmed notes that the peer has the keys: what would make them again is of no use.
-func (k *connection) confirmed() { k.offer, k.answer = nil, nil }
+// confirmed notes that the peer has the keys. Before, nothing but checks is sent: the offer
+// may be a recorded one, or the answer be slower than the checks.
+func (k *connection) confirmed(now time.Time) {
+	if k.proven || k.keys == nil {
+		return
+	}
+	k.proven, k.offer, k.answer = true, nil, nil
+	k.steer(now)
+}
 
 func (k *connection) remember(profile []byte) {
 	var p natprobe.Profile
@@ -320,10 +335,15 @@ func (k *connection) agentEvent(now time.Time, e ice.Event) {
 	case ice.EventCandidate:
 		k.note(now, "candidate of ours: "+e.Candidate.String(), nil)
 		k.say(partCandidate, update{Candidates: []string{e.Candidate.String()}})
+		if k.state >= connected {
+			k.c.ice.Renew(now, k.agent)
+		}
 	case ice.EventPassedOver:
 		k.note(now, "candidate of the peer passed over: "+e.Candidate.String(), e.Err)
 	case ice.EventRestarted:
 		k.tellCredentials(e.Credentials)
+	case ice.EventChecked:
+		k.confirmed(now) // our password came with the answer
 	case ice.EventValid:
 		k.addPath(now, e.Pair)
 	case ice.EventInvalid:
@@ -349,20 +369,26 @@ func (k *connection) restart(now time.Time) {
 	k.c.pump(now)
 }
 
-// seek looks for a direct path once more: NATs are rebooted, and networks changed.
+// seek looks for a direct path once more: NATs are rebooted, networks change, and what a
+// failed punch has left in NATs is forgotten after half a minute. We begin when the peer
+// hears of it, for some NATs hold a packet against its sender that comes before any has
+// left for it.
 func (k *connection) seek(now time.Time) {
+	if k.path == nil { // lost meanwhile: that is looked after elsewhere
+		k.seekLater(now)
+		return
+	}
 	k.c.ice.Refresh(now)
-	k.c.ice.Recheck(now, k.agent)
-	k.say(partAgain, update{Again: true})
+	k.again()
+	k.recheckAt = now.Add(k.path.rtt() / 2)
 	k.seeks++
 	k.seekLater(now)
-	k.c.pump(now)
 }
 
 // seekLater sets when that is done, while a relay carries the data.
 func (k *connection) seekLater(now time.Time) {
 	switch {
-	case k.path == nil || !k.path.relayed() || k.c.cfg.policy == RelayOnly:
+	case k.path == nil || !k.path.relayed || k.c.cfg.policy == RelayOnly:
 		k.seekAt, k.seeks = time.Time{}, 0
 	case k.wasGood:
 		k.seekAt = now.Add(min(seekSoon<<min(k.seeks, 10), seekMost))
@@ -377,7 +403,7 @@ func (k *connection) ready(now time.Time) {
 	k.setState(now, connected)
 	k.restartAt, k.deadline, k.restarts = time.Time{}, time.Time{}, 0
 	k.active, k.quiet = now, false // the first pings confirm the keys and measure the path
-	e := Event{Kind: EventConnected, Peer: k.peer, Conn: k.number, Path: k.path.public(), After: now.Sub(k.began)}
+	e := Event{Kind: EventConnected, Peer: k.peer, Conn: k.number, Path: k.public(k.path), After: now.Sub(k.began)}
 	if was == lost {
 		e.Kind = EventRecovered
 	} else {
@@ -429,6 +455,10 @@ func (k *connection) end(now time.Time, err error) {
 // due does what has become due.
 func (k *connection) due(now time.Time) {
 	isDue := func(at time.Time) bool { return !at.IsZero() && !at.After(now) }
+	if isDue(k.byeAt) {
+		k.end(now, &PeerError{Peer: k.peer, Err: ErrPeerClosed})
+		return
+	}
 	if isDue(k.deadline) {
 		k.end(now, k.failure(now))
 		return
@@ -437,17 +467,21 @@ func (k *connection) due(now time.Time) {
 		k.repeatAt = time.Time{}
 		k.repeat(now)
 	}
-	if isDue(k.outbox.again) {
+	if isDue(k.outbox.tellAt) {
 		k.unsaid(k.tries)
 	}
-	if isDue(k.asked.at) {
-		k.followAsked(now)
-	}
+	k.renew.follow(now)
+	k.recheck.follow(now)
+	k.budget.follow(now)
 	if isDue(k.restartAt) {
 		k.restart(now)
 	}
 	if isDue(k.seekAt) {
 		k.seek(now)
+	}
+	if isDue(k.recheckAt) {
+		k.recheckAt = time.Time{}
+		k.c.ice.Recheck(now, k.agent)
 	}
 	k.beat(now)
 	k.settle(now)
@@ -458,7 +492,8 @@ func (k *connection) settle(now time.Time) {
 	if k.state == over {
 		return
 	}
-	next := machine.Earliest(k.deadline, k.repeatAt, k.outbox.again, k.asked.at, k.restartAt, k.seekAt, k.nextBeat(now))
+	next := machine.Earliest(k.deadline, k.byeAt, k.repeatAt, k.outbox.tellAt, k.renew.at, k.recheck.at, k.budget.at,
+		k.restartAt, k.seekAt, k.recheckAt, k.nextBeat(now))
 	if next.IsZero() {
 		k.c.timers.Stop(&k.timer)
 		return

@@ -138,13 +138,11 @@ func (c *control) enter(now time.Time) { c.waking.look(now) }
 // HandleDatagram takes in what came to a socket.
 func (c *control) HandleDatagram(now time.Time, d machine.Datagram) {
 	c.enter(now)
-	if wire.Classify(d.Data) == wire.Bradawl {
-		from := ice.Route{Socket: d.Socket, Remote: d.Remote}
-		if d.Local.IsValid() && !d.Local.Addr().IsUnspecified() {
-			from.Local = d.Local
-		}
-		c.sealed(now, d, from)
-	} else {
+	from := ice.Route{Socket: d.Socket, Remote: d.Remote}
+	if d.Local.IsValid() && !d.Local.Addr().IsUnspecified() {
+		from.Local = d.Local
+	}
+	if !c.sealed(now, d, from) {
 		c.ice.HandleDatagram(now, d)
 	}
 	c.pump(now)
@@ -191,7 +189,7 @@ func (c *control) pump(now time.Time) {
 	for e, ok := c.ice.PollEvent(); ok; e, ok = c.ice.PollEvent() {
 		switch k := c.byAgent[e.Agent]; {
 		case e.Kind == ice.EventData:
-			c.stream(now, e)
+			c.plainData(now, e)
 		case e.Kind == ice.EventMapped:
 			c.mappings.seen(now, e)
 		case k != nil:
@@ -204,10 +202,11 @@ func (c *control) pump(now time.Time) {
 	c.talking = c.talking[:0]
 }
 
-// stream takes in data that came framed, or in plaintext.
-func (c *control) stream(now time.Time, e ice.Event) {
-	if wire.Classify(e.Data) == wire.Bradawl {
-		c.sealed(now, machine.Datagram{Socket: e.Pair.Route.Socket, Remote: e.Pair.Route.Remote, Data: e.Data}, e.Pair.Route)
+// plainData takes in what the agents take for data: in plaintext, whatever it looks like,
+// and what is sealed and came framed.
+func (c *control) plainData(now time.Time, e ice.Event) {
+	r := e.Pair.Route
+	if r.Stream != 0 && c.sealed(now, machine.Datagram{Socket: r.Socket, Remote: r.Remote, Data: e.Data}, r) {
 		return
 	}
 	if k := c.byAgent[e.Agent]; k != nil && k.plaintext && k.state >= connected {
@@ -215,24 +214,30 @@ func (c *control) stream(now time.Time, e ice.Event) {
 	}
 }
 
-// sealed takes in a sealed datagram that the shell has not taken.
-func (c *control) sealed(now time.Time, d machine.Datagram, from ice.Route) {
+// sealed takes in a sealed datagram, and reports whether it is one. Where there is
+// plaintext, what looks like one may be the data of another protocol.
+func (c *control) sealed(now time.Time, d machine.Datagram, from ice.Route) bool {
+	if wire.Classify(d.Data) != wire.Bradawl {
+		return false
+	}
 	index, ok := seal.Index(d.Data)
 	k := c.byIndex[index]
 	if !ok || k == nil || k.keys == nil {
 		c.counts.Unknown++
-		return
+		return !c.cfg.plaintext
 	}
 	payload, kind, err := k.keys.Open(c.plain[:0], d.Data)
 	switch err {
 	case nil:
 		c.plain = payload
 		k.opened(now, kind, payload, d, from)
+		return true
 	case seal.ErrReplay:
 		c.counts.Replays++
-	default:
-		c.counts.Forged++
+		return true
 	}
+	c.counts.Forged++
+	return !c.cfg.plaintext
 }
 
 // handed takes in what the shell has opened of what the peer sealed, other than data.

@@ -2,6 +2,7 @@ package bradawl
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -185,7 +186,12 @@ func (w *world) chat(d, every time.Duration) {
 	w.t.Helper()
 	for end := w.Now().Add(d); w.Now().Before(end); w.Run(every) {
 		for _, p := range w.peers[:2] {
-			p.sent = append(p.sent, p.sendOn(p.conn, fmt.Sprintf("%s%d", p.name, len(p.sent))))
+			text := fmt.Sprintf("%s%d", p.name, w.said)
+			w.said++
+			if n := w.bulk - len(text); n > 0 {
+				text += strings.Repeat(".", n)
+			}
+			p.sent = append(p.sent, p.sendOn(p.conn, text))
 		}
 	}
 }
@@ -229,3 +235,37 @@ func quantile[T time.Duration | float64](all []T, q float64) T {
 }
 
 func indent(s string) string { return strings.ReplaceAll(s, "\n", "\n\t") }
+
+// sentBy are the packets that a peer's host sends, but for those to the servers, while fn
+// runs.
+func (w *world) sentBy(p *simPeer, fn func()) (all []simnet.Packet) {
+	w.OnTrace(func(e simnet.TraceEvent) {
+		if e.What != "send" || e.Where != p.name {
+			return
+		}
+		to := e.Packet.Dst.Addr()
+		if !slices.Contains(stunAddrs, to) && !slices.Contains(turnAddrs, to) {
+			c := *e.Packet
+			c.Data = slices.Clone(c.Data)
+			all = append(all, c)
+		}
+	})
+	fn()
+	w.OnTrace(nil)
+	if w.ledger != nil {
+		w.OnTrace(w.ledger.trace)
+	}
+	return all
+}
+
+// sentAt is when a peer's host sends something to an IP while fn runs.
+func (w *world) sentAt(p *simPeer, ip string, fn func()) (all []time.Time) {
+	w.OnTrace(func(e simnet.TraceEvent) {
+		if e.What == "send" && e.Where == p.name && e.Packet.Dst.Addr() == netip.MustParseAddr(ip) {
+			all = append(all, e.At)
+		}
+	})
+	fn()
+	w.OnTrace(nil)
+	return all
+}

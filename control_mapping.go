@@ -1,6 +1,7 @@
 package bradawl
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -33,7 +34,6 @@ const (
 type mappings struct {
 	c     *control
 	bases map[ice.BaseID]*outside
-	order []*outside
 	ages  map[netip.Addr][]lifespan // of the last mappings, by the host's address
 	twins map[machine.SocketID]*twin
 	next  machine.SocketID
@@ -47,7 +47,7 @@ type outside struct {
 	addr    netip.AddrPort
 	server  netip.Addr
 	made    lifespanBounds // when the mapping was
-	alive   time.Time      // when it was known to be last
+	alive   time.Time      // when the server has seen it last: a path may go on with the next one
 	unclear bool           // something else may end it: the network changed
 	timer   machine.Timer
 }
@@ -86,19 +86,51 @@ func (c *control) removeBase(now time.Time, id ice.BaseID) {
 	c.pump(now)
 }
 
+// removeHost ends the use of an address that the host does not have any more.
+func (c *control) removeHost(now time.Time, ip netip.Addr) {
+	c.enter(now)
+	m := &c.mappings
+	for _, o := range m.sorted() {
+		if o.spec.Type == ice.Host && o.spec.Addr.Addr() == ip {
+			m.remove(now, o.id)
+		}
+	}
+	for _, of := range slices.Sorted(maps.Keys(m.twins)) {
+		if t := m.twins[of]; t.local.Addr() == ip {
+			m.part(of, t)
+		}
+	}
+	c.pump(now)
+}
+
+// part ends the use of a socket as the twin of another.
+func (m *mappings) part(of machine.SocketID, t *twin) {
+	delete(m.twins, of)
+	if t.id >= firstRotated {
+		m.c.out.Push(machine.Transmit{Op: machine.CloseSocket, Socket: t.id})
+	}
+}
+
+// sorted are the bases as they were made.
+func (m *mappings) sorted() []*outside {
+	return slices.SortedFunc(maps.Values(m.bases), func(a, b *outside) int { return int(a.id) - int(b.id) })
+}
+
 func (m *mappings) add(now time.Time, spec ice.Base) (ice.BaseID, error) {
 	id, err := m.c.ice.AddBase(now, spec)
-	if err == nil && spec.Type == ice.Host && spec.Transport == ice.UDP {
-		o := &outside{m: m, id: id, spec: spec, made: lifespanBounds{now, now}}
-		m.bases[id] = o
+	if err == nil && spec.Transport == ice.UDP {
+		m.bases[id] = &outside{m: m, id: id, spec: spec, made: lifespanBounds{now, now}}
 	}
 	return id, err
 }
 
+// remove ends the use of a base, and lets peers know, by what is left, before they find out.
 func (m *mappings) remove(now time.Time, id ice.BaseID) {
-	if o := m.bases[id]; o != nil {
+	o := m.bases[id]
+	if o != nil {
 		m.c.timers.Stop(&o.timer)
 		delete(m.bases, id)
+		o.withdraw()
 	}
 	m.c.ice.RemoveBase(now, id)
 }
@@ -130,15 +162,6 @@ func (m *mappings) seen(now time.Time, e ice.Event) {
 	m.plan(now, o)
 }
 
-// works takes in that a path was alive, and with it the mapping.
-func (m *mappings) works(now time.Time, p *path) {
-	for _, o := range m.bases {
-		if o.spec.Socket == p.route.Socket && o.addr == p.pair.Local.Addr {
-			o.alive = now
-		}
-	}
-}
-
 // ended notes how old a mapping became.
 func (m *mappings) ended(now time.Time, o *outside) {
 	ip := o.spec.Addr.Addr()
@@ -165,7 +188,7 @@ func (m *mappings) life(ip netip.Addr) (time.Duration, bool) {
 		both.low, both.high = max(both.low, l.low), min(both.high, l.high)
 	}
 	// Ends by chance do not meet in so narrow a range.
-	if both.low > both.high || both.high-both.low > both.high/8+15*time.Second || both.low < leastAge {
+	if both.low > both.high || both.high-both.low > both.high/8+30*time.Second || both.low < leastAge {
 		return 0, false
 	}
 	return both.low, true
@@ -221,7 +244,10 @@ func (m *mappings) notice(now time.Time, n machine.Notice) {
 			delete(m.twins, t.id)
 			return
 		}
-		t.local = n.Local
+		if t.local = n.Local; m.bases[t.waits.id] != t.waits { // its address is gone meanwhile
+			m.part(of, t)
+			return
+		}
 		m.opened(now, t)
 		return
 	}
@@ -231,9 +257,6 @@ func (m *mappings) notice(now time.Time, n machine.Notice) {
 func (m *mappings) opened(now time.Time, t *twin) {
 	o := t.waits
 	t.waits = nil
-	if o == nil || m.bases[o.id] != o {
-		return // its address is gone meanwhile
-	}
 	spec := o.spec
 	spec.Socket, spec.Addr = t.id, netip.AddrPortFrom(spec.Addr.Addr(), t.local.Port())
 	if _, err := m.add(now, spec); err != nil {
@@ -243,23 +266,32 @@ func (m *mappings) opened(now time.Time, t *twin) {
 	m.c.timers.Set(&o.timer, now.Add(leaveAfter))
 }
 
-// leave moves the data of all connections away from o.
-func (o *outside) leave(now time.Time) {
+// carries reports whether a path leaves by o.
+func (o *outside) carries(p *path) bool {
+	return p.route.Socket == o.spec.Socket && (!o.spec.Shared || p.route.Local == o.spec.Addr)
+}
+
+// withdraw tells all peers that we shall not be where they see o.
+func (o *outside) withdraw() {
 	for _, k := range o.m.c.order() {
-		k.note(now, "the NAT is about to end the mapping of a socket: another takes its place", nil)
 		var told []string
-		on := func(p *path) bool {
-			return p.route.Socket == o.spec.Socket && (!o.spec.Shared || p.route.Local == o.spec.Addr)
-		}
 		for _, p := range k.paths {
-			if text := p.pair.Local.Addr.String(); on(p) && !slices.Contains(told, text) {
+			if text := k.public(p).Local.String(); o.carries(p) && !slices.Contains(told, text) {
 				told = append(told, text)
 			}
 		}
 		if len(told) > 0 {
 			k.say(partWithdrawn, update{Withdrawn: told})
-			k.leave(now, on)
 		}
+	}
+}
+
+// leave moves the data of all connections away from o.
+func (o *outside) leave(now time.Time) {
+	o.withdraw()
+	for _, k := range o.m.c.order() {
+		k.note(now, "the NAT is about to end the mapping of a socket: another takes its place", nil)
+		k.leave(now, o.carries)
 	}
 	o.timer.Fire = func(now time.Time) { o.m.remove(now, o.id) }
 	o.m.c.timers.Set(&o.timer, now.Add(removeAfter))

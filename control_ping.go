@@ -12,9 +12,9 @@ import (
 
 // Times of pings.
 const (
-	heartbeat = 3 * time.Second // between pings on the path in use, while there is traffic
-	spareBeat = 6 * time.Second // on spare ones
-	idleAfter = 10 * time.Second
+	heartbeat = 3 * time.Second        // between pings on the path in use, while there is traffic
+	spareBeat = 6 * time.Second        // on spare ones
+	idleAfter = 15 * time.Second       // longer than pairs are checked
 	pongWait  = 500 * time.Millisecond // at least, and 4 round trips, at most 2 s or 1.5 round trips
 	pongMost  = 2 * time.Second
 	doubtBeat = 500 * time.Millisecond // between pings on a path in doubt
@@ -87,7 +87,7 @@ func (p *path) pongDue() time.Time {
 
 // heardFrom takes in where something came from that the peer has sealed.
 func (k *connection) heardFrom(now time.Time, d machine.Datagram, from ice.Route) {
-	k.confirmed()
+	k.confirmed(now)
 	if k.at(from) == nil && from.Stream == 0 { // the peer's address may have changed
 		k.c.ice.Heard(now, k.agent, d.Socket, d.Local, d.Remote)
 		k.c.pump(now)
@@ -124,15 +124,12 @@ func (k *connection) pinged(now time.Time, payload []byte, from ice.Route) {
 	}
 	id := binary.BigEndian.Uint64(payload[1:])
 	if payload[0] == pingAsk {
-		answer := binary.BigEndian.AppendUint64([]byte{pingAnswer}, id)
-		if p := k.at(from); p != nil {
-			k.sealTo(now, p.route, seal.Ping, answer)
-		} else if from.Stream == 0 {
-			// Our own check of this pair is still under way. The question was the peer's and
-			// is answered where it came from, once, and no longer than it was.
-			k.service++
-			sealed := k.keys.Seal(nil, seal.Ping, k.theirs, answer)
-			k.c.out.Push(machine.Transmit{Op: machine.Send, Socket: from.Socket, Local: from.Local, Remote: from.Remote, Data: sealed})
+		p := k.at(from)
+		if p == nil {
+			p = k.path // nothing is sent to where no check of ours was answered
+		}
+		if p != nil {
+			k.sealTo(now, p.route, seal.Ping, binary.BigEndian.AppendUint64([]byte{pingAnswer}, id))
 		}
 		return
 	}
@@ -149,18 +146,17 @@ func (k *connection) pinged(now time.Time, payload []byte, from ice.Route) {
 // answeredPing takes in that a ping was answered, in time or late.
 func (k *connection) answeredPing(now time.Time, p *path, f ping) {
 	k.acked = max(k.acked, f.id)
-	k.c.mappings.works(now, p)
+	p.back()
 	p.rtts = append(p.rtts[max(0, len(p.rtts)-pingWindow+1):], now.Sub(f.at))
 	if p.waiting && p.last().id == f.id {
 		p.waiting = false
 		p.result(true)
 	}
-	p.misses = 0
 	switch {
 	case f.wide:
 		p.wide, p.narrow = 0, false
 	case p.wide >= narrowAfter && !p.narrow:
-		k.note(now, "the path does not carry full datagrams: "+p.public().String(), nil)
+		k.note(now, "the path does not carry full datagrams: "+k.public(p).String(), nil)
 		p.narrow, p.widenAt = true, now.Add(widenAfter)
 	}
 	p.doubt = p.wide > 0 && !p.narrow // short ones get through
@@ -221,7 +217,7 @@ func (k *connection) missed(now time.Time, p *path) {
 	}
 	p.next = now
 	if p == k.path && !p.doubt {
-		k.c.tell(now, Event{Kind: EventDoubt, Peer: k.peer, Conn: k.number, Path: p.public()})
+		k.c.tell(now, Event{Kind: EventDoubt, Peer: k.peer, Conn: k.number, Path: k.public(p)})
 		k.c.ice.Refresh(now) // perhaps it is our NAT
 	}
 	p.doubt = true
@@ -257,6 +253,7 @@ func (k *connection) look(now time.Time) {
 	if !k.quiet && k.path != nil && now.Sub(k.active) >= idleAfter {
 		k.quiet = true
 		k.keys.Rest()
+		k.c.ice.Tidy(k.agent)
 		k.c.notes.Push(note{kind: noteQuiet, conn: k.number})
 	}
 	// The next key is for who has seen the last one (seal.Keys.Rekey).

@@ -203,7 +203,7 @@ func (c *control) offered(now time.Time, from PeerID, message []byte) {
 // rebooted ends the connections to a peer that knows nothing of them any more.
 func (c *control) rebooted(now time.Time, peer PeerID, boot uint64) {
 	for _, k := range c.order() {
-		if k.peer == peer && k.boot != 0 && k.boot != boot {
+		if k.peer == peer && k.boot != 0 && boot != 0 && k.boot != boot {
 			k.end(now, &PeerError{Peer: peer, Err: ErrPeerRestarted})
 		}
 	}
@@ -270,10 +270,12 @@ func (c *control) setProfile(now time.Time, p natprobe.Profile) {
 	c.pump(now)
 }
 
+// profileBytes is what peers may know of our NAT.
 func (c *control) profileBytes() []byte {
-	if c.profile == (natprobe.Profile{}) {
+	p := c.profile
+	if p == (natprobe.Profile{}) || c.cfg.policy == RelayOnly { // it names an address of ours
 		return nil
 	}
-	b, _ := c.profile.MarshalBinary() // does not fail
+	b, _ := p.MarshalBinary() // does not fail
 	return b
 }

@@ -22,7 +22,7 @@ type update struct {
 	Ufrag      string   `json:"u,omitzero"`
 	Pwd        string   `json:"p,omitzero"`
 	Profile    []byte   `json:"n,omitzero"`
-	Again      bool     `json:"r,omitzero"` // the sender checks everything again: the receiver should, too
+	Again      int      `json:"r,omitzero"` // how often the sender had cause to check everything again: the receiver should, too
 	Bye        bool     `json:"b,omitzero"`
 }
 
@@ -61,7 +61,7 @@ type outbox struct {
 	parts   []part
 	version uint64
 	tries   int
-	again   time.Time // when it is told again
+	tellAt  time.Time // when it is told again
 	queued  bool      // in control.talking
 }
 
@@ -116,7 +116,7 @@ func (o *outbox) message(limit int) (u update) {
 		u.Version = p.version
 		u.Candidates = append(u.Candidates, p.Candidates...)
 		u.Withdrawn = append(u.Withdrawn, p.Withdrawn...)
-		u.Again = u.Again || p.Again
+		u.Again = max(u.Again, p.Again)
 		if p.Ufrag != "" {
 			u.Generation, u.Ufrag, u.Pwd = p.Generation, p.Ufrag, p.Pwd
 		}
@@ -131,7 +131,7 @@ func (o *outbox) message(limit int) (u update) {
 func (o *outbox) told(version uint64) {
 	o.parts = slices.DeleteFunc(o.parts, func(p part) bool { return p.version <= version })
 	if len(o.parts) == 0 {
-		o.again, o.tries, o.parts = time.Time{}, 0, nil
+		o.tellAt, o.tries, o.parts = time.Time{}, 0, nil
 	}
 }
 
@@ -150,7 +150,7 @@ func (k *connection) tell(now time.Time) {
 	if k.keys == nil || k.state == over || len(o.parts) == 0 {
 		return
 	}
-	o.again = now.Add(min(tellAgain<<min(o.tries, 10), tellAgainMost))
+	o.tellAt = now.Add(min(tellAgain<<min(o.tries, 10), tellAgainMost))
 	o.tries++
 	k.sendSignal(o.message(signalLimit))
 	short := encode(o.message(pathLimit))
@@ -173,8 +173,15 @@ func (k *connection) updated(now time.Time, message []byte, from ice.Route) {
 	if json.Unmarshal(message, &u) != nil || k.state < checking {
 		return
 	}
-	k.confirmed()
+	k.confirmed(now)
 	k.outbox.told(u.Ack)
+	if u.Bye && k.state == connected && !from.Remote.IsValid() {
+		// The signalling may be quicker than what the peer sent before by the path, which
+		// ends the connection as well.
+		k.byeAt = now.Add(byeWait)
+		k.settle(now)
+		return
+	}
 	if u.Bye {
 		k.end(now, &PeerError{Peer: k.peer, Err: ErrPeerClosed})
 		return
@@ -199,65 +206,74 @@ func (k *connection) updated(now time.Time, message []byte, from ice.Route) {
 func (k *connection) learn(now time.Time, u *update) {
 	if u.Ufrag != "" && u.Generation > k.theirGen {
 		k.theirGen = u.Generation
-		k.asked.credentials = ice.Credentials{Ufrag: u.Ufrag, Pwd: u.Pwd}
-		k.ask(now)
+		k.renew.want(now, func(now time.Time) {
+			// What is wrong with them is the peer's loss.
+			_ = k.c.ice.SetRemote(now, k.agent, ice.Credentials{Ufrag: u.Ufrag, Pwd: u.Pwd})
+		})
 	}
-	k.meet(now, u.Candidates)
+	if len(u.Candidates) > 0 {
+		k.meet(now, u.Candidates)
+		k.budget.want(now, func(now time.Time) { k.c.ice.Renew(now, k.agent) })
+	}
 	k.remember(u.Profile)
 	for _, text := range u.Withdrawn[:min(len(u.Withdrawn), maxCandidates)] {
 		if addr, err := netip.ParseAddrPort(text); err == nil {
 			k.leave(now, func(p *path) bool { return p.route.Remote == addr })
+			k.c.ice.Withdraw(now, k.agent, addr)
 		}
 	}
-	if u.Again {
-		k.asked.again = true
-		k.ask(now)
+	if u.Again > k.theirAgain {
+		k.theirAgain = u.Again
+		k.recheck.want(now, func(now time.Time) {
+			k.note(now, "the peer has all paths checked again", nil)
+			k.c.ice.Refresh(now)
+			k.c.ice.Recheck(now, k.agent)
+			k.unsaid(0)
+		})
 	}
 	k.refresh()
 }
 
-// asked is what the peer wants to be begun anew. That is not done as often as it likes, for
-// each time checks leave for the addresses that it names.
-type asked struct {
-	credentials ice.Credentials
-	again       bool
-	at          time.Time // when it is done
-	full        time.Time // when all that may be done at once may be done again
+// again has the peer check everything again, as we do.
+func (k *connection) again() {
+	k.agains++
+	k.say(partAgain, update{Again: k.agains})
+}
+
+// wish is something that the peer wants to be begun anew. It is not done as often as the
+// peer likes, for each time checks leave for the addresses that it names.
+type wish struct {
+	do   func(now time.Time) // put off
+	at   time.Time           // until then
+	full time.Time           // when all that may be done at once may be done again
 }
 
 const (
-	askedGap   = 20 * time.Second // between two times, but for the first askedBurst
-	askedBurst = 3
+	wishGap   = 5 * time.Second // between two times, but for the first wishBurst
+	wishBurst = 4
 )
 
-// ask follows what the peer wants, now or later.
-func (k *connection) ask(now time.Time) {
-	a := &k.asked
-	if at := a.full.Add(-(askedBurst - 1) * askedGap); at.After(now) {
-		a.at = at
-		return
+// want does what the peer wants, now or later. Of what is put off, the last counts.
+func (w *wish) want(now time.Time, do func(now time.Time)) {
+	w.do, w.at = do, now
+	if at := w.full.Add(-(wishBurst - 1) * wishGap); at.After(now) {
+		w.at = at
 	}
-	k.followAsked(now)
+	w.follow(now)
 }
 
-func (k *connection) followAsked(now time.Time) {
-	a := &k.asked
-	a.at = time.Time{}
-	if a.full.Before(now) {
-		a.full = now
+// follow does it, if it is time.
+func (w *wish) follow(now time.Time) {
+	if w.do == nil || w.at.After(now) {
+		return
 	}
-	a.full = a.full.Add(askedGap)
-	if a.credentials != (ice.Credentials{}) {
-		_ = k.c.ice.SetRemote(now, k.agent, a.credentials) // what is wrong with them is the peer's loss
-		a.credentials = ice.Credentials{}
+	do := w.do
+	w.do, w.at = nil, time.Time{}
+	if w.full.Before(now) {
+		w.full = now
 	}
-	if a.again {
-		a.again = false
-		k.note(now, "the peer has all paths checked again", nil)
-		k.c.ice.Refresh(now)
-		k.c.ice.Recheck(now, k.agent)
-		k.unsaid(0)
-	}
+	w.full = w.full.Add(wishGap)
+	do(now)
 }
 
 // meet takes in candidates of the peer. What makes no sense is passed over.

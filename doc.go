@@ -1,35 +1,34 @@
-// Package bradawl gets a program a direct path to its peer through the NATs
-// between them.
+// Package bradawl connects programs by their keys, wherever they are: through the NATs
+// between them where that is possible, by a relay until it is and where it is not.
 //
-// Most computers sit behind a NAT, a router that lets nothing in that was not
-// asked for. Two such computers can still talk without a relay if both send first
-// and at about the same time: each packet that leaves opens its own router for
-// the other side's. That is hole punching, and it takes four things, each a
-// package that can be used alone:
+// A [Session] is a program among its peers. It is made with an [Identity] and a
+// [Signaler], which gets messages to peers before there is a path; package
+// punch/rendezvous has one. Everything else has defaults.
 //
-//   - to know the address that the router gives a socket, and what sort of router it is:
-//     [github.com/bradawl/bradawl/natprobe] asks STUN servers from that very
-//     socket, and natprobe/stunserver is a server to ask;
-//   - to tell the peer about it, and to hear of the peer's:
-//     [github.com/bradawl/bradawl/punch/rendezvous] is a meeting point over
-//     WebSocket, server and client, which pairs peers by identity or by room;
-//   - to send at the right moment, and to know friend from stranger:
-//     [github.com/bradawl/bradawl/punch] opens the hole, over UDP or TCP, with
-//     authenticated probes and returns the path;
-//   - to try it without two routers: examples/twopeer runs all of it over a
-//     simulated internet with a NAT at either end.
+//	s, err := bradawl.New(ctx, bradawl.Config{Signaler: &rendezvous.Signaler{URL: "wss://meet.example.org/"}})
+//	conn, err := s.Dial(ctx, peer)   // or s.Accept(ctx)
+//	conn.Write([]byte("hello"))
 //
-// # Where to start
+// # Connections
 //
-// Run "go run ./examples/twopeer" and read what it prints. Then read
-// examples/peer, which does the same over real sockets, and the example of
-// package punch, which is the shortest program that opens a hole.
+// A peer is its key: [PeerID] is the text of it, and to dial one reaches that key's holder
+// or fails. Offer and answer are a Noise handshake (IK), so that the signalling can neither
+// read nor take part. A [Conn] carries datagrams of up to MaxDatagram bytes, sealed with
+// the keys that come of it. Dial returns as soon as one path works, which may be a relay's;
+// data moves to a better one by itself: direct before relayed, unless loss or round trip say
+// otherwise over a window. While the path in use does not answer, data takes the others as
+// well. When addresses change, NATs are rebooted or interfaces come and go, new paths are
+// made beside the old ones.
 //
-// # What is in this package
+// [Conn.Path] and [Conn.Paths] tell which way data goes, [Conn.Explain] why, and what was
+// tried; [Session.Events] tells all that happens.
 //
-// Identities, which the other packages take: a peer is its key ([PeerID], [Identity]).
-// The Session, which is to wire the parts together behind one Dial, comes when its
-// parts are there; an ICE agent is still missing, and turnclient, for the pairs of NATs
-// that cannot be punched, is not done. CHANGELOG.md tells what exists, ARCHITECTURE.md
-// how it is built.
+// # Parts
+//
+// The parts can be used by themselves: natprobe finds out what a NAT does, ice finds the
+// paths between two hosts, turnclient gets relayed addresses, punch opens holes without
+// any of that, punch/rendezvous is where peers meet.
+//
+// examples/twopeer shows all of it in a simulated internet, examples/peer and examples/chat
+// over the real one. ARCHITECTURE.md tells how it is built.
 package bradawl

@@ -73,13 +73,13 @@ type RefusedError struct{ Reason string }
 // Error tells the peer's reason.
 func (e *RefusedError) Error() string { return fmt.Sprintf("it refused: %q", e.Reason) }
 
-// PathsError says that no path was found, and what was tried. It matches ErrNoAnswer or
-// ErrNoPath.
+// PathsError says that no path was found, and what was tried. It matches ErrNoAnswer,
+// ErrNoPath or ErrLost.
 type PathsError struct {
 	Peer    PeerID
 	Elapsed time.Duration
 	Tried   []PathError
-	Err     error // ErrNoAnswer or ErrNoPath
+	Err     error // ErrNoAnswer, ErrNoPath or ErrLost
 	Why     string
 }
 
@@ -110,7 +110,7 @@ func (e *PathsError) Error() string {
 	return text
 }
 
-// Unwrap returns ErrNoAnswer or ErrNoPath, and an error for each path that was tried.
+// Unwrap returns Err, and an error for each path that was tried.
 func (e *PathsError) Unwrap() []error {
 	all := []error{e.Err}
 	for _, t := range e.Tried {

@@ -44,7 +44,7 @@ func (v *servers) add(stun []string, turn []TURNServer) {
 	if len(fresh) > 0 && s.cfg.Policy != RelayOnly {
 		s.wg.Go(func() { v.resolve(fresh) })
 	}
-	if len(fresh) > 0 && !s.cfg.NoNATProbe && !v.probing {
+	if len(fresh) > 0 && !s.cfg.NoNATProbe && s.cfg.Policy != RelayOnly && !v.probing {
 		v.probing = true
 		names := slices.Clone(v.stun)
 		s.wg.Go(func() { v.probe(names) })
@@ -88,6 +88,15 @@ func (v *servers) listed(signals Signals) {
 func (v *servers) resolve(names []string) {
 	s := v.s
 	addrs, err := natprobe.ResolveServers(s.ctx, "ip", names...)
+	for wait := lookAgainLeast; err != nil && len(addrs) == 0; wait = min(2*wait, lookAgainMost) {
+		v.useless(err) // a host that was just switched on often has no DNS yet
+		select {
+		case <-time.After(wait):
+		case <-s.ctx.Done():
+			return
+		}
+		addrs, err = natprobe.ResolveServers(s.ctx, "ip", names...)
+	}
 	if err != nil {
 		v.useless(err)
 	}
@@ -137,9 +146,14 @@ func (v *servers) relay(uris []string, credentials turnclient.Credentials, lent 
 		cfg.Credentials, cfg.FetchCredentials = turnclient.Credentials{}, v.fetch(credentials)
 	}
 	client, err := turnclient.Dial(s.ctx, cfg)
-	if err != nil {
+	for wait := lookAgainLeast; err != nil; wait = min(2*wait, lookAgainMost) {
 		v.useless(err)
-		return
+		select {
+		case <-time.After(wait):
+		case <-s.ctx.Done():
+			return
+		}
+		client, err = turnclient.Dial(s.ctx, cfg)
 	}
 	v.mu.Lock()
 	v.clients = append(v.clients, client)
@@ -178,8 +192,11 @@ func (v *servers) fetch(last turnclient.Credentials) func(context.Context, turnc
 	}
 }
 
-// Times of getting a relayed address.
+// Times of getting at servers.
 const (
+	lookAgainLeast = 2 * time.Second
+	lookAgainMost  = time.Minute
+
 	allocateFor   = 8 * time.Second
 	allocateAgain = 20 * time.Second
 )
@@ -216,15 +233,14 @@ func (v *servers) follow(allocation *turnclient.Allocation, l *local) {
 	use := func() {
 		s.loop.Post(func(now time.Time) {
 			if base != 0 {
-				s.c.ice.RemoveBase(now, base)
+				s.c.removeBase(now, base)
 				base = 0
 			}
 			if addr := allocation.RelayedAddr(); addr.IsValid() {
-				base, _ = s.c.ice.AddBase(now, ice.Base{
+				base, _ = s.c.addBase(now, ice.Base{
 					Type: ice.Relay, Socket: l.id, Addr: addr, Mapped: allocation.MappedAddr(), Server: allocation.Server().Addr.Addr(),
 				})
 			}
-			s.c.pump(now)
 		})
 	}
 	used := allocation.RelayedAddr()
@@ -269,7 +285,9 @@ func (v *servers) close() {
 	v.closed = true
 	clients := v.clients
 	v.mu.Unlock()
+	var all sync.WaitGroup
 	for _, c := range clients {
-		_ = c.Close()
+		all.Go(func() { _ = c.Close() })
 	}
+	all.Wait()
 }

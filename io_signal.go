@@ -75,9 +75,11 @@ func (s *Session) serve(signals Signals) error {
 		case err == nil:
 			s.loop.Post(func(now time.Time) { s.c.signal(now, from, message) })
 		case errors.As(err, &one):
-			if peer, ok := one.Undeliverable(); ok {
-				s.loop.Post(func(now time.Time) { s.c.undeliverable(now, peer, err) })
+			peer, ok := one.Undeliverable()
+			if !ok {
+				return err
 			}
+			s.loop.Post(func(now time.Time) { s.c.undeliverable(now, peer, err) })
 		default:
 			return err
 		}

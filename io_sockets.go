@@ -59,21 +59,76 @@ type local struct {
 
 // openUDP opens a socket on an address.
 func (s *Session) openUDP(ctx context.Context, h ice.HostAddr) (*local, error) {
-	network := "udp6"
-	if h.Addr.Is4() {
-		network = "udp4"
-	}
-	pc, err := s.cfg.ListenPacket(ctx, network, netip.AddrPortFrom(h.Addr, s.cfg.Port).String())
+	pc, err := s.listenUDP(ctx, netip.AddrPortFrom(h.Addr, s.cfg.Port))
 	if err != nil {
 		return nil, err
 	}
 	return s.tapSocket(pc, h)
 }
 
-func (s *Session) tapSocket(pc net.PacketConn, h ice.HostAddr) (*local, error) {
+func (s *Session) listenUDP(ctx context.Context, at netip.AddrPort) (net.PacketConn, error) {
+	network := "udp6"
+	if at.Addr().Is4() {
+		network = "udp4"
+	}
+	return s.cfg.ListenPacket(ctx, network, at.String())
+}
+
+// effect opens and closes the sockets that take the place of others for the control. It is
+// called on the loop.
+func (s *Session) effect(t machine.Transmit) {
+	switch t.Op {
+	case machine.OpenSocket:
+		s.wg.Go(func() {
+			n := machine.Notice{Kind: machine.SocketOpened, Socket: t.Socket}
+			if l, err := s.openAs(t.Socket, t.Local); err != nil {
+				n.Kind, n.Err = machine.SocketFailed, err
+			} else {
+				n.Local = l.socket.LocalAddrPort()
+			}
+			s.loop.Post(func(now time.Time) { s.c.HandleNotice(now, n) })
+		})
+	case machine.CloseSocket:
+		s.wg.Go(func() { s.closeSocket(t.Socket) })
+	}
+}
+
+// openAs opens a socket that has its number already.
+func (s *Session) openAs(id machine.SocketID, at netip.AddrPort) (*local, error) {
+	pc, err := s.listenUDP(s.ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	l, err := s.tapSocketAs(id, pc, ice.HostAddr{Addr: at.Addr()})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.loop.AddSocket(id, l.socket); err != nil {
+		_ = l.socket.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (s *Session) closeSocket(id machine.SocketID) {
+	_ = s.loop.RemoveSocket(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := &local{addr: h.Addr, id: s.nextSocket, host: h}
+	delete(s.sockets, id)
+}
+
+func (s *Session) tapSocket(pc net.PacketConn, h ice.HostAddr) (*local, error) {
+	s.mu.Lock()
+	id := s.nextSocket
+	s.nextSocket++
+	s.mu.Unlock()
+	return s.tapSocketAs(id, pc, h)
+}
+
+func (s *Session) tapSocketAs(id machine.SocketID, pc net.PacketConn, h ice.HostAddr) (*local, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := &local{addr: h.Addr, id: id, host: h}
 	var err error
 	l.socket, err = tap.NewSocket(pc, func(b []byte, m netio.Meta) bool {
 		return s.take(b, machine.Datagram{Socket: l.id, Local: m.Local, Remote: m.Remote}, ice.Route{Socket: l.id, Remote: m.Remote})
@@ -82,7 +137,6 @@ func (s *Session) tapSocket(pc net.PacketConn, h ice.HostAddr) (*local, error) {
 		_ = pc.Close()
 		return nil, err
 	}
-	s.nextSocket++
 	s.sockets[l.id] = l.socket
 	return l, nil
 }
@@ -169,16 +223,25 @@ func (s *Session) dialStream(ctx context.Context, network string, local netip.Ad
 // take takes in a datagram on a reader's goroutine, if it is data of a connection, or
 // something else that was sealed for one.
 func (s *Session) take(b []byte, d machine.Datagram, from ice.Route) bool {
+	if s.cfg.Plaintext && !wire.IsSTUN(b) && !s.isSealed(b) && s.takePlain(b, from) {
+		return true
+	}
 	index, ok := seal.Index(b)
 	if !ok {
-		return s.cfg.Plaintext && !wire.IsSTUN(b) && s.takePlain(b, from)
+		return false
 	}
 	c := s.connAt(index)
 	if c == nil {
 		return false
 	}
-	payload, kind, err := c.keys.Open(b[seal.Header:seal.Header], b)
+	into := b[seal.Header:seal.Header]
+	if s.cfg.Plaintext {
+		into = nil // what does not open may be somebody's data
+	}
+	payload, kind, err := c.keys.Open(into, b)
 	switch {
+	case err != nil && s.cfg.Plaintext:
+		return s.takePlain(b, from)
 	case err != nil:
 		c.stats[countRejected].Add(1)
 	case kind == seal.Data:
@@ -211,6 +274,13 @@ func (s *Session) takeData(frame []byte) bool {
 	}
 	c.deliver(payload)
 	return true
+}
+
+// isSealed reports whether a datagram may be sealed for a connection of ours, for what is
+// not may begin with the same bytes.
+func (s *Session) isSealed(b []byte) bool {
+	index, ok := seal.Index(b)
+	return ok && s.connAt(index) != nil
 }
 
 // takePlain takes data that is not sealed, from where a connection's peer is known to be.

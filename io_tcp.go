@@ -44,6 +44,17 @@ func (l tcpLocal) bases() []ice.Base {
 // mapTCP finds out where a STUN server sees our TCP port: the connection to it is made from
 // that very port, and kept, for with it goes the NAT's mapping.
 func (s *Session) mapTCP(l tcpLocal, server netip.AddrPort) {
+	for wait := lookAgainLeast; s.ctx.Err() == nil; wait = min(2*wait, lookAgainMost) {
+		s.mapOnce(l, server)
+		select {
+		case <-time.After(wait):
+		case <-s.ctx.Done():
+		}
+	}
+}
+
+// mapOnce keeps one connection for as long as it lasts.
+func (s *Session) mapOnce(l tcpLocal, server netip.AddrPort) {
 	network := "tcp6"
 	if server.Addr().Is4() {
 		network = "tcp4"

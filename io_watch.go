@@ -28,6 +28,8 @@ func (s *Session) watch() {
 // look compares the host's addresses with those in use: new ones get a socket, those of
 // addresses that are gone are closed once the paths have moved.
 func (s *Session) look(told bool) {
+	s.looking.Lock()
+	defer s.looking.Unlock()
 	hosts, err := s.cfg.Addrs()
 	if err != nil {
 		s.log.Debugf("addresses: %v", err)
@@ -50,7 +52,7 @@ func (s *Session) look(told bool) {
 	s.mu.Unlock()
 	var fresh []*local
 	for _, h := range hosts {
-		if have[h.Addr] {
+		if have[h.Addr] || !s.wantsUDP(h.Addr) {
 			continue
 		}
 		l, err := s.openUDP(s.ctx, h)
@@ -72,17 +74,22 @@ func (s *Session) look(told bool) {
 	s.mu.Unlock()
 	_ = s.loop.Do(func(now time.Time) {
 		for _, l := range fresh {
-			l.base, _ = s.c.ice.AddBase(now, l.spec())
+			l.base, _ = s.c.addBase(now, l.spec())
 		}
 		for _, l := range gone {
-			s.c.ice.RemoveBase(now, l.base)
+			s.c.removeHost(now, l.addr)
 		}
 		s.c.networkChanged(now)
 	})
 	for _, l := range gone {
-		_ = s.loop.RemoveSocket(l.id)
-		s.mu.Lock()
-		delete(s.sockets, l.id)
-		s.mu.Unlock()
+		s.closeSocket(l.id)
 	}
+}
+
+// wantsUDP reports whether UDP sockets on an address are wanted.
+func (s *Session) wantsUDP(a netip.Addr) bool {
+	if a.Is4() {
+		return slices.Contains(s.cfg.Networks, "udp4")
+	}
+	return slices.Contains(s.cfg.Networks, "udp6")
 }

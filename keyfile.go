@@ -54,8 +54,11 @@ func createIdentity(path string) (*Identity, error) {
 	switch err := os.Link(f.Name(), path); {
 	case err == nil:
 		return id, nil
-	case errors.Is(err, fs.ErrExist):
-		return LoadOrCreateIdentity(path) // another program was quicker
+	case errors.Is(err, fs.ErrExist): // another program was quicker
+		if _, err := os.Stat(path); err != nil {
+			return fail(fmt.Errorf("what is at %s cannot be read: %w", path, err)) // a link that leads nowhere
+		}
+		return LoadOrCreateIdentity(path)
 	}
 	if err := os.Rename(f.Name(), path); err != nil { // a file system without links
 		return fail(err)

@@ -11,11 +11,13 @@ import (
 
 // Times and bounds of the choice of a path.
 const (
-	switchHold   = 2 * time.Second // a path is kept for, unless it fails
-	pingWindow   = 20              // pings that loss is counted over
-	enoughPings  = 5               // round trips that a choice by quality needs
-	relayMayWin  = 0.10            // loss of the direct path from which the relay may take over
-	clearlyLower = 0.8             // of the round trip: less is no reason to move
+	switchHold   = 2 * time.Second       // a path is kept for, unless it fails
+	pingWindow   = 20                    // pings that loss is counted over
+	enoughPings  = 5                     // round trips that a choice by quality needs
+	firstPing    = 20 * time.Millisecond // and half a round trip after a path works: then it does for the peer, too
+	enoughLost   = 3                     // pings, that loss is more than chance
+	relayMayWin  = 0.10                  // loss of the direct path from which the relay may take over
+	clearlyLower = 0.8                   // of the round trip: less is no reason to move
 	// maxDuplicates bounds how often a datagram is sent while the path in use is in doubt.
 	maxDuplicates = 3
 	// maxRelays bounds the relayed addresses of a peer that are remembered.
@@ -37,9 +39,10 @@ type routes struct {
 
 // path is one pair that works.
 type path struct {
-	pair     ice.Pair
 	route    ice.Route
-	viaRelay bool
+	priority uint64
+	relayed  bool            // on either side
+	checked  time.Duration   // the round trip of the check
 	rtts     []time.Duration // the last pingWindow
 	lost     uint32          // the last pingWindow pings, the latest in bit 0
 	count    int             // of pings in lost
@@ -55,17 +58,13 @@ type path struct {
 	widenAt time.Time // when that is tried again
 }
 
-func (p *path) relayed() bool {
-	return p.viaRelay || p.pair.Local.Type == ice.Relay || p.pair.Remote.Type == ice.Relay
-}
-
 // fails reports whether the path does not answer; one that is only checked may be in doubt.
 func (p *path) fails() bool { return p.doubt && p.misses > 0 }
 
 // rtt is the median of the round trips, or that of the checks until there are some.
 func (p *path) rtt() time.Duration {
 	if len(p.rtts) == 0 {
-		return p.pair.RTT
+		return p.checked
 	}
 	l := slices.Clone(p.rtts)
 	slices.Sort(l)
@@ -87,14 +86,28 @@ func (p *path) result(ok bool) {
 	p.count = min(p.count+1, pingWindow)
 }
 
+// back forgets the pings that were lost in a row while the path was dead: that was no loss
+// that it has.
+func (p *path) back() {
+	if n := p.misses; n >= deadAfter-1 {
+		p.lost >>= n
+		p.count = max(0, p.count-n)
+	}
+	p.misses = 0
+}
+
 func (p *path) measured() bool { return p.count >= enoughPings && len(p.rtts) >= enoughPings }
 
-func (p *path) public() Path {
+// public is what the user may know of a path.
+func (k *connection) public(p *path) Path {
 	if p == nil {
 		return Path{}
 	}
-	out := pathOf(p.pair)
-	if p.relayed() {
+	out := Path{Kind: PathDirect, Remote: p.route.Remote}
+	if pair := k.c.ice.PairAt(k.agent, p.route); pair.IsValid() {
+		out = pathOf(pair)
+	}
+	if p.relayed {
 		out.Kind = PathRelay
 	}
 	out.RTT, out.Loss = p.rtt(), p.loss()
@@ -111,14 +124,14 @@ func (p *path) before(q *path) bool {
 		return q.leaving
 	case p.narrow != q.narrow:
 		return q.narrow
-	case p.relayed() != q.relayed():
-		return q.relayed()
+	case p.relayed != q.relayed:
+		return q.relayed
 	case (p.route.Stream != 0) != (q.route.Stream != 0):
 		return q.route.Stream != 0 // TCP repeats what is lost, which datagrams do not want
 	case p.rtt() != q.rtt():
 		return p.rtt() < q.rtt()
 	}
-	return p.pair.Priority > q.pair.Priority
+	return p.priority > q.priority
 }
 
 // choosePath says which of the paths should carry data, and why it is not the one in use.
@@ -141,16 +154,24 @@ func choosePath(paths []*path, current *path) (best *path, reason string) {
 		return best, "the address in use is about to end"
 	case current.narrow && !best.narrow:
 		return best, "the path in use does not carry full datagrams"
-	case current.relayed() && !best.relayed() && !(best.measured() && current.measured() && best.worseThan(current)):
+	case current.relayed && !best.relayed && !best.worseThan(current, true):
 		return best, "direct in place of a relay"
 	}
 	return current, ""
 }
 
 // worseThan reports whether a direct path is so much worse than a relayed one that the
-// relay should win: both are measured over a window, never by one sample.
-func (p *path) worseThan(q *path) bool {
-	return p.loss() >= relayMayWin && q.loss() < p.loss()/2 || p.rtt() > q.rtt()*3/2+30*time.Millisecond
+// relay should win: both are measured over a window, never by one sample. Once the relay
+// has won, half as much worse is enough to stay.
+func (p *path) worseThan(q *path, won bool) bool {
+	if !p.measured() || !q.measured() {
+		return false
+	}
+	loss, rtt := relayMayWin, q.rtt()*3/2+30*time.Millisecond
+	if won {
+		loss, rtt = loss/2, q.rtt()*5/4+15*time.Millisecond
+	}
+	return bits.OnesCount32(p.lost) >= enoughLost && p.loss() >= loss && q.loss() < p.loss()/2 || p.rtt() > rtt
 }
 
 // quality looks for a path that is clearly better than the one in use over a window.
@@ -164,12 +185,12 @@ func (r *routes) quality() (*path, string) {
 			continue
 		}
 		switch {
-		case cur.relayed() && !p.relayed():
-			if !p.worseThan(cur) {
+		case cur.relayed && !p.relayed:
+			if !p.worseThan(cur, true) {
 				return p, "direct in place of a relay"
 			}
-		case !cur.relayed() && p.relayed():
-			if cur.worseThan(p) {
+		case !cur.relayed && p.relayed:
+			if cur.worseThan(p, false) {
 				return p, fmt.Sprintf("the relay is better: %.0f %% loss and %v against %.0f %% and %v", 100*p.loss(), p.rtt(), 100*cur.loss(), cur.rtt())
 			}
 		case float64(p.rtt()) < clearlyLower*float64(cur.rtt()) && cur.rtt()-p.rtt() > 2*time.Millisecond && p.loss() <= cur.loss():
@@ -230,24 +251,24 @@ func (k *connection) addPath(now time.Time, pair ice.Pair) {
 		p = &path{route: pair.Route}
 		k.paths = append(k.paths, p)
 	}
-	p.pair, p.misses, p.doubt = pair, 0, false
-	k.classify(p)
-	if p.relayed() && k.c.cfg.policy == DirectOnly {
+	p.back()
+	p.priority, p.checked, p.doubt = pair.Priority, pair.RTT, false
+	p.next = now.Add(pair.RTT/2 + firstPing)
+	p.relayed = pair.Local.Type == ice.Relay || pair.Remote.Type == ice.Relay
+	k.refresh()
+	if p.relayed && k.c.cfg.policy == DirectOnly {
 		k.paths = slices.DeleteFunc(k.paths, func(q *path) bool { return q == p })
 		return
 	}
-	k.note(now, "pair works: "+p.public().String(), nil)
+	k.note(now, "pair works: "+k.public(p).String(), nil)
 	k.steer(now)
 }
 
-// classify says whether a path leads by a relay of the peer's: its own word for that may
+// refresh takes in which addresses of the peer's are relayed: its own word for that may
 // come after a check from there.
-func (k *connection) classify(p *path) { p.viaRelay = slices.Contains(k.relays, p.pair.Remote.Addr) }
-
-// refresh takes in what the peer has told of its addresses since.
 func (k *connection) refresh() {
 	for _, p := range k.paths {
-		k.classify(p)
+		p.relayed = p.relayed || slices.Contains(k.relays, p.route.Remote)
 	}
 }
 
@@ -257,8 +278,14 @@ func (k *connection) dropPath(now time.Time, pair ice.Pair, err error) {
 	if p == nil || k.state == over {
 		return
 	}
-	k.note(now, "pair does not work any more: "+p.public().String(), err)
+	if k.c.ice.PairAt(k.agent, p.route).IsValid() {
+		return // under other credentials
+	}
+	k.note(now, "pair does not work any more: "+pathOf(pair).String(), err)
 	k.paths = slices.DeleteFunc(k.paths, func(q *path) bool { return q == p })
+	if p.leaving {
+		k.c.ice.Withdraw(now, k.agent, p.route.Remote)
+	}
 	if k.path == p {
 		k.path = nil
 	}
@@ -288,24 +315,24 @@ func (k *connection) steer(now time.Time) {
 		k.c.tell(now, Event{Kind: EventLost, Peer: k.peer, Conn: k.number, Reason: reason})
 		k.c.ice.Refresh(now)
 		k.c.ice.Recheck(now, k.agent)
-		k.say(partAgain, update{Again: true})
-	case to != nil && k.state != connected && k.keys != nil:
+		k.again()
+	case to != nil && k.state != connected && k.proven:
 		k.moved = now
 		k.ready(now)
 	case to != before && to != nil && k.state == connected:
 		k.moved = now
-		k.note(now, reason+": "+to.public().String(), nil)
-		e := Event{Kind: EventMoved, Peer: k.peer, Conn: k.number, Path: to.public(), Reason: reason, After: now.Sub(k.began)}
-		if !k.wasGood && !to.relayed() {
+		k.note(now, reason+": "+k.public(to).String(), nil)
+		e := Event{Kind: EventMoved, Peer: k.peer, Conn: k.number, Path: k.public(to), Reason: reason, After: now.Sub(k.began)}
+		if !k.wasGood && !to.relayed {
 			e.Kind = EventUpgraded
 		}
 		k.c.tell(now, e)
 	}
-	if to != before {
+	if to != before || to == nil {
 		k.seeks = 0
 		k.seekLater(now)
 	}
-	k.wasGood = k.wasGood || to != nil && !to.relayed()
+	k.wasGood = k.wasGood || to != nil && !to.relayed
 	k.spare()
 	k.tellRoutes()
 	k.settle(now)
@@ -316,7 +343,7 @@ func (k *connection) spare() {
 	k.spares = [2]*path{}
 	for _, p := range k.sorted() {
 		i := 0
-		if p.relayed() {
+		if p.relayed {
 			i = 1
 		}
 		if p != k.path && k.spares[i] == nil {
@@ -336,7 +363,7 @@ func (k *connection) tellRoutes() {
 	}
 	if !slices.Equal(now, k.toldRoutes) || !slices.Equal(known, k.toldKnown) {
 		k.toldRoutes, k.toldKnown = now, known
-		k.c.notes.Push(note{kind: noteRoute, conn: k.number, peer: k.peer, route: now, known: known, event: Event{Path: k.path.public()}})
+		k.c.notes.Push(note{kind: noteRoute, conn: k.number, peer: k.peer, route: now, known: known, event: Event{Path: k.public(k.path)}})
 	}
 }
 
@@ -351,7 +378,7 @@ func (k *connection) disturbed(now time.Time, why string) {
 	}
 	k.active = now
 	k.c.ice.Recheck(now, k.agent)
-	k.say(partAgain, update{Again: true})
+	k.again()
 	if k.state == lost {
 		k.restarts, k.restartAt = 0, now.Add(restartWait)
 	}

@@ -31,6 +31,7 @@ type Session struct {
 	wg     sync.WaitGroup
 	once   sync.Once
 	pool   *ice.Pool
+	asks   *ice.Pool // of AllowPeer, which may wait for people
 
 	conns    map[uint32]*Conn       // the loop's, as are the dials
 	dials    map[uint32]chan result // that wait
@@ -47,6 +48,8 @@ type Session struct {
 	nextSocket machine.SocketID
 	locals     []*local
 	tcp        []tcpLocal // not changed after New
+
+	looking sync.Mutex // at the host's addresses
 
 	info    sync.Mutex
 	events  []Event
@@ -74,6 +77,7 @@ const (
 	eventQueue    = 256
 	incomingQueue = 64
 	outgoingQueue = 256
+	maxAsked      = 64 // questions to AllowPeer at once
 )
 
 // New opens the session's sockets and returns at once: it gathers, finds out what the NAT
@@ -86,6 +90,7 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 	}
 	s := &Session{
 		cfg: cfg, log: plog.OrDiscard(cfg.LoggerFactory).NewLogger("bradawl"), pool: ice.NewPool(ice.PoolConfig{}),
+		asks:  ice.NewPool(ice.PoolConfig{Workers: maxAsked}),
 		conns: make(map[uint32]*Conn), dials: make(map[uint32]chan result), incoming: make(chan *Conn, incomingQueue),
 		outgoing: make(chan outgoing, outgoingQueue), changed: make(chan struct{}),
 		sockets: make(map[machine.SocketID]*tap.Socket), streams: make(map[streamKey]*tap.Stream),
@@ -104,7 +109,7 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 	}
 	listeners, err := s.open(ctx)
 	if err == nil {
-		options := drive.Options{Listeners: listeners, Dial: s.dialStream, Log: s.log}
+		options := drive.Options{Listeners: listeners, Dial: s.dialStream, Effect: s.effect, Log: s.log}
 		for _, l := range s.locals {
 			options.Sockets = append(options.Sockets, l.socket)
 		}
@@ -122,11 +127,11 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 	}
 	_ = s.loop.Do(func(now time.Time) {
 		for _, l := range s.locals {
-			l.base, _ = s.c.ice.AddBase(now, l.spec())
+			l.base, _ = s.c.addBase(now, l.spec())
 		}
 		for i, l := range s.tcp {
 			for _, b := range l.bases() {
-				id, _ := s.c.ice.AddBase(now, b)
+				id, _ := s.c.addBase(now, b)
 				s.tcp[i].open = id // the last one's
 			}
 		}
@@ -327,7 +332,7 @@ func (s *Session) handle(n note) {
 // ask asks the user whether a peer may connect.
 func (s *Session) ask(n note) {
 	answer := func(ok bool) { s.loop.Post(func(now time.Time) { s.c.decide(now, n.conn, ok) }) }
-	if s.pool.Submit(s.ctx, func(ctx context.Context) { answer(s.cfg.AllowPeer(ctx, n.peer)) }) != nil {
+	if s.asks.Submit(s.ctx, func(ctx context.Context) { answer(s.cfg.AllowPeer(ctx, n.peer)) }) != nil {
 		answer(false)
 	}
 }
@@ -355,9 +360,7 @@ func (s *Session) route(c *Conn, n note) {
 	if s.cfg.Plaintext {
 		s.mu.Lock()
 		if old := c.known.Load(); old != nil {
-			for _, r := range *old {
-				delete(s.plain, ice.Route{Socket: r.Socket, Remote: r.Remote})
-			}
+			s.unplain(c, *old)
 		}
 		for _, r := range n.known {
 			if r.Stream == 0 {
@@ -370,6 +373,16 @@ func (s *Session) route(c *Conn, n note) {
 	c.known.Store(&known)
 	c.out.Store(&out)
 	c.setPath(n.event.Path)
+}
+
+// unplain takes a connection's routes away, unless another one has them by now.
+func (s *Session) unplain(c *Conn, routes []ice.Route) {
+	for _, r := range routes {
+		key := ice.Route{Socket: r.Socket, Remote: r.Remote}
+		if s.plain[key] == c {
+			delete(s.plain, key)
+		}
+	}
 }
 
 func (s *Session) over(c *Conn, n note) {
@@ -391,9 +404,7 @@ func (s *Session) over(c *Conn, n note) {
 	s.mu.Lock()
 	delete(s.byIndex, c.ours)
 	if known := c.known.Load(); known != nil && s.cfg.Plaintext {
-		for _, r := range *known {
-			delete(s.plain, ice.Route{Socket: r.Socket, Remote: r.Remote})
-		}
+		s.unplain(c, *known)
 	}
 	s.mu.Unlock()
 	c.finish(err)
@@ -415,9 +426,10 @@ func (s *Session) Close() error {
 		})
 		s.farewell()
 		s.cancel()
-		err = s.loop.Close()
 		s.servers.close()
+		err = s.loop.Close()
 		s.pool.Close()
+		s.asks.Close()
 		s.wg.Wait()
 		s.info.Lock()
 		s.closed = true

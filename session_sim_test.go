@@ -30,11 +30,23 @@ type internet struct {
 // simulate runs test over sessions. That it returns shows that no goroutine is left.
 func simulate(t *testing.T, natA, natB string, change func(*bradawl.Config), test func(t *testing.T, w *internet)) {
 	t.Helper()
+	var presets [2]simnet.Preset
+	for i, name := range []string{natA, natB} {
+		var err error
+		presets[i], err = simnet.PresetByName(name)
+		check(t, err)
+	}
+	simulateOf(t, presets, change, test)
+}
+
+// simulateOf is simulate with presets of one's own.
+func simulateOf(t *testing.T, presets [2]simnet.Preset, change func(*bradawl.Config), test func(t *testing.T, w *internet)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &internet{World: simnet.New(1), hub: newHub()}
 		server := w.AddHost("server", w.Internet(), simnet.Link{})
-		for i, nat := range []string{natA, natB} {
-			site, err := w.AddSite(string('a'+rune(i)), nat, simnet.Link{Delay: 25 * time.Millisecond})
+		for i, preset := range presets {
+			site, err := w.AddSiteOf(string('a'+rune(i)), preset, simnet.Link{Delay: 25 * time.Millisecond})
 			check(t, err)
 			w.sites[i] = site
 		}

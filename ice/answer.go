@@ -36,6 +36,10 @@ func (m *Machine) request(now time.Time, from path) bool {
 		return true
 	}
 	g.heard = true
+	if !g.asked {
+		g.asked = true
+		a.tell(now, Event{Kind: EventChecked})
+	}
 	if unknown := msg.AppendUnknown(nil, understood); len(unknown) > 0 {
 		m.refuse(from, g, wire.CodeUnknownAttribute, "Unknown Attribute", unknown)
 		return true
@@ -150,7 +154,8 @@ func (g *generation) trigger(now time.Time, r request) {
 	if remote == nil && s != nil {
 		remote = g.reopened(now, r.from)
 	}
-	if remote == nil {
+	fresh := remote == nil
+	if fresh {
 		if remote = g.learn(t, r.from.remote, r.priority); remote == nil {
 			return
 		}
@@ -168,6 +173,9 @@ func (g *generation) trigger(now time.Time, r request) {
 		p.hangUp() // it did not stand yet
 		p.stream, s.pair = s, p
 		s.m.timers.Stop(&s.timer)
+	}
+	if fresh && g.a.cfg.Multipath {
+		g.spread(now, remote)
 	}
 	p.asked++
 	p.admit()

@@ -148,6 +148,8 @@ func (p *pair) confirmed(now time.Time, f flight) {
 	if !p.valid {
 		p.succeed(now, mapped, f)
 		g.failed = nil
+	} else if mapped != p.mapped {
+		p.seenAt(mapped, f)
 	}
 	if p.peerNominated && !g.a.controlling || f.nominate && g.a.controlling {
 		g.nominate(now, p)

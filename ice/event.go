@@ -25,13 +25,14 @@ const (
 	EventRole                        // the agent's role changed, by a conflict (RFC 8445 section 7.3.1.1): Controlling
 	EventRestarted                   // the peer restarted, so the agent did: tell it the new Credentials
 	EventServer                      // a STUN server was of no use: Err says why; Agent is 0
+	EventChecked                     // a first check of the peer under our credentials came: it knows them
 	EventMapped                      // a STUN server (Candidate.Related) sees Base at Candidate.Addr, for the first time, still, or from now on; Agent is 0
 	EventData                        // Data came from the peer by Pair.Route
 	EventClosed                      // the agent is gone; its last event
 )
 
 var eventNames = [...]string{
-	"state", "candidate", "gathered", "passed-over", "valid", "invalid", "selected", "role", "restarted", "server", "mapped", "data", "closed",
+	"state", "candidate", "gathered", "passed-over", "valid", "invalid", "selected", "role", "restarted", "server", "checked", "mapped", "data", "closed",
 }
 
 // String returns the kind's name.

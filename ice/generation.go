@@ -37,6 +37,7 @@ type generation struct {
 	last   time.Time // of them
 	answer time.Time // when as many answers may be given at once as at all
 	heard  bool      // authentic messages of the peer came in
+	asked  bool      // and checks
 	forged int       // messages whose integrity does not match
 	failed *FailedError
 	until  time.Time // of before a restart: when it is forgotten; zero: its pair is in use

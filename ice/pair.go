@@ -263,21 +263,14 @@ func (p *pair) fail(now time.Time, why error) {
 // succeed makes the pair valid.
 func (p *pair) succeed(now time.Time, mapped netip.AddrPort, f flight) {
 	a := p.g.a
-	p.state, p.valid, p.err, p.mapped, p.next = Succeeded, true, nil, mapped, time.Time{}
+	p.state, p.valid, p.err, p.next = Succeeded, true, nil, time.Time{}
 	p.redials, p.await = 0, time.Time{}
 	for _, other := range p.flights {
 		delete(a.m.checks, other.id)
 	}
 	p.flights = nil
 	p.unwant()
-	p.prflx = nil
-	if a.local(p.base, mapped) == nil {
-		p.prflx = &Candidate{
-			Foundation: foundation(a.m.foundations, PeerReflexive, p.base.addr.Addr(), netip.Addr{}, p.base.Transport),
-			Component:  1, Transport: p.base.Transport, TCPType: p.base.TCPType,
-			Priority: f.priority, Addr: mapped, Type: PeerReflexive, Related: p.base.addr,
-		}
-	}
+	p.seenAt(mapped, f)
 	p.admit()
 	p.remember(now, true)
 	if p.g.firstValid.IsZero() {
@@ -286,6 +279,19 @@ func (p *pair) succeed(now time.Time, mapped netip.AddrPort, f flight) {
 	p.consentDue = a.nextConsentTime(now)
 	a.tell(now, Event{Kind: EventValid, Pair: p.public()})
 	p.g.unfreeze(now)
+}
+
+// seenAt notes where the peer sees our side, which changes with a NAT's mapping.
+func (p *pair) seenAt(mapped netip.AddrPort, f flight) {
+	a := p.g.a
+	p.mapped, p.prflx = mapped, nil
+	if a.local(p.base, mapped) == nil {
+		p.prflx = &Candidate{
+			Foundation: foundation(a.m.foundations, PeerReflexive, p.base.addr.Addr(), netip.Addr{}, p.base.Transport),
+			Component:  1, Transport: p.base.Transport, TCPType: p.base.TCPType,
+			Priority: f.priority, Addr: mapped, Type: PeerReflexive, Related: p.base.addr,
+		}
+	}
 }
 
 // local returns the candidate of a base at an address, or nil.
@@ -310,6 +316,8 @@ func (p *pair) public() Pair {
 		out.Local = *p.prflx
 	} else if l := p.g.a.local(p.base, p.mapped); l != nil {
 		out.Local = l.cand
+	} else if p.valid { // the candidate was dropped: its mapping is thought to have ended
+		out.Local.Type, out.Local.Addr, out.Local.Related = PeerReflexive, p.mapped, p.base.addr
 	}
 	return out
 }

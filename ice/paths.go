@@ -2,6 +2,7 @@ package ice
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/machine"
@@ -26,6 +27,33 @@ func (m *Machine) SendOn(_ time.Time, id AgentID, r Route, data []byte) error {
 		}
 	}
 	return ErrNoPair
+}
+
+// PairAt returns the valid pair of an agent that a route belongs to; not valid: there is
+// none.
+func (m *Machine) PairAt(id AgentID, r Route) Pair {
+	a := m.agents[id]
+	if a == nil {
+		return Pair{}
+	}
+	for _, g := range a.generations() {
+		for _, p := range g.pairs {
+			if p.valid && p.route() == r {
+				return p.public()
+			}
+		}
+	}
+	return Pair{}
+}
+
+// RemoteCandidates returns what is known of the peer's addresses. The caller owns the slice.
+func (m *Machine) RemoteCandidates(id AgentID) (all []Candidate) {
+	if a := m.agents[id]; a != nil {
+		for _, r := range a.cur.remotes {
+			all = append(all, r.cand)
+		}
+	}
+	return all
 }
 
 // Heard says that authentic data of the peer came in on socket from an address that may
@@ -68,12 +96,41 @@ func (m *Machine) Recheck(now time.Time, id AgentID) {
 	}
 	g := a.cur
 	g.sent, g.failed, g.began = 0, nil, now
+	for _, r := range g.remotes {
+		g.spread(now, r) // what Tidy has dropped
+	}
 	for _, p := range g.pairs {
 		if p.state == PairFailed && !p.base.gone {
 			p.wait(now)
 		}
 	}
 	a.settle(now)
+}
+
+// Renew allows the agent as many checks as at its beginning, as there is cause for when
+// either side has new addresses.
+func (m *Machine) Renew(now time.Time, id AgentID) {
+	m.enter()
+	if a := m.agents[id]; a != nil {
+		a.cur.sent = 0
+		a.settle(now)
+	}
+}
+
+// Tidy lets go of what an agent has no use for while nothing changes: pairs that have
+// failed, and the room that its beginning took.
+func (m *Machine) Tidy(id AgentID) {
+	a := m.agents[id]
+	if a == nil {
+		return
+	}
+	g := a.cur
+	g.pairs = slices.Clip(slices.DeleteFunc(g.pairs, func(p *pair) bool { return p.state == PairFailed }))
+	g.remotes, g.targets, g.wanted, g.seen = slices.Clip(g.remotes), slices.Clone(g.targets), slices.Clone(g.wanted), replays{}
+	for _, p := range g.pairs {
+		p.flights = slices.Clone(p.flights)
+	}
+	a.locals = slices.Clip(a.locals)
 }
 
 // Suspect says that a valid pair is thought to be dead. It is checked anew, and not valid
@@ -94,6 +151,22 @@ func (m *Machine) Suspect(now time.Time, id AgentID, r Route) {
 	a.settle(now)
 }
 
+// Withdraw says that the peer is not at an address any more, or not for long. What works is
+// used as long as it does.
+func (m *Machine) Withdraw(now time.Time, id AgentID, addr netip.AddrPort) {
+	m.enter()
+	a := m.agents[id]
+	if a == nil {
+		return
+	}
+	if r := a.cur.find(UDP, addr); r != nil {
+		if a.cur.weigh(); r.works == 0 {
+			a.cur.forget(r)
+		}
+	}
+	a.settle(now)
+}
+
 // Refresh asks all STUN servers again where they see us, at once.
 func (m *Machine) Refresh(now time.Time) {
 	m.enter()
@@ -101,6 +174,19 @@ func (m *Machine) Refresh(now time.Time) {
 		if p.asking == nil {
 			m.timers.Stop(&p.timer)
 			m.pace.want(now, p)
+		}
+	}
+}
+
+// spread pairs a candidate of the peer with those bases that it came by no check to: a check
+// that got to a relay of ours shows where the peer's NAT has it, and it may be told later.
+func (g *generation) spread(now time.Time, r *remote) {
+	if r.cand.Transport != UDP {
+		return
+	}
+	for _, b := range g.a.m.bases {
+		if g.at(path{base: b}, r) == nil {
+			g.pairUp(now, b, r)
 		}
 	}
 }

@@ -51,6 +51,7 @@ func (g *generation) addRemote(now time.Time, c Candidate) {
 	if r := g.find(c.Transport, c.Addr); r != nil {
 		if r.learned {
 			g.name(r, c)
+			g.spread(now, r)
 		}
 		return // RFC 8838 section 14: the same again is ignored
 	}

@@ -118,7 +118,7 @@ func TestManyRoleConflicts(t *testing.T) {
 // A peer that answers nothing but 487 gets no more checks than one that is silent may.
 func TestEndlessRoleConflict(t *testing.T) {
 	l := newLab(t, ice.AgentConfig{Controlling: true})
-	l.delay = time.Millisecond
+	l.delay = 6 * time.Millisecond
 	l.hosts[peerAt] = answeringAs(refusing(wire.CodeRoleConflict, "Role Conflict"))
 	l.know(peerCreds)
 	l.candidate(peerAt, highPriority)

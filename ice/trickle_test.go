@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -327,6 +328,9 @@ func TestCandidatesThatArePassedOver(t *testing.T) {
 			var why *ice.RemoteError
 			if e := l.last(ice.EventPassedOver); !errors.As(e.Err, &why) || why.Reason == "" {
 				t.Errorf("%v", e.Err)
+			}
+			if name == "a name" && !strings.Contains(why.Reason, "name") {
+				t.Errorf("%v says nothing of names", why)
 			}
 			if len(l.sent) != 0 || len(l.m.Pairs(l.id)) != 0 {
 				t.Errorf("%d messages, %d pairs", len(l.sent), len(l.m.Pairs(l.id)))

@@ -27,6 +27,10 @@ const (
 	deleteWait = 2 * time.Second
 	// maxLifetime bounds what a server may say.
 	maxLifetime = 24 * time.Hour
+	// Of allocations that stand for less than shortLife only so many in a row are
+	// followed by another at once: the server may be at odds with itself.
+	shortLife = 10 * time.Second
+	maxShort  = 2
 )
 
 var (
@@ -48,7 +52,9 @@ type allocation struct {
 	options  Options
 	token    []byte // reserved at the server for another allocation
 	once     bool   // it has stood
-	df       bool   // DONT-FRAGMENT is asked for, and the server knows it
+	stood    time.Time
+	short    int  // how many in a row stood for less than shortLife
+	df       bool // DONT-FRAGMENT is asked for, and the server knows it
 	released bool
 
 	contest
@@ -99,7 +105,7 @@ func (a *allocation) adopt(now, sent time.Time, l *link, got Event) {
 		a.asking = nil
 		a.leave(now, old, nil)
 	}
-	a.link, a.last, a.relayed, a.mapped, a.once = l, l.srv, got.Relayed, got.Mapped, true
+	a.link, a.last, a.relayed, a.mapped, a.once, a.stood = l, l.srv, got.Relayed, got.Mapped, true, now
 	l.onDown = func(now time.Time, err error) { a.lose(now, err, false) }
 	a.m.timers.stop(&a.retry)
 	a.backoff.reset()
@@ -329,8 +335,30 @@ func (a *allocation) lose(now time.Time, err error, answered bool) {
 		a.concede(now) // what is under way may be waiting between two sends
 	}
 	if !a.racing() {
-		a.race(now, l)
+		a.makeAnew(now, l, err)
 	}
+}
+
+// makeAnew looks for an allocation in place of one that was lost, on l if that is not nil.
+func (a *allocation) makeAnew(now time.Time, l *link, err error) {
+	if now.Sub(a.stood) >= shortLife {
+		a.short = 0
+	}
+	if a.short++; a.short <= maxShort {
+		a.race(now, l)
+		return
+	}
+	if l != nil {
+		l.drop()
+	}
+	var s *ServerError
+	if !errors.As(err, &s) {
+		err = &ServerError{Server: a.last.Endpoint, Op: "allocate", Err: err}
+	}
+	a.failures = []error{err}
+	a.setState(now, Failed, &AllocateError{Attempts: slices.Clone(a.failures)})
+	a.dropQueues(now, ErrLost)
+	a.m.timers.set(&a.retry, now.Add(jitter(a.m.random, windows[min(a.short-maxShort, len(windows)-1)])))
 }
 
 // gather notes what is lost.

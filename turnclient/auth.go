@@ -88,56 +88,66 @@ type auth struct {
 	// MD5, and MESSAGE-INTEGRITY. Any other means MESSAGE-INTEGRITY-SHA256.
 	algorithm uint16
 
-	creds   Credentials
-	version int // of creds; 0: there are none
-	key     []byte
+	login // the newest
 
 	asking  bool
 	waiting []*request // for credentials
 }
 
+// login is credentials as a server and the links to it have them. An allocation belongs to
+// a user name (RFC 8656 section 5), and so does all that a link carries: newer ones are
+// used on it only when the server rejects its own.
+type login struct {
+	creds   Credentials
+	version int // counts those of a server; 0: there are none
+}
+
 // ready reports whether requests can be signed.
 func (s *auth) ready() bool { return s.version > 0 && s.realm != "" }
 
-func (s *auth) forAlternate() auth { return auth{creds: s.creds, version: s.version} }
+func (s *auth) forAlternate() auth { return auth{login: s.login} }
 
 // use takes new credentials.
-func (s *auth) use(c Credentials) {
-	s.creds = c
-	s.version++
-	s.makeKey()
+func (s *auth) use(c Credentials) { s.login = login{c, s.version + 1} }
+
+func (s *auth) newest() *login {
+	as := s.login
+	return &as
 }
 
-func (s *auth) makeKey() {
+func (s *auth) keyOf(c Credentials) []byte {
 	switch {
-	case len(s.creds.AccessToken) > 0:
-		s.key = s.creds.Key
+	case len(c.AccessToken) > 0:
+		return c.Key
 	case s.algorithm == wire.AlgorithmSHA256:
-		s.key = wire.LongTermKeySHA256(s.creds.Username, s.realm, s.creds.Password)
+		return wire.LongTermKeySHA256(c.Username, s.realm, c.Password)
 	default:
-		s.key = wire.LongTermKey(s.creds.Username, s.realm, s.creds.Password)
+		return wire.LongTermKey(c.Username, s.realm, c.Password)
 	}
 }
 
-// sign adds the credentials and the integrity attribute to a request.
-func (s *auth) sign(b *wire.Builder, nonce []byte) {
-	if len(s.creds.AccessToken) > 0 {
-		b.AddRaw(wire.AttrAccessToken, s.creds.AccessToken)
+// sign adds the credentials and the integrity attribute to a request, and returns how it
+// was signed.
+func (s *auth) sign(b *wire.Builder, as *login, nonce []byte) seal {
+	k := seal{key: s.keyOf(as.creds), sha256: s.algorithm != 0, realm: s.realm, version: as.version}
+	if len(as.creds.AccessToken) > 0 {
+		b.AddRaw(wire.AttrAccessToken, as.creds.AccessToken)
 	}
 	if s.cookie && s.features&wire.FeatureUsernameAnonymity != 0 {
-		b.AddRaw(wire.AttrUserhash, wire.UserHash(s.creds.Username, s.realm))
+		b.AddRaw(wire.AttrUserhash, wire.UserHash(as.creds.Username, s.realm))
 	} else {
-		b.AddString(wire.AttrUsername, s.creds.Username)
+		b.AddString(wire.AttrUsername, as.creds.Username)
 	}
 	b.AddString(wire.AttrRealm, s.realm)
 	b.AddRaw(wire.AttrNonce, nonce)
-	if s.algorithm == 0 {
-		b.AddIntegrity(s.key)
-		return
+	if !k.sha256 {
+		b.AddIntegrity(k.key)
+		return k
 	}
 	b.AddRaw(wire.AttrPasswordAlgorithms, s.offered)
 	b.AddPasswordAlgorithms(wire.AttrPasswordAlgorithm, s.algorithm)
-	b.AddIntegritySHA256(s.key)
+	b.AddIntegritySHA256(k.key)
+	return k
 }
 
 // challenge takes in realm, nonce and algorithms of a 401 or 438. Its error ends the
@@ -186,9 +196,6 @@ func (s *auth) challenge(msg *wire.Message) error {
 	s.nonce, s.realm = bytes.Clone(nonce), realm
 	s.cookie, s.features = cookie, features
 	s.algorithm, s.offered = algorithm, bytes.Clone(offered)
-	if s.version > 0 {
-		s.makeKey()
-	}
 	return nil
 }
 
@@ -206,10 +213,6 @@ type seal struct {
 	sha256  bool
 	realm   string
 	version int // of the credentials
-}
-
-func (s *auth) seal() seal {
-	return seal{key: s.key, sha256: s.algorithm != 0, realm: s.realm, version: s.version}
 }
 
 func (k seal) verify(msg *wire.Message) error {
@@ -256,7 +259,7 @@ func (m *Machine) SetCredentials(now time.Time, at Endpoint, c Credentials, err 
 			case same && r.seal.version == s.version:
 				r.fail(now, wire.CodeUnauthenticated, "", ErrCredentials)
 			default:
-				r.restart(now)
+				r.renew(now)
 			}
 		}
 	}

@@ -138,7 +138,7 @@ func (a *allocation) restart(now time.Time, err error) {
 	}
 	a.leave(now, l, nil)
 	a.setState(now, Allocating, a.loss.Err)
-	a.race(now, nil)
+	a.makeAnew(now, nil, err)
 }
 
 func (c *channel) stands(now, sent time.Time) {
@@ -190,14 +190,13 @@ func (c *channel) lapse(now time.Time, err error) {
 	if least := now.Add(channelLifetime + channelRest); c.free.IsZero() || err != nil {
 		c.free = least
 	}
-	told := c.bound || err != nil
 	if c.bound {
-		c.bound = false
 		a.bound--
 	}
-	if told {
+	if c.bound || err != nil {
 		a.tell(now, Event{Kind: EventChannel, State: a.state, Peer: c.peer, Err: err})
 	}
+	c.bound = false
 	a.m.timers.set(&c.timer, c.free)
 }
 

@@ -1,11 +1,11 @@
 package turnclient
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
 
-	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
 )
 
@@ -24,13 +24,8 @@ func (a *allocation) transmit(now time.Time, p *peer, data []byte) {
 		a.m.stats.dropped++
 		return
 	}
-	b := a.m.arena[at:len(a.m.arena):len(a.m.arena)]
 	l.sent = true
-	if l.stream {
-		a.m.out.Push(machine.Transmit{Op: machine.Write, Stream: l.id, Data: b})
-	} else {
-		a.m.out.Push(machine.Transmit{Op: machine.Send, Socket: l.socket, Remote: l.srv.Addr, Data: b})
-	}
+	l.push(a.m.arena[at:len(a.m.arena):len(a.m.arena)])
 	a.wrote(now)
 	if p.sends++; p.sends >= a.m.cfg.ChannelAfter {
 		a.bind(now, p)
@@ -50,12 +45,16 @@ func (m *Machine) Wrote(now time.Time, id AllocationID) {
 // channel that is being bound, too: the server may be ahead of its own answer.
 func (a *allocation) channelData(now time.Time, l *link, b []byte) {
 	number, data, err := wire.DecodeChannelData(b)
-	c := a.byNumber[number]
-	if err != nil || !a.hears(l) || c == nil || !c.bound && !c.binding {
+	switch c := a.byNumber[number]; {
+	case err != nil:
+		l.strange(now, ErrNotTURN, fmt.Sprintf("ChannelData of %d bytes: %v", len(b), err))
+	case !a.hears(l):
 		a.m.stats.dropped++
-		return
+	case c == nil || !c.bound && !c.binding:
+		l.strange(now, ErrNotAsked, fmt.Sprintf("data on channel %#x, which is not bound", number))
+	default:
+		a.deliver(now, c.peer, data)
 	}
-	a.deliver(now, c.peer, data)
 }
 
 // dataIndication takes in a Data indication (RFC 8656 sections 11.4 and 11.6).
@@ -94,7 +93,7 @@ func (a *allocation) permitted(ip netip.Addr) *permit {
 func (a *allocation) deliver(now time.Time, from netip.AddrPort, data []byte) {
 	p := a.permitted(from.Addr())
 	if p == nil || a.tcp {
-		a.m.stats.dropped++
+		a.link.strange(now, ErrNotAsked, fmt.Sprintf("data of %v, which is not permitted", from))
 		return
 	}
 	p.used = true

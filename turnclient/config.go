@@ -129,7 +129,11 @@ func checkServers(servers []Endpoint) ([]Endpoint, error) {
 	for _, e := range servers {
 		e.Addr = netip.AddrPortFrom(e.Addr.Addr().Unmap(), e.Addr.Port())
 		ip := e.Addr.Addr()
-		if !ip.IsValid() || e.Addr.Port() == 0 || ip.IsUnspecified() || ip.IsMulticast() {
+		if e.Host != "" {
+			if e.Addr = (netip.AddrPort{}); !e.Transport.stream() {
+				return nil, &ConfigError{"Servers", fmt.Sprintf("%s over %v has no address, and only streams go by a proxy; give IP and port", e.Host, e.Transport)}
+			}
+		} else if !ip.IsValid() || e.Addr.Port() == 0 || ip.IsUnspecified() || ip.IsMulticast() {
 			return nil, &ConfigError{"Servers", fmt.Sprintf("%v is not the address of a server; give IP and port", e.Addr)}
 		}
 		if e.Transport > DTLS {

@@ -39,6 +39,13 @@
 // addresses that it tells. It ends with the allocation, which is kept, and made anew when
 // it is lost, as any other.
 //
+// # Reaching servers
+//
+// A server is named by a URI (RFC 7065) and found in the DNS (RFC 5928). "turn:HOST" alone
+// means UDP and, where nothing answers over that, TCP; "turns:HOST" means TLS, and DTLS
+// before it if Config.DTLS brings that, as package dtlstransport does. Servers, addresses
+// and transports are raced (RFC 8305). Config.Proxy takes TCP and TLS through HTTP proxies.
+//
 // # Machine and shell
 //
 // [Machine] is the whole protocol as a sans-IO machine (see internal/machine): it can

@@ -14,6 +14,11 @@ import (
 var (
 	// ErrNoAnswer: the server did not answer in time.
 	ErrNoAnswer = errors.New("no answer")
+	// ErrNotTURN: something came that is neither STUN nor ChannelData, or was cut short.
+	ErrNotTURN = errors.New("the server sends what is neither STUN nor ChannelData")
+	// ErrNotAsked: data came of a peer that is not permitted, or on a channel that is not
+	// bound. It was dropped.
+	ErrNotAsked = errors.New("the server sends what was not asked for")
 	// ErrIntegrity: answers came, but none was signed with the password. Somebody
 	// forges them, or the server does not sign what it should: see UnsignedError.
 	ErrIntegrity = errors.New("answers came, but none with a valid signature")
@@ -22,6 +27,9 @@ var (
 	ErrBidDown = errors.New("security features announced by the server are missing from its answer")
 	// ErrCredentials: the server wants other credentials, or any.
 	ErrCredentials = errors.New("the server did not accept the credentials")
+	// ErrCertificate: the server's certificate is not for its name, or not trusted.
+	// Nothing was sent to it. The error holds a *tls.CertificateVerificationError.
+	ErrCertificate = errors.New("the certificate was not accepted")
 	// ErrHeld: the server is not asked for now, because of what it said before.
 	ErrHeld = errors.New("the server is not to be asked yet")
 	// ErrQueueFull: too much waits already for a permission, for a new allocation, or for
@@ -54,7 +62,7 @@ func (e *ConfigError) Error() string { return "turnclient: " + e.Field + ": " + 
 // ServerError says why a server was of no use for one request.
 type ServerError struct {
 	Server Endpoint
-	Op     string // what was asked: "allocate", "refresh", "permission", "channel", "connect", "bind"
+	Op     string // what was asked: "allocate", "refresh", "permission", "channel", "connect", "bind"; "data": nothing
 	Code   int    // STUN error code that the server sent; 0: it sent none
 	Reason string // the server's own words, which prove nothing; "": none
 	// RetryAfter is when it may be asked again; zero: at once, if at all.
@@ -76,7 +84,7 @@ func (e *ServerError) Error() string {
 		}
 	}
 	if e.Err != nil {
-		fmt.Fprintf(&b, ": %v", e.Err)
+		b.WriteString(": " + strings.TrimPrefix(e.Err.Error(), "turnclient: "))
 	}
 	if r := e.remedy(); r != "" {
 		fmt.Fprintf(&b, "; %s", r)
@@ -91,8 +99,21 @@ func (e *ServerError) remedy() string {
 	if r := codes[e.Code].remedy; r != "" {
 		return r
 	}
+	switch { // RFC 8489 section 6.3.4
+	case e.Code/100 == 5:
+		return "the server failed; try again later, or use another"
+	case e.Code != 0:
+		return "this code is not known here; ask the server's operator what it means"
+	}
 	var unsigned *UnsignedError
+	var proxy *ProxyError
 	switch {
+	case errors.As(e.Err, &proxy):
+		return "" // it has its own
+	case errors.Is(e.Err, ErrNotTURN):
+		return "check that a TURN server is at this address and port, and the transport"
+	case errors.Is(e.Err, ErrNotAsked):
+		return "a little may be on its way when a permission ends; if there is more, tell its operator"
 	case errors.Is(e.Err, ErrNoAnswer) && e.Server.Transport == UDP:
 		return "check the address; UDP may be blocked here, so add the server with ?transport=tcp or as turns:"
 	case errors.Is(e.Err, ErrNoAnswer):
@@ -101,6 +122,8 @@ func (e *ServerError) remedy() string {
 		return "it may be forged; if it is not: " + codes[unsigned.Code].remedy
 	case errors.Is(e.Err, ErrIntegrity):
 		return "check the password; if it is right, somebody on the way forges answers"
+	case errors.Is(e.Err, ErrCertificate):
+		return "name the host that the certificate is for, or trust its issuer by Config.TLS"
 	case errors.Is(e.Err, ErrBidDown):
 		return "somebody on the way tampers with answers: use turns:"
 	}

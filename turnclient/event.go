@@ -19,7 +19,7 @@ const (
 	EventState       EventKind = iota // From became State; Err says why, where that is a failure
 	EventAllocated                    // there is an address: Relayed, Mapped, Lifetime, Server, Features; Lost, where there was one before; Err: why one of two families is missing
 	EventMoved                        // the allocation moved to another socket of ours and is the same otherwise; Local
-	EventServer                       // Server was of no use, or an answer that may be forged says so (ErrIntegrity): Err is a *ServerError
+	EventServer                       // Server was of no use, or sent what it should not, or an answer that may be forged says so (ErrIntegrity): Err is a *ServerError
 	EventPermission                   // Peer's IP is permitted (Err nil), or is not any more: *PeerError
 	EventChannel                      // Channel stands for Peer, or does not (Channel 0): Err is nil where it lapsed unused, else why; data goes without
 	EventUnreachable                  // the server got an ICMP error for a datagram to Peer: Err is an *ICMPError

@@ -3,10 +3,13 @@ package turnclient_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"net"
+	"net/http"
 	"net/netip"
+	"net/url"
 
 	"github.com/bradawl/bradawl/turnclient"
 )
@@ -89,4 +92,26 @@ func ExampleClient_AllocateTCP() {
 	}
 	fmt.Print(line)
 	// Output: hello from a peer
+}
+
+// The proxy that the environment names (HTTPS_PROXY and the like) takes TCP and TLS to the
+// server, as it takes the requests of an http.Client.
+func ExampleConfig_proxy() {
+	ctx := context.Background()
+	client, err := turnclient.Dial(ctx, turnclient.Config{
+		Servers:     []string{"turn:turn.example.org?transport=udp", "turns:turn.example.org:443?transport=tcp"},
+		Credentials: turnclient.Credentials{Username: "user", Password: "secret"},
+		Proxy: func(_ context.Context, server string) (*url.URL, error) {
+			return http.ProxyFromEnvironment(&http.Request{URL: &url.URL{Scheme: "https", Host: server}})
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	_, err = client.Allocate(ctx)
+	var refusal *turnclient.ProxyError
+	if errors.As(err, &refusal) && refusal.Code == http.StatusProxyAuthRequired {
+		fmt.Println("the proxy at", refusal.Proxy, "wants user and password")
+	}
 }

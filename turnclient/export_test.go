@@ -1,6 +1,10 @@
 package turnclient
 
 import (
+	"context"
+	"math/rand/v2"
+	"net"
+	"net/url"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/machine"
@@ -38,3 +42,26 @@ func (m *Machine) Connections(id AllocationID) int { return len(m.allocs[id].con
 
 // HasStream reports whether a stream is the machine's.
 func (m *Machine) HasStream(id machine.StreamID) bool { return m.streams[id] != nil }
+
+// NewMessageTap returns what the loop writes to where an association is c.
+func NewMessageTap(c net.Conn) net.Conn { return &messageTap{Conn: c} }
+
+// RequestTunnel is what is said to a proxy.
+func RequestTunnel(c net.Conn, remote string, user *url.Userinfo) (net.Conn, error) {
+	return requestTunnel(c, remote, user)
+}
+
+// Resolve returns the endpoints of one URI.
+func (c Config) Resolve(ctx context.Context, uri string, random *rand.Rand) ([]Endpoint, error) {
+	u, err := ParseURI(uri)
+	if err != nil {
+		return nil, err
+	}
+	return c.resolve(ctx, u, random)
+}
+
+// BySRV returns records in the order in which they are tried.
+func BySRV(records []*net.SRV, random *rand.Rand) []*net.SRV { return bySRV(records, random) }
+
+// Servers returns how many servers are remembered.
+func (m *Machine) Servers() int { return len(m.servers) }

@@ -3,7 +3,6 @@ package turnclient
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"fmt"
 	mathrand "math/rand/v2"
 	"net"
@@ -30,25 +29,41 @@ type Client struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
+	servers *directory
+
 	allocs map[AllocationID]*Allocation // the loop's
 
 	mu     sync.Mutex
-	closed bool                      // guarded by mu
-	taps   map[netip.AddrPort]tapped // guarded by mu: by local address
-	dials  map[string][]Endpoint     // guarded by mu: asked for by the machine, by address
-	open   map[*Allocation]bool      // guarded by mu
+	closed bool                       // guarded by mu
+	taps   map[tapKey]tapped          // guarded by mu
+	dials  map[machine.StreamID]*link // guarded by mu: asked for by the machine
+	open   map[*Allocation]bool       // guarded by mu
 }
 
-// tapped is a tap of either kind.
+// tapped is a tap of any kind.
 type tapped interface {
 	sender
 	attach(p *path, server netip.AddrPort)
 }
 
+// tapKey is by which the tap of a link is found: a socket's by its address, another by
+// its stream.
+type tapKey struct {
+	local  netip.AddrPort
+	stream machine.StreamID
+}
+
+func keyOf(l *link) tapKey {
+	if l.dialed {
+		return tapKey{stream: l.id}
+	}
+	return tapKey{local: l.local}
+}
+
 // Dial resolves the servers' names and returns a Client, which the caller must Close.
 // Nothing is sent to a server before Allocate. ctx bounds Dial alone.
 //
-// The error is a *ConfigError, or that of the lookup if no name could be resolved.
+// The error is a *ConfigError, or a *ResolveError for each server if none could be found.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	switch {
 	case cfg.ReadBuffer < 0 || cfg.ReadBuffer > 1<<16:
@@ -63,28 +78,42 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if cfg.DialContext == nil {
 		cfg.DialContext = (&net.Dialer{}).DialContext
 	}
-	servers, err := cfg.resolve(ctx)
-	if err != nil {
-		return nil, err
-	}
 	c := &Client{
 		cfg: cfg, log: plog.OrDiscard(cfg.LoggerFactory).NewLogger("turnclient"),
-		allocs: make(map[AllocationID]*Allocation), taps: make(map[netip.AddrPort]tapped),
-		dials: make(map[string][]Endpoint), open: make(map[*Allocation]bool),
+		allocs: make(map[AllocationID]*Allocation), taps: make(map[tapKey]tapped),
+		dials: make(map[machine.StreamID]*link), open: make(map[*Allocation]bool),
 	}
-	m, err := NewMachine(cfg.machine(servers, usage{c}), mathrand.New(mathrand.NewPCG(mathrand.Uint64(), mathrand.Uint64())), rand.Reader)
-	if err != nil {
+	var err error
+	if c.servers, err = newDirectory(&c.cfg); err != nil {
 		return nil, err
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	if err := c.start(ctx); err != nil {
+		c.cancel()
+		c.wg.Wait()
+		return nil, err
+	}
+	return c, nil
+}
+
+// start finds servers and runs the machine.
+func (c *Client) start(ctx context.Context) error {
+	answers := c.servers.look(c.ctx, c.run, 0)
+	if err := c.servers.await(ctx, answers); err != nil {
+		return err
+	}
+	m, err := NewMachine(c.cfg.machine(c.servers.endpoints(), usage{c}), mathrand.New(mathrand.NewPCG(mathrand.Uint64(), mathrand.Uint64())), rand.Reader)
+	if err != nil {
+		return err
 	}
 	c.cfg.Credentials = Credentials{} // the machine has them
 	c.m = &clientMachine{m, c}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.loop, err = drive.Run[Event](c.m, c.handle, drive.Options{ListenPacket: c.listen, Dial: c.dial, Log: c.log})
 	if err != nil {
-		c.cancel()
-		return nil, fmt.Errorf("turnclient: %w", err)
+		return fmt.Errorf("turnclient: %w", err)
 	}
-	return c, nil
+	c.learn(answers)
+	return nil
 }
 
 // Format implements fmt.Formatter: a client holds secrets, so nothing of it is shown.
@@ -112,6 +141,16 @@ func (c *Client) AllocateWith(ctx context.Context, o Options) (*Allocation, erro
 func (c *Client) allocate(ctx context.Context, a *Allocation, start func(now time.Time) (AllocationID, error)) error {
 	if ctx.Err() != nil {
 		return &AllocateError{Cause: context.Cause(ctx)}
+	}
+	if found := c.lookAgain(fresh); found != nil {
+		late := time.NewTimer(freshWait)
+		defer late.Stop()
+		select {
+		case <-found:
+		case <-late.C: // what was found before must do
+		case <-ctx.Done():
+		case <-c.ctx.Done():
+		}
 	}
 	c.mu.Lock()
 	if c.closed {
@@ -205,7 +244,7 @@ func (c *Client) Close() error {
 	return first
 }
 
-// clientMachine notes which endpoint a dial is for: TLS needs its name.
+// clientMachine notes which link a dial is for: how to connect is up to its endpoint.
 type clientMachine struct {
 	*Machine
 	c *Client
@@ -216,8 +255,7 @@ func (m *clientMachine) PollTransmit() (machine.Transmit, bool) {
 	if ok && t.Op == machine.Dial {
 		if l := m.streams[t.Stream]; l != nil {
 			m.c.mu.Lock()
-			key := t.Remote.String()
-			m.c.dials[key] = append(m.c.dials[key], l.srv.Endpoint)
+			m.c.dials[t.Stream] = l
 			m.c.mu.Unlock()
 		}
 	}
@@ -234,68 +272,47 @@ func (c *Client) listen(ctx context.Context, network, address string) (net.Packe
 		_ = pc.Close()
 		return nil, err
 	}
-	local := t.conn.LocalAddrPort()
-	t.closed = func() { c.untap(local, t) }
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.taps[local] = t
+	t.closed = c.tap(tapKey{local: t.conn.LocalAddrPort()}, t)
 	return t, nil
 }
 
+// dial connects to the server that the loop asks for.
 func (c *Client) dial(ctx context.Context, network string, _ netip.AddrPort, remote string) (net.Conn, error) {
+	id := drive.StreamOf(ctx)
 	c.mu.Lock()
-	var e Endpoint
-	if waiting := c.dials[remote]; len(waiting) > 0 {
-		e = waiting[0]
-		if c.dials[remote] = waiting[1:]; len(waiting) == 1 {
-			delete(c.dials, remote)
-		}
-	}
+	l := c.dials[id]
+	delete(c.dials, id)
 	c.mu.Unlock()
-	conn, err := c.cfg.DialContext(ctx, network, remote)
+	if l == nil {
+		return nil, net.ErrClosed // by the machine, at once
+	}
+	e := l.srv.Endpoint // it never changes
+	if e.Transport == DTLS {
+		return c.associate(ctx, l, e)
+	}
+	conn, err := c.connect(ctx, network, remote, e)
+	if err == nil && e.Transport == TLS {
+		conn, err = c.secure(ctx, conn, e.Name)
+	}
 	if err != nil {
 		return nil, err
 	}
-	local := netio.AddrPortOf(conn.LocalAddr())
-	if e.Transport == TLS {
-		if conn, err = c.secure(ctx, conn, e.Name); err != nil {
-			return nil, err
-		}
-	}
 	t := newStreamTap(conn)
-	t.closed = func() { c.untap(local, t) }
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.taps[local] = t
+	t.closed = c.tap(tapKey{stream: id}, t)
 	return t, nil
 }
 
-// secure lays TLS over conn. Nothing of ours is sent before the certificate is known to
-// be the server's.
-func (c *Client) secure(ctx context.Context, conn net.Conn, name string) (net.Conn, error) {
-	cfg := c.cfg.TLS.Clone()
-	if cfg == nil {
-		cfg = &tls.Config{}
-	}
-	if cfg.MinVersion == 0 {
-		cfg.MinVersion = tls.VersionTLS12
-	}
-	if cfg.ServerName == "" {
-		cfg.ServerName = name
-	}
-	secured := tls.Client(conn, cfg)
-	if err := secured.HandshakeContext(ctx); err != nil {
-		_ = conn.Close()
-		return nil, fmt.Errorf("TLS with %q: %w", cfg.ServerName, err)
-	}
-	return secured, nil
-}
-
-func (c *Client) untap(local netip.AddrPort, t tapped) {
+// tap makes t the tap of a link, until the func it returns is called.
+func (c *Client) tap(key tapKey, t tapped) (untap func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.taps[local] == t {
-		delete(c.taps, local)
+	c.taps[key] = t
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.taps[key] == t {
+			delete(c.taps, key)
+		}
 	}
 }
 
@@ -308,13 +325,16 @@ func (c *Client) handle(e Event) {
 	if e.Kind != EventData && e.Kind != EventConnData {
 		c.log.Debugf("allocation %d: %v %v %v %v", e.Allocation, e.Kind, e.State, e.Peer, e.Err)
 	}
+	if (e.Kind == EventState || e.Kind == EventServer) && e.Err != nil {
+		c.lookAgain(lookEvery) // the servers may have moved
+	}
 	a := c.allocs[e.Allocation]
 	if a == nil {
 		return
 	}
 	if e.Kind == EventAllocated || e.Kind == EventMoved {
 		c.mu.Lock()
-		t := c.taps[e.link.local]
+		t := c.taps[keyOf(e.link)]
 		c.mu.Unlock()
 		switch {
 		case t == nil: // closed meanwhile: another event follows

@@ -2,15 +2,11 @@ package turnclient_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"net/netip"
 	"strings"
@@ -41,12 +37,14 @@ func open(t *testing.T, cfg turnclient.Config) (*turnclient.Client, *turnclient.
 // The server forgets everything while traffic flows: it goes on by itself, on the same
 // Allocation, and an event states the loss.
 func TestClientSurvivesARestart(t *testing.T) {
-	for _, uri := range []string{"turn:192.0.2.1", "turn:192.0.2.1?transport=tcp"} {
+	for _, uri := range []string{"turn:192.0.2.1?transport=udp", "turn:192.0.2.1?transport=tcp", dtlsURI} {
 		t.Run(uri, func(t *testing.T) {
 			simulate(t, "port-restricted-cone", authed(), func(t *testing.T, w *simWorld) {
 				pc := w.echo(t)
 				defer pc.Close()
-				client, relay := open(t, w.config(uri))
+				cfg := secureConfig(w, plainDTLS)
+				cfg.Servers = []string{uri}
+				client, relay := open(t, cfg)
 				defer client.Close()
 				to := netip.AddrPortFrom(w.peer.Addr(), 7)
 				buf := make([]byte, 100)
@@ -226,38 +224,16 @@ func TestSlowReaderIsBounded(t *testing.T) {
 	})
 }
 
-func TestParseURI(t *testing.T) {
-	for s, want := range map[string]turnclient.URI{
-		"turn:example.org":                    {Host: "example.org"},
-		"TURN:example.org:3479":               {Host: "example.org", Port: 3479},
-		"turn:192.0.2.1:1?transport=udp":      {Host: "192.0.2.1", Port: 1},
-		"turn:[2001:db8::1]:80?transport=tcp": {Host: "2001:db8::1", Port: 80, Transport: turnclient.TCP},
-		"turn:[2001:db8::1]":                  {Host: "2001:db8::1"},
-		"turns:example.org":                   {Host: "example.org", Transport: turnclient.TLS},
-		"turns:example.org:443?transport=tcp": {Host: "example.org", Port: 443, Transport: turnclient.TLS},
-		"turns:example.org?transport=udp":     {Host: "example.org", Transport: turnclient.DTLS},
-	} {
-		got, err := turnclient.ParseURI(s)
-		if err != nil || got.Host != want.Host || got.Port != want.Port || got.Transport != want.Transport {
-			t.Errorf("%s: %+v, %v", s, got, err)
-		}
-	}
-	for _, s := range []string{"", "stun:example.org", "turn:", "turn:host:0", "turn:host:99999", "turn:host:x", "turn:host?transport=sctp", "turn:host?x=y", "turn://host", "turn:user@host"} {
-		var bad *turnclient.ConfigError
-		if u, err := turnclient.ParseURI(s); !errors.As(err, &bad) {
-			t.Errorf("%q: %+v, %v", s, u, err)
-		}
-	}
-}
-
 func TestDialRefusesWhatCannotWork(t *testing.T) {
 	for name, cfg := range map[string]turnclient.Config{
-		"no servers":           {},
-		"TLS to an IP address": {Servers: []string{"turns:192.0.2.1"}},
-		"DTLS":                 {Servers: []string{"turns:example.org?transport=udp"}},
-		"lifetime":             {Servers: []string{"turn:192.0.2.1"}, Lifetime: -1},
-		"keepalive":            {Servers: []string{"turn:192.0.2.1"}, Keepalive: time.Millisecond},
-		"read buffer":          {Servers: []string{"turn:192.0.2.1"}, ReadBuffer: -1},
+		"no servers":               {},
+		"TLS to an IP address":     {Servers: []string{"turns:192.0.2.1"}},
+		"TLS to an IPv6 address":   {Servers: []string{"turns:[2001:db8::1]:443?transport=tcp"}},
+		"DTLS to an IP address":    {Servers: []string{"turns:192.0.2.1?transport=udp"}, DTLS: plainDTLS},
+		"DTLS without Config.DTLS": {Servers: []string{"turns:example.org?transport=udp"}},
+		"lifetime":                 {Servers: []string{"turn:192.0.2.1"}, Lifetime: -1},
+		"keepalive":                {Servers: []string{"turn:192.0.2.1"}, Keepalive: time.Millisecond},
+		"read buffer":              {Servers: []string{"turn:192.0.2.1"}, ReadBuffer: -1},
 		"two kinds of credentials": {Servers: []string{"turn:192.0.2.1"}, Credentials: creds, FetchCredentials: func(context.Context, turnclient.CredentialsRequest) (turnclient.Credentials, error) {
 			return creds, nil
 		}},
@@ -272,8 +248,9 @@ func TestDialRefusesWhatCannotWork(t *testing.T) {
 		}
 	}
 	broken := errors.New("no such host")
-	_, err := turnclient.Dial(t.Context(), turnclient.Config{Servers: []string{"turn:nowhere.example"}, Lookup: func(context.Context, string, string) ([]netip.Addr, error) { return nil, broken }})
-	if !errors.Is(err, broken) {
+	_, err := turnclient.Dial(t.Context(), turnclient.Config{Servers: []string{"turn:nowhere.example"}, Resolver: &dns{err: broken}})
+	var failed *turnclient.ResolveError
+	if !errors.Is(err, broken) || !errors.As(err, &failed) || failed.Server != "turn:nowhere.example" {
 		t.Errorf("%v", err)
 	}
 }
@@ -281,26 +258,11 @@ func TestDialRefusesWhatCannotWork(t *testing.T) {
 // certificate makes one for a name, and the pool that trusts it.
 func certificate(t *testing.T, name string) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	cert, pool, err := turntest.Certificate(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	now := time.Now()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	parsed, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(parsed)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
+	return cert, pool
 }
 
 // Real sockets on loopback: TLS, with a certificate for the name and for another. With
@@ -329,9 +291,7 @@ func TestTLSOnLoopback(t *testing.T) {
 			client, err := turnclient.Dial(t.Context(), turnclient.Config{
 				Servers:     []string{fmt.Sprintf("turns:turn.example.org:%d", ln.Addr().(*net.TCPAddr).Port)},
 				Credentials: creds, TLS: &tls.Config{RootCAs: pool},
-				Lookup: func(context.Context, string, string) ([]netip.Addr, error) {
-					return []netip.Addr{netip.MustParseAddr("::ffff:127.0.0.1")}, nil
-				},
+				Resolver: &dns{addrs: map[string][]string{"turn.example.org": {"::ffff:127.0.0.1"}}},
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -345,8 +305,13 @@ func TestTLSOnLoopback(t *testing.T) {
 			if name != "turn.example.org" {
 				var s *turnclient.ServerError
 				var h x509.HostnameError
-				if !errors.As(err, &s) || s.Server.Transport != turnclient.TLS || !errors.As(err, &h) || requests != 0 {
+				if !errors.Is(err, turnclient.ErrCertificate) || !errors.As(err, &s) || s.Server.Transport != turnclient.TLS || !errors.As(err, &h) || requests != 0 {
 					t.Errorf("%v; %d requests reached the server", err, requests)
+				}
+				for _, want := range []string{"turn.example.org (127.0.0.1:", "over tls", "name the host that the certificate is for"} {
+					if !strings.Contains(err.Error(), want) {
+						t.Errorf("%q lacks %q", err, want)
+					}
 				}
 				return
 			}

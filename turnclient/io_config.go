@@ -4,19 +4,23 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
-	"net/netip"
+	"net/url"
 	"time"
 
 	"github.com/pion/logging"
 )
 
 // Config configures a [Client]. Servers must be given, and Credentials or
-// FetchCredentials unless the server is open to all.
+// FetchCredentials unless the server is open to all. Its functions, and those of Resolver,
+// may be called by several goroutines at once; they must return when their ctx ends.
 type Config struct {
-	// Servers are URIs as RFC 7065 has them, the best first: "turn:HOST", "turns:HOST"
-	// (TLS), each with ":PORT" and "?transport=udp" or "?transport=tcp" if wanted. A
-	// host with several addresses counts as several servers. See MachineConfig.Servers
-	// for how they are chosen from.
+	// Servers are URIs as RFC 7065 has them, the best first: "turn:HOST" or
+	// "turns:HOST", each with ":PORT" and "?transport=udp" or "?transport=tcp" if wanted.
+	// Without a transport turn: means UDP, then TCP; turns: means DTLS, if there is
+	// Config.DTLS, then TLS. Without a port the records in the DNS say where the servers
+	// are (RFC 5928); where there are none, at the host itself. Each address counts as
+	// a server. See MachineConfig.Servers for how they are chosen from. They are looked
+	// up again for later allocations.
 	Servers []string
 
 	// Credentials are sent to every server. Default: none.
@@ -48,16 +52,35 @@ type Config struct {
 	ListenPacket func(ctx context.Context, network, address string) (net.PacketConn, error)
 
 	// DialContext connects to a server over TCP, with network "tcp4" or "tcp6" and a
-	// literal address; TLS is laid over it. Default: net.Dialer's.
+	// literal address; TLS is laid over it. With network "tcp" and a name it connects to
+	// a proxy. Default: net.Dialer's.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// TLS configures TLS. Its ServerName, if set, is what every certificate must be
-	// for; otherwise it is the URI's host. Default nil: the system's roots, TLS 1.2.
+	// TLS configures TLS and DTLS. Its ServerName, if set, is what every certificate
+	// must be for; otherwise it is the URI's host. Default nil: the system's roots, TLS
+	// 1.2 or newer.
 	TLS *tls.Config
 
-	// Lookup resolves a host's addresses; network is "ip". Default:
-	// net.DefaultResolver.LookupNetIP.
-	Lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
+	// DTLS lays DTLS over conn, which carries datagrams to and from one server, and
+	// returns the association once the certificate has been found to be for
+	// cfg.ServerName; each Read and Write of it is one message. ctx bounds the handshake
+	// alone, and on an error conn stays the caller's. dtlstransport.Client is one.
+	// Default nil: no server is reached over DTLS.
+	DTLS func(ctx context.Context, conn net.Conn, cfg *tls.Config) (net.Conn, error)
+
+	// Proxy returns the HTTP proxy by which a server is reached over TCP or TLS, or nil
+	// for none. The server is HOST:PORT as the URI has it: with a proxy it is the proxy
+	// that looks the host up, and records of services are not used. The proxy's URL is
+	// http://HOST:PORT or https://HOST:PORT, with USER:PASSWORD@ if need be. Default nil:
+	// no proxy.
+	Proxy func(ctx context.Context, server string) (*url.URL, error)
+
+	// ProxyTLS configures TLS with https:// proxies. Default nil: the system's roots,
+	// TLS 1.2 or newer, and a certificate for the proxy's host.
+	ProxyTLS *tls.Config
+
+	// Resolver looks hosts up. Default: net.DefaultResolver.
+	Resolver Resolver
 
 	// LoggerFactory makes the logger. Default nil: nothing is logged. Secrets never are.
 	LoggerFactory logging.LoggerFactory

@@ -4,154 +4,256 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/ipcheck"
 )
 
-// URI is a TURN server as RFC 7065 writes it.
-type URI struct {
-	Host      string // a name or an IP address, without brackets
-	Port      uint16 // 0: none was given
-	Transport Transport
-	given     bool // the transport was
+// Resolver looks up what the DNS says of a server's host; *net.Resolver is one. One that
+// also is a [NAPTRResolver] is asked for NAPTR records first.
+type Resolver interface {
+	// LookupNetIP returns the addresses of a host; network is "ip".
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+	// LookupSRV returns the records of _service._proto.name, or of name itself where
+	// service and proto are empty. Their order does not matter.
+	LookupSRV(ctx context.Context, service, proto, name string) (cname string, records []*net.SRV, err error)
 }
 
-// Default ports (RFC 8656 section 4.1).
+// NAPTRResolver is a Resolver that knows NAPTR records, as net.Resolver does not. By
+// them a domain says which transports its servers prefer (RFC 5928).
+type NAPTRResolver interface {
+	Resolver
+	// LookupNAPTR returns the records of a name. Their order does not matter.
+	LookupNAPTR(ctx context.Context, name string) ([]NAPTR, error)
+}
+
+// ResolveError says why a server of the configuration could not be found.
+type ResolveError struct {
+	Server string // its URI
+	Err    error  // of the lookup, or what is wrong with its answer
+}
+
+// Error names the server and the reason.
+func (e *ResolveError) Error() string {
+	s := strings.TrimPrefix(e.Err.Error(), "turnclient: ")
+	return fmt.Sprintf("turnclient: cannot find server %q: %s; check its name and the DNS, or name an address", e.Server, s)
+}
+
+// Unwrap returns Err.
+func (e *ResolveError) Unwrap() error { return e.Err }
+
+// Bounds of what one URI may lead to, whatever the DNS says.
 const (
-	defaultPort    = 3478
-	defaultTLSPort = 5349
+	maxAddrs   = 4  // of one host
+	maxTargets = 8  // SRV records followed
+	maxQueries = 16 // for NAPTR records and where they lead
+	maxOfKind  = 12 // endpoints over one transport
 )
 
-// ParseURI parses "turn:HOST", "turns:HOST", "turn:HOST:PORT?transport=tcp" and the
-// like. Without a transport turn: means UDP and turns: means TLS. The error is a
-// *ConfigError.
-func ParseURI(s string) (URI, error) {
-	fail := func(why string) (URI, error) {
-		return URI{}, &ConfigError{"Servers", fmt.Sprintf("%q %s; write turn:HOST:PORT?transport=tcp", s, why)}
-	}
-	scheme, rest, _ := strings.Cut(s, ":")
-	scheme = strings.ToLower(scheme)
-	if scheme != "turn" && scheme != "turns" {
-		return fail("is no turn: or turns: URI")
-	}
-	rest, query, asked := strings.Cut(rest, "?")
-	u := URI{}
-	secure := scheme == "turns"
-	if secure {
-		u.Transport = TLS
-	}
-	if asked {
-		name, value, _ := strings.Cut(query, "=")
-		switch {
-		case name != "transport":
-			return fail("has a parameter other than transport")
-		case value == "udp" && secure:
-			u.Transport = DTLS
-		case value == "udp":
-		case value == "tcp" && !secure:
-			u.Transport = TCP
-		case value == "tcp":
-		default:
-			return fail("names an unknown transport")
-		}
-		u.given = true
-	}
-	u.Host = rest
-	if ip, err := netip.ParseAddr(strings.Trim(rest, "[]")); err == nil {
-		u.Host = ip.Unmap().String()
-	} else if strings.Contains(rest, ":") {
-		host, port, err := net.SplitHostPort(rest)
-		if err != nil {
-			return fail("has a malformed host or port")
-		}
-		n, err := strconv.ParseUint(port, 10, 16)
-		if err != nil || n == 0 {
-			return fail("has a port outside 1 to 65535")
-		}
-		u.Host, u.Port = host, uint16(n)
-	}
-	if u.Host == "" || strings.ContainsAny(u.Host, "/@ []") {
-		return fail("has no host, or a malformed one")
-	}
-	return u, nil
+// servicePatience is how long records of a service are waited for once the host's own
+// addresses are known: there are networks where such queries are never answered.
+const servicePatience = time.Second
+
+// errNoService: RFC 2782 has a record that says so.
+var errNoService = errors.New("its DNS says that it has no such service")
+
+// lookup finds out where one URI leads to (RFC 5928 section 3).
+type lookup struct {
+	cfg    *Config
+	uri    URI
+	random *rand.Rand // used by one goroutine at a time
+
+	known  chan struct{} // closed when the host's own addresses are, or are not to be had
+	ips    []netip.Addr  // read after known
+	ipsErr error         // read after known
+
+	// patient ends servicePatience after the host's own addresses are known.
+	patient context.Context
 }
 
-func (u URI) port() uint16 {
-	switch {
-	case u.Port != 0:
-		return u.Port
-	case u.Transport == TLS || u.Transport == DTLS:
-		return defaultTLSPort
+// resolve returns the ways to reach u's server, the best first. It returns once what it
+// has started has ended.
+func (c *Config) resolve(ctx context.Context, u URI, random *rand.Rand) ([]Endpoint, error) {
+	direct, found, err := c.byProxy(ctx, u)
+	if err != nil || len(direct) == 0 {
+		return found, err
 	}
-	return defaultPort
-}
-
-// resolve turns the configured URIs into endpoints, in their order. What cannot be
-// resolved is passed over, unless nothing can.
-func (c *Config) resolve(ctx context.Context) ([]Endpoint, error) {
-	if n := len(c.Servers); n == 0 || n > MaxServers {
-		return nil, &ConfigError{"Servers", fmt.Sprintf("%d named; name 1 to %d TURN servers", n, MaxServers)}
+	if ip, err := netip.ParseAddr(u.Host); err == nil {
+		return append(at([]netip.Addr{ip}, u.Port, direct, u.Host), found...), nil
 	}
-	lookup := c.Lookup
-	if lookup == nil {
-		lookup = net.DefaultResolver.LookupNetIP
-	}
-	uris := make([]URI, len(c.Servers))
-	for i, s := range c.Servers {
-		u, err := ParseURI(s)
-		if err != nil {
-			return nil, err
-		}
-		if _, err := netip.ParseAddr(u.Host); err == nil && u.Transport == TLS && (c.TLS == nil || c.TLS.ServerName == "" && !c.TLS.InsecureSkipVerify) {
-			// RFC 8489 section 8.1: there is no name to hold the certificate against.
-			return nil, &ConfigError{"Servers", fmt.Sprintf("%q names an IP address, for which no certificate can be checked; name the host, or set TLS.ServerName", s)}
-		}
-		if u.Transport == DTLS {
-			return nil, &ConfigError{"Servers", fmt.Sprintf("%q asks for DTLS, which this client does not have; use ?transport=tcp", s)}
-		}
-		uris[i] = u
-	}
-	found := make([][]Endpoint, len(uris))
-	errs := make([]error, len(uris))
+	ctx, cancel := context.WithCancel(ctx)
+	patient, giveUp := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	for i, u := range uris {
-		wg.Go(func() {
-			ips := []netip.Addr{}
-			ip, err := netip.ParseAddr(u.Host)
-			if err == nil {
-				ips = append(ips, ip)
-			} else if ips, err = lookup(ctx, "ip", u.Host); err != nil {
-				errs[i] = fmt.Errorf("turnclient: server %q: %w", c.Servers[i], err)
-				return
+	defer wg.Wait()
+	defer cancel()
+	l := &lookup{cfg: c, uri: u, random: random, known: make(chan struct{}), patient: patient}
+	wg.Go(func() {
+		defer giveUp()
+		l.ips, l.ipsErr = l.host(ctx, u.Host)
+		close(l.known)
+		if l.ipsErr != nil {
+			<-ctx.Done() // the services are all the hope there is
+			return
+		}
+		wait := time.NewTimer(servicePatience)
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+		}
+	})
+	all, err := l.endpoints(ctx, direct)
+	if len(found) > 0 {
+		err = nil
+	}
+	return append(all, found...), err
+}
+
+// byProxy returns the endpoints that a proxy is to connect to, and the transports that
+// are left.
+func (c *Config) byProxy(ctx context.Context, u URI) (direct []Transport, found []Endpoint, err error) {
+	for _, t := range u.transports(c.DTLS != nil) {
+		if t.stream() && c.Proxy != nil && !u.isIP() {
+			server := net.JoinHostPort(u.Host, strconv.Itoa(int(portOr(u.Port, t))))
+			proxy, err := c.proxyFor(ctx, server)
+			if err != nil {
+				return nil, nil, err
 			}
-			for _, ip := range interleave(ips) {
-				found[i] = append(found[i], Endpoint{netip.AddrPortFrom(ip, u.port()), u.Transport, u.Host})
+			if proxy != nil {
+				found = append(found, Endpoint{Host: server, Transport: t, Name: u.Host})
+				continue
+			}
+		}
+		direct = append(direct, t)
+	}
+	return direct, found, nil
+}
+
+func portOr(port uint16, t Transport) uint16 {
+	if port == 0 {
+		return t.port()
+	}
+	return port
+}
+
+// at returns the endpoints at ips, transport by transport.
+func at(ips []netip.Addr, port uint16, transports []Transport, name string) (all []Endpoint) {
+	for _, t := range transports {
+		for _, ip := range ips {
+			all = append(all, Endpoint{Addr: netip.AddrPortFrom(ip, portOr(port, t)), Transport: t, Name: name})
+		}
+	}
+	return all
+}
+
+// endpoints is RFC 5928 section 3 for a host that is a name: step 2 where there is a
+// port, 3 where there is a transport, else 4 and 5.
+func (l *lookup) endpoints(ctx context.Context, transports []Transport) ([]Endpoint, error) {
+	if l.uri.Port != 0 {
+		ips, err := l.own()
+		return at(ips, l.uri.Port, transports, l.uri.Host), err
+	}
+	if r, ok := l.cfg.Resolver.(NAPTRResolver); ok && l.uri.Network == "" {
+		if all, err := l.naptr(ctx, r, transports); len(all) > 0 || err != nil {
+			return all, err
+		}
+	}
+	return l.services(ctx, transports)
+}
+
+// own returns the host's own addresses, when they are known.
+func (l *lookup) own() ([]netip.Addr, error) {
+	<-l.known
+	return l.ips, l.ipsErr
+}
+
+// services finds the servers by their SRV records, and at the host itself for transports
+// that have none.
+func (l *lookup) services(ctx context.Context, transports []Transport) (all []Endpoint, err error) {
+	service := "turn"
+	if l.uri.Secure {
+		service = "turns"
+	}
+	records := make([][]*net.SRV, len(transports))
+	var wg sync.WaitGroup
+	for i, t := range transports {
+		wg.Go(func() {
+			proto := "udp"
+			if t.stream() {
+				proto = "tcp"
+			}
+			// With an error there may be records all the same.
+			_, records[i], _ = l.cfg.Resolver.LookupSRV(l.patient, service, proto, l.uri.Host)
+		})
+	}
+	wg.Wait()
+	found := make([][]Endpoint, len(transports))
+	errs := make([]error, len(transports))
+	for i, t := range transports {
+		targets, err := l.order(records[i])
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		wg.Go(func() {
+			if found[i], errs[i] = l.follow(ctx, targets, t); errs[i] == nil && len(targets) == 0 {
+				var ips []netip.Addr
+				ips, errs[i] = l.own()
+				found[i] = at(ips, 0, []Transport{t}, l.uri.Host)
 			}
 		})
 	}
 	wg.Wait()
-	var all []Endpoint
 	for _, f := range found {
 		all = append(all, f...)
 	}
-	if len(all) == 0 {
-		return nil, errors.Join(append(errs, ctx.Err())...)
+	if len(all) > 0 {
+		return all, nil
 	}
-	return all[:min(len(all), MaxServers)], nil
+	return nil, firstOf(errs)
 }
 
-// maxAddrs is how many addresses of one host are tried.
-const maxAddrs = 4
+// firstOf returns the first error there is: those of several transports are mostly the
+// same.
+func firstOf(errs []error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// host returns the addresses of a host that can be a server's, IPv6 and IPv4 in turn.
+func (l *lookup) host(ctx context.Context, name string) ([]netip.Addr, error) {
+	ips, err := l.cfg.Resolver.LookupNetIP(ctx, "ip", name)
+	if err != nil {
+		return nil, err
+	}
+	var good []netip.Addr
+	for _, ip := range ips {
+		if ip = ip.Unmap(); ipcheck.Unusable(netip.AddrPortFrom(ip, 1), true) == "" {
+			good = append(good, ip)
+		}
+	}
+	if len(good) == 0 {
+		return nil, fmt.Errorf("the DNS gives no address of %s that can be a server's", name)
+	}
+	return interleave(good), nil
+}
 
 // interleave puts IPv6 and IPv4 addresses in turn, as the resolver's first has it (RFC
 // 8305 section 4).
 func interleave(ips []netip.Addr) (all []netip.Addr) {
 	var first, second []netip.Addr
 	for _, ip := range ips {
-		if ip = ip.Unmap(); len(first) == 0 || ip.Is4() == first[0].Is4() {
+		if len(first) == 0 || ip.Is4() == first[0].Is4() {
 			first = append(first, ip)
 		} else {
 			second = append(second, ip)

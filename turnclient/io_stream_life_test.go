@@ -96,7 +96,7 @@ func TestServersWithoutTCPRelays(t *testing.T) {
 		if _, err := client.Allocate(t.Context()); err != nil {
 			t.Error(err)
 		}
-		over, err := turnclient.Dial(t.Context(), w.config("turn:192.0.2.1"))
+		over, err := turnclient.Dial(t.Context(), w.config("turn:192.0.2.1?transport=udp"))
 		if err != nil {
 			t.Fatal(err)
 		}

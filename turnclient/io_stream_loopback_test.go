@@ -183,9 +183,7 @@ func TestTCPRelayOnLoopback(t *testing.T) {
 			if over != nil {
 				cfg.Servers[0] = fmt.Sprintf("turns:turn.example.org:%d", r.port())
 				cfg.TLS = &tls.Config{RootCAs: pool}
-				cfg.Lookup = func(context.Context, string, string) ([]netip.Addr, error) {
-					return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
-				}
+				cfg.Resolver = &dns{addrs: map[string][]string{"turn.example.org": {"127.0.0.1"}}}
 			}
 			client, relay := openTCP(t, cfg)
 			defer client.Close()

@@ -147,8 +147,8 @@ func (s *streamTap) Read(b []byte) (int, error) {
 		have := s.buf[s.from:s.to]
 		size, err := wire.StreamFrame(have)
 		switch {
-		case err != nil:
-			s.control = len(have) // the machine sees that it is out of step
+		case err != nil, len(have) > 0 && have[0] >= 4 && s.path.Load() == nil:
+			s.control = len(have) // the machine sees that it is out of step, or no TURN
 			continue
 		case size > 0 && size <= len(have):
 			if p := s.path.Load(); p != nil && p.take(have[:size]) {
@@ -169,7 +169,7 @@ func (s *streamTap) Read(b []byte) (int, error) {
 		s.to += n
 		if n == 0 && err != nil {
 			if err == io.EOF && s.to > 0 {
-				err = io.ErrUnexpectedEOF
+				err = fmt.Errorf("%w: the connection ended within a message (%w)", ErrNotTURN, io.ErrUnexpectedEOF)
 			}
 			return 0, err
 		}

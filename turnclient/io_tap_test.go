@@ -58,7 +58,7 @@ func throughTap(t *testing.T, stream, cuts []byte) (o outcome) {
 		for err == nil {
 			size, wrong := wire.StreamFrame(got)
 			if wrong != nil {
-				err = errOutOfStep
+				err = ErrNotTURN
 			} else if size == 0 || size > len(got) {
 				break
 			} else {
@@ -68,7 +68,7 @@ func throughTap(t *testing.T, stream, cuts []byte) (o outcome) {
 		}
 		if err != nil {
 			o.end = err.Error()
-			if len(got) > 0 && !errors.Is(err, errOutOfStep) {
+			if len(got) > 0 && !errors.Is(err, ErrNotTURN) {
 				t.Errorf("the loop was given part of a message: %x", got)
 			}
 		}

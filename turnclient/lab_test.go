@@ -37,6 +37,7 @@ type lab struct {
 	chop    bool       // streams bring one byte at a time
 	sent    []sent     // by the client
 	toPeers []peerData // relayed by servers
+	whole   bool       // streams are DTLS: they bring whole messages, or lose them
 
 	// up and down look at messages on the way, from and to the client; nil drops one.
 	up, down func(b []byte) []byte
@@ -223,11 +224,18 @@ func (l *lab) carryOut(t machine.Transmit) {
 		l.at(2*l.delay, func() {
 			if h := l.hosts[t.Remote]; l.streams[t.Stream].IsValid() && h != nil {
 				l.at(0, func() { l.notice(machine.Notice{Kind: machine.Connected, Stream: t.Stream, Remote: t.Remote}) })
+				if l.whole {
+					return
+				}
 				h.stream(l, machine.Notice{Kind: machine.Accepted, Stream: t.Stream + machine.AcceptedBase, Remote: clientOf(t.Stream)})
 			}
 		})
 	case machine.Write:
 		l.sent = append(l.sent, sent{at: l.elapsed(), stream: t.Stream, to: l.streams[t.Stream], raw: t.Data})
+		if l.whole {
+			l.deliver(clientOf(t.Stream), l.streams[t.Stream], t.Data)
+			return
+		}
 		b := l.pass(l.up, t.Data)
 		if h := l.hosts[l.streams[t.Stream]]; h != nil && b != nil {
 			l.at(l.delay, func() {
@@ -235,7 +243,7 @@ func (l *lab) carryOut(t machine.Transmit) {
 			})
 		}
 	case machine.Close, machine.Reset:
-		if h := l.hosts[l.streams[t.Stream]]; h != nil {
+		if h := l.hosts[l.streams[t.Stream]]; h != nil && !l.whole {
 			l.at(l.delay, func() {
 				h.stream(l, machine.Notice{Kind: machine.Closed, Stream: t.Stream + machine.AcceptedBase, Remote: clientOf(t.Stream)})
 			})
@@ -274,6 +282,12 @@ func (l *lab) reply(from, to netip.AddrPort, b []byte) {
 		return
 	}
 	l.at(l.delay, func() {
+		for id := range l.streams {
+			if l.whole && clientOf(id) == to {
+				l.notice(machine.Notice{Kind: machine.Received, Stream: id, Data: b})
+				return
+			}
+		}
 		for id, local := range l.sockets {
 			if local == to {
 				l.do(func(now time.Time) {

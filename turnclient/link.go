@@ -1,7 +1,7 @@
 package turnclient
 
 import (
-	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -16,7 +16,8 @@ type link struct {
 	m      *Machine
 	a      *allocation
 	srv    *server
-	stream bool
+	dialed bool  // it is a stream of the runner's, else a socket
+	stream bool  // it carries bytes in order: messages are cut from them and not repeated
 	conn   *conn // it is the data connection of; else nil
 	socket machine.SocketID
 	id     machine.StreamID
@@ -32,18 +33,21 @@ type link struct {
 	rtt        rtt
 	congestion congestion
 	nonce      []byte
+	as         *login // who it belongs to, once something was signed; a pointer is not printed
 	buf        []byte // of a stream: the start of a message
 	keepalive  timer
-	sent       bool // something, since the keepalive timer was last looked at
-	asked      bool // a request began, since then
+	sent       bool    // something, since the keepalive timer was last looked at
+	asked      bool    // a request began, since then
+	odd        []error // what was told of already
+	stun       bool    // a STUN message came
 }
 
 // newLink opens a path to srv.
 func (m *Machine) newLink(a *allocation, srv *server) *link {
-	l := &link{m: m, a: a, srv: srv, stream: srv.Transport.stream()}
+	l := &link{m: m, a: a, srv: srv, dialed: srv.Transport != UDP, stream: srv.Transport.stream()}
 	l.congestion.link = l
 	l.keepalive.fire = l.keepAlive
-	if l.stream {
+	if l.dialed {
 		l.id = m.nextStream
 		m.nextStream++
 		m.streams[l.id] = l
@@ -75,6 +79,15 @@ func (l *link) opened(now time.Time, local netip.AddrPort) {
 	}
 }
 
+// unreachable takes in an ICMP error for what was sent on the link.
+func (l *link) unreachable(now time.Time, err error) {
+	if l.a.link == l {
+		l.a.heartbeat(now) // anybody can forge it: it is a reason to ask, no more
+	} else if i := slices.IndexFunc(l.a.attempts, func(t *attempt) bool { return t.link == l }); i >= 0 {
+		l.a.attempts[i].unreachable(now, err)
+	}
+}
+
 // down takes in that the link broke, and fails what waits for answers on it.
 func (l *link) down(now time.Time, err error) {
 	if l.gone {
@@ -100,7 +113,7 @@ func (l *link) close(orderly bool) {
 		l.m.timers.stop(&r.timer)
 	}
 	switch {
-	case !l.stream:
+	case !l.dialed:
 		delete(l.m.sockets, l.socket)
 		l.m.out.Push(machine.Transmit{Op: machine.CloseSocket, Socket: l.socket})
 	default:
@@ -127,8 +140,12 @@ func (l *link) control(b []byte) {
 		return
 	}
 	l.sent = true
-	b = l.m.keep(b)
-	if l.stream {
+	l.push(l.m.keep(b))
+}
+
+// push hands a whole message to the runner.
+func (l *link) push(b []byte) {
+	if l.dialed {
 		l.m.out.Push(machine.Transmit{Op: machine.Write, Stream: l.id, Data: b})
 		return
 	}
@@ -183,10 +200,28 @@ func (l *link) keepAlive(now time.Time) {
 	l.sent = false
 }
 
-var errOutOfStep = errors.New("what the server sends is neither STUN nor ChannelData; is it a TURN server?")
+// strange drops a message that the server should not have sent. Of each kind the first is
+// told: on the way there is always one too late, and anybody may forge them.
+func (l *link) strange(now time.Time, kind error, what string) {
+	l.m.stats.dropped++
+	if slices.Contains(l.odd, kind) {
+		return
+	}
+	l.odd = append(l.odd, kind)
+	err := &ServerError{Server: l.srv.Endpoint, Op: "data", Err: fmt.Errorf("%w: %s", kind, what)}
+	l.a.tell(now, Event{Kind: EventServer, State: l.a.state, Server: l.srv.Endpoint, Err: err})
+}
 
-// received takes in bytes of a stream, cut anywhere.
+// received takes in bytes of a stream, cut anywhere, or a whole message.
 func (l *link) received(now time.Time, b []byte) {
+	if !l.stream {
+		l.message(now, b)
+		return
+	}
+	if !l.stun && len(l.buf) == 0 && len(b) > 0 && b[0] >= 4 {
+		l.down(now, ErrNotTURN) // nothing else can come first, whatever length it claims
+		return
+	}
 	if len(l.buf) > 0 {
 		l.buf = append(l.buf, b...)
 		b = l.buf
@@ -194,7 +229,7 @@ func (l *link) received(now time.Time, b []byte) {
 	for !l.gone && !l.raw() {
 		size, err := wire.StreamFrame(b)
 		if err != nil {
-			l.down(now, errOutOfStep)
+			l.down(now, ErrNotTURN)
 			return
 		}
 		if size == 0 || size > len(b) {
@@ -223,10 +258,15 @@ func (l *link) message(now time.Time, b []byte) {
 		return
 	}
 	msg := &l.m.msg
-	if msg.Decode(b) != nil || msg.Has(wire.AttrFingerprint) && msg.CheckFingerprint() != nil {
-		l.m.stats.dropped++
+	err := msg.Decode(b)
+	if err == nil && msg.Has(wire.AttrFingerprint) {
+		err = msg.CheckFingerprint()
+	}
+	if err != nil {
+		l.strange(now, ErrNotTURN, fmt.Sprintf("%d bytes: %v", len(b), err))
 		return
 	}
+	l.stun = true
 	switch {
 	case msg.IsResponse():
 		id := msg.TransactionID()

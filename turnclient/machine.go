@@ -57,11 +57,7 @@ func NewMachine(cfg MachineConfig, random *rand.Rand, secrets io.Reader) (*Machi
 		sockets: make(map[machine.SocketID]*link), streams: make(map[machine.StreamID]*link), conns: make(map[ConnID]*conn),
 	}
 	for _, e := range cfg.Servers {
-		s := &server{Endpoint: e}
-		if !cfg.Credentials.empty() {
-			s.use(cfg.Credentials)
-		}
-		m.servers = append(m.servers, s)
+		m.servers = append(m.servers, m.newServer(e))
 	}
 	return m, nil
 }
@@ -107,14 +103,8 @@ func (m *Machine) HandleNotice(now time.Time, n machine.Notice) {
 			l.down(now, fmt.Errorf("the socket failed: %w", n.Err))
 		}
 	case machine.Unreachable:
-		l := m.sockets[n.Socket]
-		if l == nil || n.Remote != l.srv.Addr {
-			break
-		}
-		if l.a.link == l {
-			l.a.heartbeat(now) // anybody can forge it: it is a reason to ask, no more
-		} else if i := slices.IndexFunc(l.a.attempts, func(t *attempt) bool { return t.link == l }); i >= 0 {
-			l.a.attempts[i].unreachable(now, n.Err)
+		if l := m.sockets[n.Socket]; l != nil && n.Remote == l.srv.Addr {
+			l.unreachable(now, n.Err)
 		}
 	case machine.Connected:
 		if l := m.streams[n.Stream]; l != nil {

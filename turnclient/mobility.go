@@ -39,6 +39,7 @@ func (a *allocation) move(now time.Time) {
 	t.connect.fire = func(now time.Time) { t.failed(now, ErrNoAnswer) }
 	a.attempts = append(a.attempts, t)
 	t.open(now, a.link.srv)
+	t.link.as = a.link.as
 }
 
 // present sends the Refresh that moves the allocation. No other carries a ticket, for

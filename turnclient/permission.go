@@ -17,6 +17,7 @@ const (
 	permissionLast     = 15 * time.Second  // before its end, the last time that use is looked at
 	permissionGather   = 30 * time.Second  // others that are due so soon are renewed with it
 	refusedHold        = 30 * time.Second  // before a peer that was refused is asked for again
+	failedHold         = 3 * time.Second   // the same where the server failed (438 over and over, 500)
 )
 
 // Bounds of what waits for permissions, whatever is written.
@@ -351,7 +352,12 @@ func (p *permit) failed(now time.Time, err error) {
 	p.err = &PeerError{netip.AddrPortFrom(p.ip, 0), err}
 	p.dropQueue(now, p.err)
 	a.tell(now, Event{Kind: EventPermission, State: a.state, Peer: netip.AddrPortFrom(p.ip, 0), Err: p.err})
-	if p.state == permitNone {
+	switch {
+	case p.state == permitNone && code != 0:
+		p.until = now.Add(failedHold)
+		a.m.timers.set(&p.timer, p.until)
+		p.become(permitRefused)
+	case p.state == permitNone:
 		p.remove()
 	}
 }

@@ -41,8 +41,17 @@ func TestPortsOfOnePeerDoNotAddUp(t *testing.T) {
 		l.send(id, peerA, "x")
 		l.run(200 * time.Millisecond)
 	}
+	l.up = func(b []byte) []byte {
+		if b[1] == 0x08 {
+			return nil // peerB's permission is not to be had yet
+		}
+		return b
+	}
 	l.send(id, peerB, "waits")
 	for port := range uint16(5000) {
+		if port%100 == 0 {
+			l.run(50 * time.Millisecond)
+		}
 		if err := l.send(id, netip.AddrPortFrom(peerA.Addr(), 2000+port), "x"); err != nil {
 			t.Fatalf("port %d: %v", 2000+port, err)
 		}
@@ -50,6 +59,7 @@ func TestPortsOfOnePeerDoNotAddUp(t *testing.T) {
 	if _, peers, permits := l.m.Queued(id); peers > 4096 || permits != 2 {
 		t.Errorf("%d peers, %d permits", peers, permits)
 	}
+	l.up = nil
 	l.run(550 * time.Second)
 	if len(l.toPeers) != 9+1+5000 {
 		t.Errorf("%d relayed", len(l.toPeers))

@@ -13,6 +13,9 @@ import (
 const (
 	// attemptDelay is how long one server is ahead of the next (RFC 8305 section 5).
 	attemptDelay = 250 * time.Millisecond
+	// streamDelay is how long datagrams are ahead of a stream to the same server: one that
+	// is lost is sent again after 500 ms, and must not put an allocation on TCP for good.
+	streamDelay = time.Second
 	// connectTimeout is how long a stream, or a socket, may take to open.
 	connectTimeout = 10 * time.Second
 	maxPorts       = 3 // local ports for one server (RFC 8656 section 7.4, 437)
@@ -45,6 +48,7 @@ type attempt struct {
 	rooted  bool // without mobility, which the server does not allow
 	moving  bool // it presents a ticket instead of asking for an allocation
 	again   bool // the server has failed in this race before
+	users   int  // as whom it was tried
 	doubts  int  // ICMP errors
 	lost    bool
 	ended   bool
@@ -59,9 +63,14 @@ func (a *allocation) race(now time.Time, on *link) {
 		a.queue = append(a.queue, a.last)
 	}
 	for _, s := range a.m.servers {
-		if !s.alternate && s != a.last && (on == nil || s != on.srv) && (!a.tcp || s.Transport.stream()) {
+		if !s.alternate && !s.retired && s != a.last && (on == nil || s != on.srv) && (!a.tcp || s.Transport.stream()) {
 			a.queue = append(a.queue, s)
 		}
+	}
+	if on != nil && on.as != nil && on.as.creds.Username != on.srv.creds.Username {
+		on.drop() // see asAnother
+		a.queue = slices.Insert(a.queue, 0, on.srv)
+		on = nil
 	}
 	if on == nil {
 		a.nextServer(now)
@@ -97,9 +106,17 @@ func (a *allocation) nextServer(now time.Time) {
 }
 
 func (a *allocation) awaitNext(now time.Time) {
-	if len(a.queue) > 0 && a.racing() {
-		a.m.timers.set(&a.stagger, now.Add(attemptDelay))
+	if len(a.queue) == 0 || !a.racing() {
+		return
 	}
+	delay := attemptDelay
+	next := a.queue[0]
+	if next.Transport.stream() && next.Name != "" && slices.ContainsFunc(a.attempts, func(t *attempt) bool {
+		return !t.lost && !t.link.stream && t.link.srv.Name == next.Name
+	}) {
+		delay = streamDelay
+	}
+	a.m.timers.set(&a.stagger, now.Add(delay))
 }
 
 // try starts an attempt at s, on a link that stands or on a new one.
@@ -153,7 +170,7 @@ func (t *attempt) unreachable(now time.Time, err error) {
 // allocate sends the Allocate request (RFC 8656 section 7.1).
 func (t *attempt) allocate(now time.Time) {
 	a := t.a
-	t.request = &request{link: t.link, op: "allocate", method: wire.Allocate, done: t.answered}
+	t.request = &request{link: t.link, op: "allocate", method: wire.Allocate, done: t.answered, elsewhere: t.asAnother}
 	t.request.add = func(b *wire.Builder) {
 		protocol := wire.ProtocolUDP
 		if a.tcp {
@@ -186,6 +203,20 @@ func (t *attempt) allocate(now time.Time) {
 		a.addLifetime(b)
 	}
 	t.request.start(now)
+}
+
+// asAnother makes the request as another user, from another port: there are servers that
+// take a port to be of the first user who signed from it.
+func (t *attempt) asAnother(now time.Time) {
+	t.request = nil
+	s := t.link.srv
+	if t.users++; t.users >= maxChallenges {
+		t.failed(now, &ServerError{Server: s.Endpoint, Op: "allocate", Code: wire.CodeUnauthenticated, Err: ErrCredentials})
+		return
+	}
+	t.link.onDown = nil
+	t.link.drop()
+	t.open(now, s)
 }
 
 // answered takes in the answer to an Allocate request (RFC 8656 sections 7.3 and 7.4).
@@ -423,7 +454,7 @@ func (a *allocation) raceLost(now time.Time) {
 	var at time.Time
 	for _, s := range a.m.servers {
 		switch {
-		case s.barred || s.alternate || a.tcp && !s.Transport.stream():
+		case s.barred || s.alternate || s.retired || a.tcp && !s.Transport.stream():
 		case s.holdUntil.After(now):
 			if at.IsZero() || s.holdUntil.Before(at) {
 				at = s.holdUntil

@@ -28,6 +28,9 @@ type request struct {
 	// done is called once; msg, nil where there was no answer, is valid during the
 	// call, and err is a *ServerError or nil.
 	done func(now time.Time, msg *wire.Message, err error)
+	// elsewhere, if not nil, takes the place of the request when it is to be made by
+	// another user: servers may want another 5-tuple for that.
+	elsewhere func(now time.Time)
 
 	limit int           // sends of a transaction; 0: maxSends
 	every time.Duration // between sends, without doubling; 0: the RTO, doubling
@@ -83,8 +86,10 @@ func (r *request) restart(now time.Time) {
 		if l.nonce == nil {
 			l.nonce = l.srv.nonce
 		}
-		l.srv.sign(&m.b, l.nonce)
-		r.seal = l.srv.seal()
+		if l.as == nil {
+			l.as = l.srv.newest()
+		}
+		r.seal = l.srv.sign(&m.b, l.as, l.nonce)
 	}
 	if m.b.Bytes() == nil {
 		r.fail(now, 0, "", m.b.Err())
@@ -167,7 +172,11 @@ func (r *request) silence(now time.Time) error {
 	case r.forged > 0:
 		return r.doubt
 	}
-	return fmt.Errorf("%w within %v (%d sent)", ErrNoAnswer, now.Sub(r.sent).Round(time.Millisecond), r.sends)
+	err := fmt.Errorf("%w within %v (%d sent)", ErrNoAnswer, now.Sub(r.sent).Round(time.Millisecond), r.sends)
+	if slices.Contains(r.link.odd, ErrNotTURN) {
+		err = fmt.Errorf("%w, but %w", err, ErrNotTURN)
+	}
+	return err
 }
 
 // answer takes in a response whose transaction ID is the request's.
@@ -256,8 +265,10 @@ func (r *request) challenged(now time.Time, msg *wire.Message, code int, reason 
 		return
 	}
 	r.link.nonce = s.nonce
-	rejected := code == wire.CodeUnauthenticated && r.seal.key != nil && r.seal.realm == s.realm && r.seal.version == s.version
+	rejected := code == wire.CodeUnauthenticated && r.seal.key != nil && r.seal.realm == s.realm && r.seal.version == r.link.as.version
 	switch {
+	case rejected && s.version > r.link.as.version:
+		r.renew(now) // there are newer ones
 	case !rejected && s.version > 0:
 		r.restart(now)
 	case s.version == 0 && !r.link.m.cfg.Ask:
@@ -273,6 +284,19 @@ func (r *request) challenged(now time.Time, msg *wire.Message, code int, reason 
 		}
 		r.link.m.wantCredentials(now, r, rejected)
 	}
+}
+
+// renew makes the request with the newest credentials of its server.
+func (r *request) renew(now time.Time) {
+	l := r.link
+	old := l.as
+	l.as = l.srv.newest()
+	if old != nil && old.creds.Username != l.as.creds.Username && r.elsewhere != nil {
+		r.end()
+		r.elsewhere(now)
+		return
+	}
+	r.restart(now)
 }
 
 func (r *request) fail(now time.Time, code int, reason string, err error) {

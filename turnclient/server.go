@@ -35,15 +35,30 @@ func (t Transport) String() string {
 // stream reports whether the transport keeps bytes in order and repeats them itself.
 func (t Transport) stream() bool { return t == TCP || t == TLS }
 
+// port is where servers are by default (RFC 8656 section 4.1, RFC 7350 section 4.6).
+func (t Transport) port() uint16 {
+	if t == TLS || t == DTLS {
+		return 5349
+	}
+	return 3478
+}
+
 // Endpoint is one way to reach a server.
 type Endpoint struct {
 	Addr      netip.AddrPort
 	Transport Transport
 	Name      string // the host that the certificate must be for (TLS, DTLS); for messages otherwise
+
+	// Host is host and port of a server on a stream that is not looked up here but by a
+	// proxy. Addr is not valid then.
+	Host string
 }
 
 // String names address, transport and host.
 func (e Endpoint) String() string {
+	if e.Host != "" {
+		return fmt.Sprintf("%s over %v", e.Host, e.Transport)
+	}
 	s := fmt.Sprintf("%v over %v", e.Addr, e.Transport)
 	if e.Name != "" && e.Name != e.Addr.Addr().String() {
 		s = e.Name + " (" + s + ")"
@@ -98,6 +113,7 @@ type server struct {
 	why       error     // of the two
 	tried     time.Time // when it was last asked for an allocation
 	alternate bool      // another server named it
+	retired   bool      // it is not among the configured ones any more
 }
 
 func (s *server) hold(until time.Time, why error) { s.holdUntil, s.why = until, why }
@@ -121,7 +137,7 @@ func (m *Machine) redirect(now time.Time, from *server, msg *wire.Message) (*ser
 	addrs, _ := msg.AppendAddresses(nil, wire.AttrAlternateServer, 4)
 	var to netip.AddrPort
 	for _, a := range addrs {
-		if a.Addr().Is4() == from.Addr.Addr().Is4() {
+		if from.Host != "" || a.Addr().Is4() == from.Addr.Addr().Is4() {
 			to = a
 			break
 		}
@@ -129,7 +145,7 @@ func (m *Machine) redirect(now time.Time, from *server, msg *wire.Message) (*ser
 	switch {
 	case !to.IsValid() || to.Port() == 0:
 		return nil, fmt.Errorf("it names no other server of this address family")
-	case !ipcheck.Public(to.Addr()) && ipcheck.Public(from.Addr.Addr()):
+	case !ipcheck.Public(to.Addr()) && (from.Host != "" || ipcheck.Public(from.Addr.Addr())):
 		return nil, fmt.Errorf("it names %v, which is not on the public internet", to)
 	}
 	e := Endpoint{Addr: to, Transport: from.Transport, Name: from.Name}
@@ -158,7 +174,53 @@ func (m *Machine) redirect(now time.Time, from *server, msg *wire.Message) (*ser
 	return s, nil
 }
 
-// forgetAlternates forgets servers that others named and that nothing uses any more.
+// maxRetired is how many servers are kept that are not to be asked any more.
+const maxRetired = 2 * MaxServers
+
+// SetServers replaces the servers of later attempts, as when they were looked up anew.
+// What is known of those that stay is kept, so that one that is to be left alone still
+// is (RFC 5928 section 3). Those that go serve the allocations that they gave. The error
+// is a *ConfigError.
+func (m *Machine) SetServers(now time.Time, servers []Endpoint) error {
+	servers, err := checkServers(servers)
+	if err != nil {
+		return err
+	}
+	known := make(map[Endpoint]*server)
+	for _, s := range m.servers {
+		known[s.Endpoint] = s
+	}
+	var next []*server
+	for _, e := range servers {
+		s := known[e]
+		if s == nil {
+			s = m.newServer(e)
+		}
+		s.alternate, s.retired = false, false
+		next = append(next, s)
+		delete(known, e)
+	}
+	for _, s := range m.servers {
+		if known[s.Endpoint] != nil {
+			s.retired = s.retired || !s.alternate
+			next = append(next, s)
+		}
+	}
+	m.servers = next
+	m.forgetAlternates(now)
+	return nil
+}
+
+func (m *Machine) newServer(e Endpoint) *server {
+	s := &server{Endpoint: e}
+	if !m.cfg.Credentials.empty() {
+		s.use(m.cfg.Credentials)
+	}
+	return s
+}
+
+// forgetAlternates forgets servers that others named, and retired ones, that nothing
+// uses any more and nothing is to be remembered of.
 func (m *Machine) forgetAlternates(now time.Time) {
 	used := make(map[*server]bool)
 	for _, a := range m.order {
@@ -167,7 +229,20 @@ func (m *Machine) forgetAlternates(now time.Time) {
 			used[t.link.srv] = true
 		}
 	}
+	retired := 0
+	for _, s := range m.servers {
+		if s.retired {
+			retired++
+		}
+	}
 	m.servers = slices.DeleteFunc(m.servers, func(s *server) bool {
-		return s.alternate && !used[s] && now.Sub(s.tried) >= redirectSpan
+		switch {
+		case used[s]:
+			return false
+		case s.retired && (retired > maxRetired || !s.barred && !now.Before(s.holdUntil)):
+			retired--
+			return true
+		}
+		return s.alternate && now.Sub(s.tried) >= redirectSpan
 	})
 }

@@ -72,7 +72,7 @@ type conn struct {
 // to, and accepted, from it. Only servers that are reached over TCP or TLS are asked. The
 // error is a *ConfigError: there is none.
 func (m *Machine) AllocateTCP(now time.Time) (AllocationID, error) {
-	if !slices.ContainsFunc(m.servers, func(s *server) bool { return s.Transport.stream() }) {
+	if !slices.ContainsFunc(m.servers, func(s *server) bool { return s.Transport.stream() && !s.retired }) {
 		return 0, &ConfigError{"Servers", "none is reached over TCP or TLS, as a TCP allocation must be; add one with ?transport=tcp or as turns:"}
 	}
 	return m.allocate(now, Options{}, true), nil
@@ -213,6 +213,7 @@ func (c *conn) open(now time.Time, number uint32) {
 	c.state, c.number, c.srv = connBinding, number, c.a.link.srv
 	l := c.a.m.newLink(c.a, c.srv)
 	c.link, l.conn = l, c
+	l.as = c.a.link.as // the same credentials, RFC 6062 section 4.3
 	l.onUp = c.bind
 	l.onDown = func(now time.Time, err error) { c.failed(now, c.problem("bind", err)) }
 	c.a.m.timers.set(&c.connect, now.Add(connectTimeout))

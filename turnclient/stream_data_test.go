@@ -96,7 +96,7 @@ func TestGarbageOnADataConnection(t *testing.T) {
 		s.answers[wire.ConnectionBind] = func(l *lab, m *wire.Message) [][]byte { return one([]byte(garbage)) }
 		c := l.mustConnect(id, peerA)
 		l.run(time.Second)
-		if err := l.ends()[c]; err == nil || !strings.Contains(err.Error(), "is it a TURN server?") || l.connData(c) != "" {
+		if err := l.ends()[c]; err == nil || !strings.Contains(err.Error(), "check that a TURN server") || l.connData(c) != "" {
 			t.Errorf("%v", err)
 		}
 	}

@@ -244,7 +244,7 @@ func TestSlowConnectIsNoSilence(t *testing.T) {
 	start := l.elapsed()
 	l.hosts[serverAddr] = script(func(*lab, netip.AddrPort, *wire.Message) [][]byte { return nil })
 	l.mustConnect(id, peerB)
-	if !l.runUntil(10*time.Second, func() bool { return l.m.State(id) == turnclient.Disconnecting }) || l.elapsed()-start > 5*time.Second {
+	if !l.runUntil(10*time.Second, func() bool { return l.m.State(id) == turnclient.Disconnecting }) || l.elapsed()-start > 9*time.Second {
 		t.Errorf("silence noticed after %v: %v", l.elapsed()-start, l.m.State(id))
 	}
 }

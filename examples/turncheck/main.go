@@ -31,11 +31,13 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/bradawl/bradawl/turnclient"
+	"github.com/bradawl/bradawl/turnclient/dtlstransport"
 )
 
 func main() {
@@ -65,7 +67,9 @@ type options struct {
 	size     int
 	timeout  time.Duration
 	json     bool
-	lookup   func(ctx context.Context, network, host string) ([]netip.Addr, error)
+	// transports are the names of those to check.
+	transports []string
+	lookup     func(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
 const usage = `usage: turncheck [-user NAME] [-pass PASSWORD] [-json] HOST[:PORT]|URI...
@@ -99,6 +103,7 @@ func parse(args []string, help io.Writer) (options, error) {
 	flags.DurationVar(&o.interval, "interval", 20*time.Millisecond, "`time` between them")
 	flags.IntVar(&o.size, "size", 100, "`bytes` of each")
 	flags.DurationVar(&o.timeout, "timeout", 5*time.Second, "`time` that a way may take to give an address")
+	only := flags.String("transports", "udp,tcp,tls,dtls", "`names` of the transports to check, separated by commas")
 	flags.BoolVar(&o.json, "json", false, "print JSON")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -120,6 +125,13 @@ func parse(args []string, help io.Writer) (options, error) {
 	case o.timeout <= 0:
 		return o, fmt.Errorf("-timeout %v: want a positive time", o.timeout)
 	}
+	o.transports = strings.Split(*only, ",")
+	for _, name := range o.transports {
+		if !slices.ContainsFunc(transports, func(t transport) bool { return t.name == name }) {
+			return o, fmt.Errorf("-transports %q: %q is none; want some of udp,tcp,tls,dtls", *only, name)
+		}
+	}
+	o.cfg.DTLS = dtlstransport.Client
 	if creds.Password == "" && creds.Username != "" {
 		creds.Password = os.Getenv("TURN_PASSWORD")
 	}

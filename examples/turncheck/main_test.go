@@ -87,6 +87,7 @@ func simulate(t *testing.T, preset string, cfg turntest.Config, link simnet.Link
 // check runs the program as on the user's host.
 func (w *world) check(t *testing.T, args ...string) (out string, err error) {
 	t.Helper()
+	args = append([]string{"-transports", "udp,tcp,tls"}, args...) // that is what the world's server has
 	o, err := parse(args, io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -287,16 +288,16 @@ func TestTable(t *testing.T) {
 }
 
 func TestTargets(t *testing.T) {
-	o := options{lookup: func(context.Context, string, string) ([]netip.Addr, error) {
+	o := options{transports: []string{"udp", "tcp", "tls", "dtls"}, lookup: func(context.Context, string, string) ([]netip.Addr, error) {
 		return []netip.Addr{netip.MustParseAddr("::ffff:192.0.2.1")}, nil
 	}}
 	for arg, want := range map[string]string{
-		host:                        "turn:192.0.2.1:3478?transport=udp turn:192.0.2.1:3478?transport=tcp turns:192.0.2.1:5349?transport=tcp",
-		host + ":443":               "turn:192.0.2.1:443?transport=udp turn:192.0.2.1:443?transport=tcp turns:192.0.2.1:443?transport=tcp",
-		"2001:db8::1":               "turn:[2001:db8::1]:3478?transport=udp turn:[2001:db8::1]:3478?transport=tcp turns:[2001:db8::1]:5349?transport=tcp",
+		host:                        "turn:192.0.2.1:3478?transport=udp turn:192.0.2.1:3478?transport=tcp turns:192.0.2.1:5349?transport=tcp turns:192.0.2.1:5349?transport=udp",
+		host + ":443":               "turn:192.0.2.1:443?transport=udp turn:192.0.2.1:443?transport=tcp turns:192.0.2.1:443?transport=tcp turns:192.0.2.1:443?transport=udp",
+		"2001:db8::1":               "turn:[2001:db8::1]:3478?transport=udp turn:[2001:db8::1]:3478?transport=tcp turns:[2001:db8::1]:5349?transport=tcp turns:[2001:db8::1]:5349?transport=udp",
 		"turn:[2001:db8::1]:9":      "turn:[2001:db8::1]:9?transport=udp turn:[2001:db8::1]:9?transport=tcp",
 		"turn:h?transport=tcp":      "turn:192.0.2.1:3478?transport=tcp",
-		"turns:h":                   "turns:192.0.2.1:5349?transport=tcp",
+		"turns:h":                   "turns:192.0.2.1:5349?transport=tcp turns:192.0.2.1:5349?transport=udp",
 		"TURNS:h:443?transport=tcp": "turns:192.0.2.1:443?transport=tcp",
 	} {
 		tgt, err := parseTarget(arg)

@@ -4,20 +4,24 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/bradawl/bradawl/turnclient"
 )
 
-// transports are the ways that there are to a server (RFC 8656 section 3.1).
-var transports = []struct {
+// transport is a way to a server (RFC 8656 section 3.1).
+type transport struct {
 	name            string
 	scheme, network string // of its URI
 	port            uint16 // by default
-}{
+}
+
+var transports = []transport{
 	{"udp", "turn", "udp", 3478},
 	{"tcp", "turn", "tcp", 3478},
 	{"tls", "turns", "tcp", 5349},
+	{"dtls", "turns", "udp", 5349},
 }
 
 // target is a server as the user names it.
@@ -79,7 +83,7 @@ func (o *options) ways(ctx context.Context, t target) ([]way, error) {
 	}
 	var all []way
 	for _, tr := range transports {
-		if t.scheme != "" && t.scheme != tr.scheme || t.network != "" && t.network != tr.network {
+		if !slices.Contains(o.transports, tr.name) || t.scheme != "" && t.scheme != tr.scheme || t.network != "" && t.network != tr.network {
 			continue
 		}
 		port := t.port

@@ -42,7 +42,7 @@ type Options struct {
 	// Dial, when set, makes the loop carry out the effects on streams itself. It is
 	// called on a goroutine of its own, with network "tcp4" or "tcp6", the address
 	// to dial from (the zero AddrPort: any) and a literal address; it must return
-	// when ctx ends, for Close waits for it.
+	// when ctx ends, for Close waits for it. StreamOf(ctx) is which stream it is for.
 	Dial func(ctx context.Context, network string, local netip.AddrPort, remote string) (net.Conn, error)
 
 	// Listeners bring the machine streams, with or without Dial. The loop owns

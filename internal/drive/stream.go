@@ -52,7 +52,7 @@ func (r *runner[E]) dial(t machine.Transmit) {
 		return
 	}
 	var ctx context.Context
-	ctx, s.cancel = context.WithCancel(ss.ctx)
+	ctx, s.cancel = context.WithCancel(context.WithValue(ss.ctx, streamKey{}, t.Stream))
 	network := "tcp4"
 	if t.Remote.Addr().Unmap().Is6() {
 		network = "tcp6"
@@ -62,6 +62,15 @@ func (r *runner[E]) dial(t machine.Transmit) {
 		conn, err := ss.dial(ctx, network, t.Local, address)
 		ss.dialled <- dialled{s, conn, err}
 	})
+}
+
+type streamKey struct{}
+
+// StreamOf returns which stream a call of Options.Dial is for, by its ctx, for those
+// whose streams are not all made alike.
+func StreamOf(ctx context.Context) machine.StreamID {
+	id, _ := ctx.Value(streamKey{}).(machine.StreamID)
+	return id
 }
 
 func (r *runner[E]) finishDial(d dialled) {

@@ -275,3 +275,23 @@ func TestTooManyStreamsComeIn(t *testing.T) {
 		closeLoop(t, l)
 	})
 }
+
+// Of several dials to one address each knows which stream it is for.
+func TestStreamOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		asked := make(map[machine.StreamID]int)
+		d, k := &pipeDialer{}, &talker{}
+		l := run(t, k, nil, drive.Options{Dial: func(ctx context.Context, network string, local netip.AddrPort, remote string) (net.Conn, error) {
+			mu.Lock()
+			asked[drive.StreamOf(ctx)]++
+			mu.Unlock()
+			return d.dial(ctx, network, local, remote)
+		}})
+		command(t, l, k, dial(3, "", "192.0.2.1:80"), dial(7, "", "192.0.2.1:80"), dial(0, "", "192.0.2.1:80"))
+		if len(asked) != 3 || asked[3] != 1 || asked[7] != 1 || asked[0] != 1 {
+			t.Errorf("dials by stream: %v", asked)
+		}
+		closeLoop(t, l)
+	})
+}

@@ -2,12 +2,16 @@ package interop_test
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha1"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -20,14 +24,14 @@ import (
 // Allocation, permission, data and channel over each transport.
 func TestCoturnRelays(t *testing.T) {
 	t.Parallel()
-	testRelays(t, newTurnserver(t))
+	testRelays(t, newTurnserver(t), turnTransports)
 }
 
-func testRelays(t *testing.T, server turnServer) {
-	for _, transport := range []string{"udp", "tcp", "tls"} {
+func testRelays(t *testing.T, server turnServer, transports []string) {
+	for _, transport := range transports {
 		t.Run(transport, func(t *testing.T) {
 			peer, other := newTurnPeer(t, "127.0.0.1"), newTurnPeer(t, "127.0.0.2")
-			cfg := server.config(transport)
+			cfg := over(t, server, transport)
 			var in, out atomic.Int64
 			cfg.ListenPacket = func(ctx context.Context, network, address string) (net.PacketConn, error) {
 				pc, err := new(net.ListenConfig).ListenPacket(ctx, network, address)
@@ -68,82 +72,97 @@ func testRelays(t *testing.T, server turnServer) {
 // leaves others alone.
 func TestCoturnPermissions(t *testing.T) {
 	t.Parallel()
-	server := newTurnserver(t, "denied-peer-ip=127.0.0.3")
-	peer, stranger := newTurnPeer(t, "127.0.0.1"), newTurnPeer(t, "127.0.0.2")
-	_, relay := allocate(t, server.config("udp"))
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if err := relay.Permit(ctx, peer.addr.Addr()); err != nil {
-		t.Fatal(err)
+	for _, transport := range []string{"udp", "dtls"} {
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
+			server := newTurnserver(t, "denied-peer-ip=127.0.0.3")
+			peer, stranger := newTurnPeer(t, "127.0.0.1"), newTurnPeer(t, "127.0.0.2")
+			_, relay := allocate(t, over(t, server, transport))
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := relay.Permit(ctx, peer.addr.Addr()); err != nil {
+				t.Fatal(err)
+			}
+			var refused *turnclient.PeerError
+			var why *turnclient.ServerError
+			err := relay.Permit(ctx, netip.MustParseAddr("127.0.0.3"))
+			if !errors.As(err, &refused) || !errors.Is(err, turnclient.ErrNotPermitted) || !errors.As(err, &why) || why.Code != 403 {
+				t.Errorf("permission for a denied address: %v", err)
+			}
+			// The relay's socket keeps their order.
+			to := net.UDPAddrFromAddrPort(relay.RelayedAddr())
+			relay.SetReadDeadline(time.Now().Add(10 * time.Second))
+			buf := make([]byte, 100)
+			for i, c := range []struct {
+				from turnPeer
+				text string
+			}{{stranger, "not permitted"}, {peer, "permitted"}} {
+				if _, err := c.from.WriteTo([]byte(c.text), to); err != nil {
+					t.Fatal(err)
+				}
+				if i == 0 {
+					continue
+				}
+				if n, from, err := relay.ReadFromUDPAddrPort(buf); err != nil || from != peer.addr || string(buf[:n]) != c.text {
+					t.Errorf("%q of %v: %v", buf[:n], from, err)
+				}
+			}
+			mustEcho(t, relay, stranger.addr, "permitted by now")
+		})
 	}
-	var refused *turnclient.PeerError
-	var why *turnclient.ServerError
-	err := relay.Permit(ctx, netip.MustParseAddr("127.0.0.3"))
-	if !errors.As(err, &refused) || !errors.Is(err, turnclient.ErrNotPermitted) || !errors.As(err, &why) || why.Code != 403 {
-		t.Errorf("permission for a denied address: %v", err)
-	}
-	// The relay's socket keeps their order.
-	to := net.UDPAddrFromAddrPort(relay.RelayedAddr())
-	relay.SetReadDeadline(time.Now().Add(10 * time.Second))
-	buf := make([]byte, 100)
-	for i, c := range []struct {
-		from turnPeer
-		text string
-	}{{stranger, "not permitted"}, {peer, "permitted"}} {
-		if _, err := c.from.WriteTo([]byte(c.text), to); err != nil {
-			t.Fatal(err)
-		}
-		if i == 0 {
-			continue
-		}
-		if n, from, err := relay.ReadFromUDPAddrPort(buf); err != nil || from != peer.addr || string(buf[:n]) != c.text {
-			t.Errorf("%q of %v: %v", buf[:n], from, err)
-		}
-	}
-	mustEcho(t, relay, stranger.addr, "permitted by now")
 }
 
 // A lifetime of a few seconds: the allocation outlives it.
 func TestCoturnRefresh(t *testing.T) {
 	t.Parallel()
-	server := newTurnserver(t, "max-allocate-lifetime=3")
-	peer := newTurnPeer(t, "127.0.0.1")
-	cfg := server.config("udp")
-	cfg.Lifetime = time.Hour // coturn grants no less than ten minutes unless it is asked for more than it may
-	_, relay := allocate(t, cfg)
-	e := awaitEvent(t, relay, turnclient.EventAllocated)
-	if e.Lifetime != 3*time.Second {
-		t.Fatalf("granted %v, want the server's 3 s", e.Lifetime)
+	for _, transport := range []string{"udp", "dtls"} {
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
+			server := newTurnserver(t, "max-allocate-lifetime=3")
+			peer := newTurnPeer(t, "127.0.0.1")
+			cfg := over(t, server, transport)
+			cfg.Lifetime = time.Hour // coturn grants no less than ten minutes unless it is asked for more than it may
+			_, relay := allocate(t, cfg)
+			e := awaitEvent(t, relay, turnclient.EventAllocated)
+			if e.Lifetime != 3*time.Second {
+				t.Fatalf("granted %v, want the server's 3 s", e.Lifetime)
+			}
+			for time.Since(e.At) < 5*time.Second {
+				mustEcho(t, relay, peer.addr, "x")
+				pause(t)
+			}
+			for len(relay.Events()) > 0 {
+				if e := <-relay.Events(); e.Kind == turnclient.EventAllocated || e.State == turnclient.Disconnecting {
+					t.Errorf("%v: %v", e.Kind, e.Lost.Err)
+				}
+			}
+			server.awaitWords(t, ": refreshed, ")
+		})
 	}
-	for time.Since(e.At) < 5*time.Second {
-		mustEcho(t, relay, peer.addr, "x")
-		pause(t)
-	}
-	for len(relay.Events()) > 0 {
-		if e := <-relay.Events(); e.Kind == turnclient.EventAllocated || e.State == turnclient.Disconnecting {
-			t.Errorf("%v: %v", e.Kind, e.Lost.Err)
-		}
-	}
-	server.awaitWords(t, ": refreshed, ")
 }
 
 // Nonces of one second: requests go on, the deletion included.
 func TestCoturnStaleNonce(t *testing.T) {
 	t.Parallel()
-	server := newTurnserver(t, "stale-nonce=1")
-	peer := newTurnPeer(t, "127.0.0.1")
-	client, relay := allocate(t, server.config("tcp"))
-	for start := time.Now(); time.Since(start) < 2500*time.Millisecond; pause(t) {
-		mustEcho(t, relay, peer.addr, "x")
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if err := relay.Permit(ctx, netip.MustParseAddr("127.0.0.2")); err != nil {
-		t.Error(err)
-	}
-	server.awaitWords(t, "error 438") // else this test proves nothing
-	if err := client.Close(); err != nil {
-		t.Error(err)
+	for _, transport := range []string{"tcp", "dtls"} {
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
+			server := newTurnserver(t, "stale-nonce=1")
+			peer := newTurnPeer(t, "127.0.0.1")
+			client, relay := allocate(t, over(t, server, transport))
+			for start := time.Now(); time.Since(start) < 2500*time.Millisecond; pause(t) {
+				mustEcho(t, relay, peer.addr, "x")
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := relay.Permit(ctx, netip.MustParseAddr("127.0.0.2")); err != nil {
+				t.Error(err)
+			}
+			server.awaitWords(t, "error 438") // else this test proves nothing
+			if err := client.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
@@ -165,14 +184,14 @@ func TestCoturnRefusals(t *testing.T) {
 		}
 		return err
 	}
-	for _, transport := range []string{"udp", "tcp", "tls"} {
+	for _, transport := range turnTransports {
 		for name, creds := range map[string]turnclient.Credentials{
 			"wrong password": {Username: turnUser.Username, Password: "looking-glass"},
 			"unknown user":   {Username: "mallory", Password: turnUser.Password},
 			"no credentials": {},
 		} {
 			t.Run(name+" over "+transport, func(t *testing.T) {
-				cfg := server.config(transport)
+				cfg := over(t, server, transport)
 				cfg.Credentials = creds
 				err := try(t, cfg)
 				var refusal *turnclient.ServerError
@@ -185,32 +204,99 @@ func TestCoturnRefusals(t *testing.T) {
 			})
 		}
 	}
-	t.Run("certificate for another name", func(t *testing.T) {
-		cfg := server.config("tls")
-		cfg.Servers[0] = strings.Replace(cfg.Servers[0], turnHost, "other.example.org", 1)
+	for _, transport := range []string{"tls", "dtls"} {
+		t.Run("certificate for another name over "+transport, func(t *testing.T) {
+			cfg := over(t, server, transport)
+			cfg.Servers[0] = strings.Replace(cfg.Servers[0], turnHost, "other.example.org", 1)
+			err := try(t, cfg)
+			var name x509.HostnameError
+			var verification *tls.CertificateVerificationError
+			if !errors.Is(err, turnclient.ErrCertificate) || !errors.As(err, &name) || !errors.As(err, &verification) {
+				t.Error(err)
+			}
+		})
+	}
+	t.Run("proxy that knows another password", func(t *testing.T) {
+		cfg := over(t, server, "tls by proxy")
+		proxy := cfg.Proxy
+		cfg.Proxy = func(ctx context.Context, address string) (*url.URL, error) {
+			u, err := proxy(ctx, address)
+			u.User = url.UserPassword("proxy", "looking-glass")
+			return u, err
+		}
 		err := try(t, cfg)
-		var name x509.HostnameError
-		var verification *tls.CertificateVerificationError
-		if !errors.As(err, &name) || !errors.As(err, &verification) {
+		var refusal *turnclient.ProxyError
+		if !errors.As(err, &refusal) || refusal.Code != 407 || strings.Contains(err.Error(), "looking-glass") {
 			t.Error(err)
 		}
 	})
+}
+
+// The second allocation of a user who may have one.
+func TestCoturnQuota(t *testing.T) {
+	t.Parallel()
+	server := newTurnserver(t, "user-quota=1")
+	client, _ := allocate(t, server.config("udp"))
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err := client.Allocate(ctx)
+	var refusal *turnclient.ServerError
+	if !errors.As(err, &refusal) || refusal.Code != 486 || refusal.RetryAfter.IsZero() {
+		t.Error(err)
+	}
+}
+
+// Credentials that hold for a while, made from a secret that the server shares (the REST
+// API's): expired ones are refused, and asked for again.
+func TestCoturnExpiredCredentials(t *testing.T) {
+	t.Parallel()
+	const secret = "jabberwocky"
+	server := newTurnserver(t, "use-auth-secret", "static-auth-secret="+secret)
+	until := func(at time.Time) turnclient.Credentials {
+		user := fmt.Sprint(at.Unix(), ":alice")
+		mac := hmac.New(sha1.New, []byte(secret))
+		mac.Write([]byte(user))
+		return turnclient.Credentials{Username: user, Password: base64.StdEncoding.EncodeToString(mac.Sum(nil))}
+	}
+	cfg := server.config("udp")
+	cfg.Credentials = turnclient.Credentials{}
+	renew := true
+	cfg.FetchCredentials = func(_ context.Context, r turnclient.CredentialsRequest) (turnclient.Credentials, error) {
+		if r.Again && renew {
+			return until(time.Now().Add(time.Hour)), nil
+		}
+		return until(time.Now().Add(-time.Hour)), nil
+	}
+	allocate(t, cfg)
+	renew = false
+	client, err := turnclient.Dial(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err = client.Allocate(ctx)
+	var refusal *turnclient.ServerError
+	if !errors.Is(err, turnclient.ErrCredentials) || !errors.As(err, &refusal) || refusal.Code != 401 || !strings.Contains(err.Error(), "may have expired") || strings.Contains(err.Error(), secret) {
+		t.Error(err)
+	}
 }
 
 // The server is killed and comes back on its port: traffic resumes by itself within
 // ten seconds, on the same Allocation, and the loss is stated.
 func TestCoturnRestart(t *testing.T) {
 	t.Parallel()
-	testRestart(t, func(t *testing.T) turnServer { return newTurnserver(t) })
+	testRestart(t, func(t *testing.T) turnServer { return newTurnserver(t) }, turnTransports)
 }
 
-func testRestart(t *testing.T, newServer func(*testing.T) turnServer) {
-	for _, transport := range []string{"udp", "tcp", "tls"} {
+func testRestart(t *testing.T, newServer func(*testing.T) turnServer, transports []string) {
+	for _, transport := range transports {
 		t.Run(transport, func(t *testing.T) {
 			t.Parallel()
 			server := newServer(t)
 			peer := newTurnPeer(t, "127.0.0.1")
-			_, relay := allocate(t, server.config(transport))
+			_, relay := allocate(t, over(t, server, transport))
 			mustEcho(t, relay, peer.addr, "before")
 			first := awaitEvent(t, relay, turnclient.EventAllocated)
 			awaitEvent(t, relay, turnclient.EventChannel)
@@ -241,30 +327,35 @@ func testRestart(t *testing.T, newServer func(*testing.T) turnServer) {
 // socket, with what it has.
 func TestCoturnMobility(t *testing.T) {
 	t.Parallel()
-	server := newTurnserver(t, "mobility")
-	peer := newTurnPeer(t, "127.0.0.1")
-	var gone atomic.Pointer[atomic.Bool] // of the network that there is now
-	gone.Store(new(atomic.Bool))
-	cfg := server.config("udp")
-	cfg.Mobility = true
-	cfg.ListenPacket = func(ctx context.Context, network, address string) (net.PacketConn, error) {
-		pc, err := new(net.ListenConfig).ListenPacket(ctx, network, address)
-		return mobile{pc, gone.Load()}, err
-	}
-	client, relay := allocate(t, cfg)
-	mustEcho(t, relay, peer.addr, "before")
-	relayed, mapped := relay.RelayedAddr(), relay.MappedAddr()
-	awaitEvent(t, relay, turnclient.EventChannel)
-	for range 2 { // the second move needs the ticket that the first one gave
-		gone.Swap(new(atomic.Bool)).Store(true)
-		client.NetworkChanged()
-		if e := awaitEvent(t, relay, turnclient.EventMoved); !e.Local.IsValid() || e.Local.Port() == mapped.Port() {
-			t.Errorf("moved to %v, was at %v", e.Local, mapped)
-		}
-		mustEcho(t, relay, peer.addr, "after")
-		if relay.RelayedAddr() != relayed {
-			t.Errorf("relayed %v, want %v still", relay.RelayedAddr(), relayed)
-		}
+	for _, transport := range []string{"udp", "dtls"} {
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
+			server := newTurnserver(t, "mobility")
+			peer := newTurnPeer(t, "127.0.0.1")
+			var gone atomic.Pointer[atomic.Bool] // of the network that there is now
+			gone.Store(new(atomic.Bool))
+			cfg := over(t, server, transport)
+			cfg.Mobility = true
+			cfg.ListenPacket = func(ctx context.Context, network, address string) (net.PacketConn, error) {
+				pc, err := new(net.ListenConfig).ListenPacket(ctx, network, address)
+				return mobile{pc, gone.Load()}, err
+			}
+			client, relay := allocate(t, cfg)
+			mustEcho(t, relay, peer.addr, "before")
+			relayed, mapped := relay.RelayedAddr(), relay.MappedAddr()
+			awaitEvent(t, relay, turnclient.EventChannel)
+			for range 2 { // the second move needs the ticket that the first one gave
+				gone.Swap(new(atomic.Bool)).Store(true)
+				client.NetworkChanged()
+				if e := awaitEvent(t, relay, turnclient.EventMoved); !e.Local.IsValid() || e.Local.Port() == mapped.Port() {
+					t.Errorf("moved to %v, was at %v", e.Local, mapped)
+				}
+				mustEcho(t, relay, peer.addr, "after")
+				if relay.RelayedAddr() != relayed {
+					t.Errorf("relayed %v, want %v still", relay.RelayedAddr(), relayed)
+				}
+			}
+		})
 	}
 }
 

@@ -1,6 +1,7 @@
 package interop_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -10,11 +11,15 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	mathrand "math/rand/v2"
 	"net"
+	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +30,7 @@ import (
 
 	"github.com/bradawl/bradawl/internal/wire"
 	"github.com/bradawl/bradawl/turnclient"
+	"github.com/bradawl/bradawl/turnclient/dtlstransport"
 )
 
 // turnServer is a TURN server on loopback that can be killed and started again.
@@ -37,7 +43,7 @@ type turnServer interface {
 // turnserver is a coturn of the test's own on loopback.
 type turnserver struct {
 	conf        string // its configuration file
-	port, port2 int    // plain, TLS
+	port, port2 int    // plain, TLS and DTLS
 	roots       *x509.CertPool
 
 	cmd  *exec.Cmd
@@ -155,17 +161,107 @@ func (s *turnserver) config(transport string) turnclient.Config {
 }
 
 func turnConfig(transport string, plain, secure int, roots *x509.CertPool) turnclient.Config {
-	uri := fmt.Sprintf("turn:127.0.0.1:%d?transport=%s", plain, transport)
-	if transport == "tls" {
-		uri = fmt.Sprintf("turns:%s:%d?transport=tcp", turnHost, secure)
-	}
+	uri := map[string]string{
+		"udp":  fmt.Sprintf("turn:127.0.0.1:%d?transport=udp", plain),
+		"tcp":  fmt.Sprintf("turn:127.0.0.1:%d?transport=tcp", plain),
+		"tls":  fmt.Sprintf("turns:%s:%d?transport=tcp", turnHost, secure),
+		"dtls": fmt.Sprintf("turns:%s:%d?transport=udp", turnHost, secure),
+	}[transport]
 	return turnclient.Config{
 		Servers: []string{uri}, Credentials: turnUser, ChannelAfter: 1,
-		TLS: &tls.Config{RootCAs: roots},
-		Lookup: func(context.Context, string, string) ([]netip.Addr, error) {
-			return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}, nil
-		},
+		TLS: &tls.Config{RootCAs: roots}, DTLS: dtlstransport.Client, Resolver: localhost{},
 	}
+}
+
+// turnTransports are all ways to a server: those of the protocol, and TCP and TLS by way
+// of an HTTP proxy.
+var turnTransports = []string{"udp", "tcp", "tls", "dtls", "tcp by proxy", "tls by proxy"}
+
+// over is the config of server for one of turnTransports.
+func over(t *testing.T, server turnServer, transport string) turnclient.Config {
+	t.Helper()
+	transport, proxied := strings.CutSuffix(transport, " by proxy")
+	cfg := server.config(transport)
+	if proxied {
+		proxy := newConnectProxy(t)
+		cfg.Proxy = func(context.Context, string) (*url.URL, error) { return proxy, nil }
+	}
+	return cfg
+}
+
+// localhost is a resolver for which every host is here.
+type localhost struct{}
+
+func (localhost) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+	return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}, nil
+}
+
+func (localhost) LookupSRV(context.Context, string, string, string) (string, []*net.SRV, error) {
+	return "", nil, errors.New("no such record")
+}
+
+// newConnectProxy runs an HTTP proxy that wants a password and, as a resolver of its own,
+// takes every host to be here.
+func newConnectProxy(t *testing.T) *url.URL {
+	t.Helper()
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	ctx, cancel := context.WithCancel(context.Background())
+	wg.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { connectFor(ctx, conn) })
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		ln.Close()
+		wg.Wait()
+	})
+	return &url.URL{Scheme: "http", Host: ln.Addr().String(), User: url.UserPassword("proxy", "mirror")}
+}
+
+// connectFor serves one connection of a proxy.
+func connectFor(ctx context.Context, here net.Conn) {
+	defer here.Close()
+	defer context.AfterFunc(ctx, func() { here.Close() })()
+	r, err := http.ReadRequest(bufio.NewReader(here))
+	if err != nil {
+		return
+	}
+	r.Header.Set("Authorization", r.Header.Get("Proxy-Authorization"))
+	user, password, _ := r.BasicAuth()
+	_, port, err := net.SplitHostPort(r.Host)
+	switch {
+	case r.Method != http.MethodConnect || err != nil:
+		io.WriteString(here, "HTTP/1.1 400 Bad Request\r\n\r\n")
+		return
+	case user != "proxy" || password != "mirror":
+		io.WriteString(here, "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"test\"\r\n\r\n")
+		return
+	}
+	there, err := new(net.Dialer).DialContext(ctx, "tcp4", "127.0.0.1:"+port)
+	if err != nil {
+		io.WriteString(here, "HTTP/1.1 502 Bad Gateway\r\n\r\n")
+		return
+	}
+	defer there.Close()
+	defer context.AfterFunc(ctx, func() { there.Close() })()
+	io.WriteString(here, "HTTP/1.1 200 Connection established\r\n\r\n")
+	var back sync.WaitGroup
+	defer back.Wait()
+	back.Go(func() {
+		io.Copy(here, there)
+		here.Close()
+	})
+	io.Copy(there, here)
+	there.Close()
 }
 
 // freePort returns a port that is free for UDP and TCP. It lies below those that

@@ -122,14 +122,14 @@ func (s *pionServer) config(transport string) turnclient.Config {
 // TCP and TLS the echo of one byte takes a second try.
 func TestPionRelays(t *testing.T) {
 	t.Parallel()
-	testRelays(t, newPionServer(t))
+	testRelays(t, newPionServer(t), []string{"udp", "tcp", "tls"})
 }
 
 // A new server's key for nonces is another one, and where there is no allocation it does
 // not answer at all.
 func TestPionRestart(t *testing.T) {
 	t.Parallel()
-	testRestart(t, func(t *testing.T) turnServer { return newPionServer(t) })
+	testRestart(t, func(t *testing.T) turnServer { return newPionServer(t) }, []string{"udp", "tcp", "tls"})
 }
 
 // A lifetime of two seconds: the allocation outlives it.

@@ -40,7 +40,7 @@ func TestCoturnTurncheck(t *testing.T) {
 		args = append([]string{
 			"-json", "-user", turnUser.Username, "-pass", password, "-name", turnHost, "-ca", filepath.Join(filepath.Dir(s.conf), "cert.pem"),
 		}, args...)
-		args = append(args, fmt.Sprint("turn:127.0.0.1:", s.port), fmt.Sprint("turns:127.0.0.1:", s.port2, "?transport=tcp"))
+		args = append(args, fmt.Sprint("turn:127.0.0.1:", s.port), fmt.Sprint("turns:127.0.0.1:", s.port2, "?transport=tcp"), fmt.Sprint("turns:127.0.0.1:", s.port2, "?transport=udp"))
 		out, complaints, err := runBounded(exec.Command(bin, args...))
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
@@ -48,7 +48,7 @@ func TestCoturnTurncheck(t *testing.T) {
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		if err := json.Unmarshal([]byte(out), &all); err != nil || len(all) != 3 {
+		if err := json.Unmarshal([]byte(out), &all); err != nil || len(all) != 4 {
 			t.Fatalf("%d ways, %v\n%s%s", len(all), err, out, complaints)
 		}
 		if strings.Contains(out+complaints, password) {
@@ -60,7 +60,7 @@ func TestCoturnTurncheck(t *testing.T) {
 		server := newTurnserver(t, "mobility", "max-allocate-lifetime=900")
 		all, code := check(t, server, turnUser.Password)
 		for i, r := range all {
-			if r.Transport != []string{"udp", "tcp", "tls"}[i] || !r.OK || r.Loss > 0.1 || r.RTT.P50 <= 0 || r.RTT.P95 < r.RTT.P50 || r.Allocate <= 0 ||
+			if r.Transport != []string{"udp", "tcp", "tls", "dtls"}[i] || !r.OK || r.Loss > 0.1 || r.RTT.P50 <= 0 || r.RTT.P95 < r.RTT.P50 || r.Allocate <= 0 ||
 				!strings.HasPrefix(r.Relayed, "127.0.0.1:") || r.Lifetime != 600 || !r.Features["channel"] || !r.Features["mobility"] || r.Features["sha256"] {
 				t.Errorf("%+v", r)
 			}

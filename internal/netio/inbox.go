@@ -15,7 +15,8 @@ import (
 type Inbox struct {
 	limit   int
 	overrun atomic.Uint64
-	closed  atomic.Bool // written under mu
+	closed  atomic.Bool // written under mu, as is ended
+	ended   atomic.Bool
 
 	mu      sync.Mutex
 	changed sync.Cond // a datagram came, the deadline passed, or the inbox was closed
@@ -59,7 +60,7 @@ func (q *Inbox) put(l *letter) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
-	case q.closed.Load():
+	case q.closed.Load() || q.ended.Load():
 		return false
 	case q.waiting == q.limit:
 		q.overrun.Add(1)
@@ -111,6 +112,8 @@ func (q *Inbox) take() (*letter, error) {
 			q.first = (q.first + 1) % len(q.ring)
 			q.waiting--
 			return l, nil
+		case q.ended.Load():
+			return nil, net.ErrClosed
 		}
 		q.changed.Wait()
 	}
@@ -166,6 +169,14 @@ func (q *Inbox) Close() {
 	if q.timer != nil {
 		q.timer.Stop()
 	}
+	q.changed.Broadcast()
+}
+
+// End makes the inbox take no more: what waits can be read, then reads end as after Close.
+func (q *Inbox) End() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.ended.Store(true)
 	q.changed.Broadcast()
 }
 

@@ -1,6 +1,8 @@
 package seal
 
 import (
+	"bytes"
+	"crypto/ecdh"
 	"errors"
 	"fmt"
 	"io"
@@ -65,6 +67,9 @@ func (o *Offer) Finish(answer []byte) (payload []byte, k *Keys, err error) {
 	if o.done {
 		return nil, nil, errors.New("seal: the handshake is over")
 	}
+	if !wellFormed(answer) {
+		return nil, nil, ErrForged
+	}
 	payload, send, receive, err := o.hs.ReadMessage(nil, answer)
 	if err != nil || send == nil {
 		return nil, nil, ErrForged // the state rolls back
@@ -72,6 +77,24 @@ func (o *Offer) Finish(answer []byte) (payload []byte, k *Keys, err error) {
 	o.done = true
 	return payload, newKeys(send.UnsafeKey(), receive.UnsafeKey()), nil
 }
+
+// wellFormed reports whether a message begins with a public key that one can agree on keys
+// with. With one of low order the handshake would fail half-way, and not roll back.
+func wellFormed(message []byte) bool {
+	const size = 32
+	if len(message) < size {
+		return false
+	}
+	public, err := ecdh.X25519().NewPublicKey(message[:size])
+	if err != nil {
+		return false
+	}
+	_, err = anyKey.ECDH(public)
+	return err == nil
+}
+
+// anyKey is a private key that protects nothing: with each, a point of low order gives zero.
+var anyKey, _ = ecdh.X25519().NewPrivateKey(bytes.Repeat([]byte{1}, 32))
 
 // Received is an offer of a peer.
 type Received struct {

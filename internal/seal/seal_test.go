@@ -38,6 +38,11 @@ func agree(t testing.TB) (a, b *seal.Keys) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, forged := range [][]byte{nil, make([]byte, 20), make([]byte, 200)} { // keys of low order, too
+		if _, _, err := offer.Finish(forged); !errors.Is(err, seal.ErrForged) {
+			t.Fatalf("answer of %d zeros: %v", len(forged), err)
+		}
+	}
 	for i := range answer { // a forged answer changes nothing
 		forged := bytes.Clone(answer)
 		forged[i] ^= 1

@@ -45,6 +45,20 @@ func DecodeChannelData(b []byte) (channel uint16, payload []byte, err error) {
 	return channel, b[ChannelDataHeaderSize:][:size:size], nil
 }
 
+// MessageSize returns how long the STUN or ChannelData message at the start of b is,
+// without padding, by what it says itself: messages made here and written one behind the
+// other can be told apart by it. It is at least 1, and may exceed len(b).
+func MessageSize(b []byte) int {
+	switch {
+	case len(b) < 4:
+		return max(len(b), 1)
+	case b[0] < 4:
+		return HeaderSize + int(binary.BigEndian.Uint16(b[2:]))
+	default:
+		return ChannelDataHeaderSize + int(binary.BigEndian.Uint16(b[2:]))
+	}
+}
+
 // StreamFrame returns how many bytes the STUN or ChannelData message takes that
 // starts at b on a stream, padding included; 0 if b is still too short to tell.
 // It fails with ErrNotSTUN where neither starts: such a stream is out of step

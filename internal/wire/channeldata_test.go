@@ -27,6 +27,31 @@ func TestChannelData(t *testing.T) {
 	}
 }
 
+// Messages that are written one behind the other can be told apart, whatever their length.
+func TestMessageSize(t *testing.T) {
+	var all []byte
+	var want []int
+	var b Builder
+	for n := range 9 {
+		all, _ = AppendChannelData(all, 0x4001, make([]byte, n), false)
+		b.Reset(BindingIndication, TransactionID{})
+		b.AddRaw(AttrData, make([]byte, n))
+		all = append(all, b.Bytes()...)
+		want = append(want, 4+n, len(b.Bytes()))
+	}
+	for i, n := range want {
+		if got := MessageSize(all); got != n {
+			t.Fatalf("message %d: %d bytes, want %d", i, got, n)
+		}
+		all = all[n:]
+	}
+	for _, b := range [][]byte{nil, {0x40}, {0, 0, 0}} {
+		if got := MessageSize(b); got != max(1, len(b)) {
+			t.Errorf("% x: %d", b, got)
+		}
+	}
+}
+
 func TestChannelDataRefuses(t *testing.T) {
 	for _, b := range [][]byte{nil, {0x40, 0, 0}, {0x40, 0, 0, 1}, {0x3f, 0xff, 0, 0}, {0x50, 0, 0, 0}} {
 		if _, _, err := DecodeChannelData(b); !errors.Is(err, ErrChannelData) {

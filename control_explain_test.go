@@ -1,0 +1,173 @@
+package bradawl
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/natprobe"
+)
+
+// TestExplain asks sessions behind preset pairs why their path is what it is.
+func TestExplain(t *testing.T) {
+	const (
+		whole = "random ports over the whole range"
+		cure  = "infeasible without port mapping; enable UPnP or PCP on either router"
+	)
+	for _, r := range []struct {
+		nats       [2]string
+		blind      bool // the NATs are not known
+		policy     Policy
+		kind       PathKind
+		why        string // contains
+		infeasible bool
+	}{
+		{nats: [2]string{"port-restricted-cone", "port-restricted-cone"}, kind: PathDirect, why: "direct: direct udp srflx 203.0.113.1:40000 -> srflx 203.0.113.2:40000"},
+		{nats: [2]string{"port-restricted-cone", "symmetric-random"}, kind: PathRelay, infeasible: true,
+			why: "peer's NAT is symmetric with " + whole + "; yours filters by port: " + cure},
+		{nats: [2]string{"symmetric-random", "port-restricted-cone"}, kind: PathRelay, infeasible: true,
+			why: "your NAT is symmetric with " + whole + "; the peer's filters by port: " + cure},
+		{nats: [2]string{"symmetric-random", "symmetric-random"}, kind: PathRelay, infeasible: true,
+			why: "peer's NAT is symmetric with " + whole + ", and so is yours, with " + whole + ": " + cure},
+		{nats: [2]string{"symmetric-random", "symmetric-sequential-2"}, kind: PathRelay,
+			why: "peer's NAT is symmetric with sequential ports, +2 each time, and so is yours, with " + whole},
+		{nats: [2]string{"port-restricted-cone", "symmetric-sequential"}, kind: PathRelay,
+			why: "sequential ports, +1 each time; yours filters by port: a plain punch does not meet the port"},
+		{nats: [2]string{"port-restricted-cone", "symmetric-block"}, kind: PathRelay, why: "random ports from 2048 to 2559; yours filters by port"},
+		{nats: [2]string{"cgnat", "cgnat-symmetric"}, kind: PathRelay, why: "random ports from 2048 to 4095; yours filters by port"},
+		{nats: [2]string{"udp-blocked", "full-cone"}, kind: PathRelay, why: "UDP does not get out of your network"},
+		{nats: [2]string{"open", "only-443"}, kind: PathRelay, why: "UDP does not get out of the peer's network"},
+		{nats: [2]string{"symmetric-random", "symmetric-random"}, blind: true, kind: PathRelay, why: "neither NAT is known yet"},
+		{nats: [2]string{"linux", "linux"}, kind: PathRelay, why: "though the NATs allow it"},
+		{nats: [2]string{"full-cone", "full-cone"}, policy: RelayOnly, kind: PathRelay, why: "as Config.Policy wants it"},
+	} {
+		w := newWorld(t, 1, r.nats[0], r.nats[1], func(o *worldOptions) {
+			o.config = func(c *controlConfig) { c.policy = r.policy }
+		})
+		if !r.blind {
+			for i, p := range w.peers {
+				preset, err := simnet.PresetByName(r.nats[i])
+				w.check(err)
+				p.do(func(now time.Time) { p.setProfile(now, profileOf(preset)) })
+			}
+		}
+		w.dialNow()
+		w.Run(20 * time.Second)
+		a := w.peers[0]
+		e, ok := a.explain(a.now, a.conn)
+		if !ok || e.Path.Kind != r.kind || !strings.Contains(e.Why, r.why) || e.Infeasible != r.infeasible {
+			w.fail("%v: want %v because %q, infeasible: %v", r.nats, r.kind, r.why, r.infeasible)
+		}
+		ours, theirs := 0, 0
+		for _, c := range e.Candidates {
+			if c.Ours {
+				ours++
+			} else {
+				theirs++
+			}
+			if c.Addr == "" || c.Type == "" || c.Priority == 0 {
+				w.fail("%v: candidate %+v", r.nats, c)
+			}
+		}
+		if ours == 0 || theirs == 0 || len(e.Checks) == 0 || len(e.Story) == 0 || e.Elapsed == 0 || len(e.Paths) == 0 {
+			w.fail("%v: %d candidates of ours, %d of the peer's, %d checks, %d steps, %d paths", r.nats, ours, theirs, len(e.Checks), len(e.Story), len(e.Paths))
+		}
+		for _, c := range e.Checks {
+			if (c.State == "succeeded") != (c.Answered > 0) || c.State == "failed" && c.Err == nil {
+				w.fail("%v: check %+v", r.nats, c)
+			}
+		}
+		text := e.String()
+		for _, part := range []string{"why: " + e.Why, e.Path.String(), e.State, "usable after", "sent", "candidate"} {
+			if !strings.Contains(text, part) {
+				w.fail("%v: %q is missing in\n%s", r.nats, part, text)
+			}
+		}
+	}
+}
+
+// TestFailureExplains: a dial that finds no path says what was tried.
+func TestFailureExplains(t *testing.T) {
+	w := newWorld(t, 1, "symmetric-random", "symmetric-random", noTURN)
+	for i := range w.peers {
+		preset, err := simnet.PresetByName("symmetric-random")
+		w.check(err)
+		p := w.peers[i]
+		p.do(func(now time.Time) { p.setProfile(now, profileOf(preset)) })
+	}
+	w.dialNow()
+	w.Run(31 * time.Second)
+	for _, p := range w.peers {
+		var failed *PathsError
+		if len(p.over) != 1 || !errors.As(p.over[0], &failed) || !errors.Is(failed, ErrNoPath) {
+			w.fail("%v", p.over)
+		}
+		if len(failed.Tried) < 2 || failed.Tried[0].Sent == 0 || failed.Peer.IsZero() || !strings.Contains(failed.Error(), "infeasible without port mapping") {
+			w.fail("%+v", failed)
+		}
+	}
+}
+
+// TestPolicies: what a peer must not know, it is not told, and nothing goes where nothing
+// should.
+func TestPolicies(t *testing.T) {
+	for _, r := range []struct {
+		policy   Policy
+		lan, nat bool // may be known
+		kind     PathKind
+	}{{Auto, true, true, PathDirect}, {NoHost, false, true, PathDirect}, {RelayOnly, false, false, PathRelay}, {DirectOnly, true, true, PathDirect}} {
+		w := newWorld(t, 1, "", "", cones...)
+		a, b := w.peers[0], w.peers[1]
+		lan, nat := a.site.Addr(), a.site.NAT.Addrs()[0]
+		a.cfg.policy = r.policy
+		a.do(func(now time.Time) {
+			a.setProfile(now, natprobe.Profile{Type: natprobe.TypePortRestrictedCone, Mapped: netip.AddrPortFrom(nat, 5000)})
+		})
+		w.Run(time.Second)
+		sent := w.sentBy(a, func() {
+			a.dialTo(b)
+			w.Run(20 * time.Second)
+		})
+		if a.path().Kind != r.kind || b.path().Kind != r.kind {
+			w.fail("%v: %v", r.policy, a.path())
+		}
+		k := b.conns[b.conn]
+		known := make(map[netip.Addr]bool)
+		for _, c := range b.ice.RemoteCandidates(k.agent) {
+			known[c.Addr.Addr()], known[c.Related.Addr()] = true, true
+		}
+		known[k.profile.Mapped.Addr()] = true
+		if known[lan] != r.lan || known[nat] != r.nat {
+			w.fail("%v: the peer knows the host's address: %v, the NAT's: %v", r.policy, known[lan], known[nat])
+		}
+		if r.policy == RelayOnly && len(sent) != 0 {
+			w.fail("%d datagrams went past the relay", len(sent))
+		}
+		for _, p := range a.conns[a.conn].paths {
+			if p.relayed && r.policy == DirectOnly {
+				w.fail("%v: %v", r.policy, p.route)
+			}
+		}
+	}
+}
+
+// TestDirectOnly: no relay is used where none is wanted, whatever the peer tells.
+func TestDirectOnly(t *testing.T) {
+	w := newWorld(t, 1, "symmetric-random", "symmetric-random")
+	a := w.peers[0]
+	a.cfg.policy = DirectOnly
+	a.do(func(now time.Time) { // the shell asks for no relay
+		for _, id := range a.relays {
+			a.removeBase(now, id)
+		}
+		a.turn.Close(now, a.alloc)
+	})
+	w.dialNow()
+	w.Run(31 * time.Second)
+	if len(a.conns2) != 0 || len(a.over) != 1 || !errors.Is(a.over[0], ErrNoPath) {
+		w.fail("%v", a.over)
+	}
+}

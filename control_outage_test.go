@@ -1,0 +1,176 @@
+package bradawl
+
+import (
+	"errors"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/simnet"
+)
+
+// TestRoughNetwork connects by a relay through a network that loses 30 % of what is sent,
+// doubles 5 %, lets 25 % be overtaken and delays each packet by up to 100 ms more.
+func TestRoughNetwork(t *testing.T) {
+	t.Parallel()
+	usable := &figure{name: "both can send", limit: 15 * time.Second}
+	var total tally
+	for seed := range uint64(*seeds) {
+		w := newWorld(t, seed+1, hard[0], hard[1], func(o *worldOptions) {
+			o.access = simnet.Link{Delay: access, Jitter: 2 * access, Loss: 0.163, Duplicate: 0.05, Reorder: 0.25}
+		})
+		w.keep()
+		began := w.dialNow()
+		if !w.settle(30 * time.Second) {
+			w.fail("not connected")
+		}
+		usable.add(w.Now().Sub(began))
+		w.chat(20*time.Second, chatEvery)
+		w.Run(3 * time.Second)
+		total = w.ledger.settle()
+		for _, p := range w.peers {
+			if p.counts.Forged != 0 {
+				w.fail("%d datagrams did not decrypt", p.counts.Forged)
+			}
+		}
+	}
+	report(t, "30 % loss, duplicates, reordering, jitter", total, usable)
+}
+
+// TestRendezvousOutage: dials wait for the rendezvous, and connections do without it.
+func TestRendezvousOutage(t *testing.T) {
+	t.Run("at the start", func(t *testing.T) {
+		t.Parallel()
+		usable := &figure{name: "both can send after it is back", limit: 300 * time.Millisecond}
+		for seed := range faults() {
+			w := newWorld(t, seed+1, "", "", cones...)
+			w.setDown(true)
+			w.dialNow()
+			w.Run(time.Duration(w.Rand("when").Int64N(int64(20 * time.Second))))
+			back := w.Now()
+			w.setDown(false)
+			if !w.settle(10 * time.Second) {
+				w.fail("not connected")
+			}
+			usable.add(w.Now().Sub(back))
+		}
+		report(t, "rendezvous down at the start", "", usable)
+	})
+	t.Run("for longer than a dial waits", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, 1, "", "", cones...)
+		w.setDown(true)
+		w.dialNow()
+		w.Run(31 * time.Second)
+		a := w.peers[0]
+		var failed *PathsError
+		if len(a.over) != 1 || !errors.As(a.over[0], &failed) || !errors.Is(failed, ErrNoAnswer) {
+			w.fail("%v", a.over)
+		}
+	})
+	t.Run("later", func(t *testing.T) {
+		t.Parallel()
+		data := &figure{name: "data after a NAT reboot meanwhile", limit: 10 * time.Second}
+		var total tally
+		for seed := range faults() {
+			w := newWorld(t, seed+1, "", "", cones...)
+			w.keep()
+			w.connect(PathDirect)
+			w.setDown(true)
+			w.chat(time.Minute, chatEvery)
+			w.Run(time.Second)
+			if total = w.ledger.settle(); total.delivered != total.sent {
+				w.fail("%v", total)
+			}
+			w.peers[0].site.NAT.Reboot(time.Second)
+			since := w.Now()
+			w.chat(30*time.Second, chatEvery)
+			w.Run(time.Second)
+			again, _, _ := w.outage(since)
+			data.add(again)
+			if again > data.limit {
+				w.fail("data again after %v", again)
+			}
+		}
+		report(t, "rendezvous down later", total, data)
+	})
+}
+
+// TestChurn makes and closes connections for an hour, from both sides. Nothing stays.
+func TestChurn(t *testing.T) { // not parallel: it measures the heap
+	gap := 10 * time.Second
+	if *seeds > 20 {
+		gap = time.Second
+	}
+	w := newWorld(t, 1, "", "", cones...)
+	w.connect(PathDirect)
+	a, b := w.peers[0], w.peers[1]
+	forget := func() {
+		for _, p := range w.peers {
+			p.events, p.over, p.conns2 = nil, nil, nil
+		}
+	}
+	var heap uint64
+	made := 0
+	for end := w.Now().Add(time.Hour); w.Now().Before(end); made++ {
+		number := a.dialTo(b)
+		if !w.RunUntil(5*time.Second, func() bool { return len(a.conns2) > 0 && len(b.conns2) > 0 }) {
+			w.fail("connection %d does not stand", made)
+		}
+		closer, which := a, number
+		if made%2 == 1 {
+			closer, which = b, b.conn
+		}
+		closer.do(func(now time.Time) { closer.close(now, which) })
+		w.Run(gap / 2)
+		forget()
+		if made == 50 {
+			heap = heapInUse()
+		}
+		w.Run(gap / 2)
+	}
+	grown := int64(heapInUse()) - int64(heap)
+	for _, p := range w.peers {
+		if len(p.conns) != 1 || len(p.byIndex) != 1 || len(p.byAgent) != 1 || len(p.talking) != 0 {
+			t.Errorf("left: %d connections, %d indexes, %d agents", len(p.conns), len(p.byIndex), len(p.byAgent))
+		}
+	}
+	t.Logf("%d connections in an hour; the heap has grown by %d KiB", made, grown>>10)
+	if perConn := grown / int64(made-50); perConn > 200 {
+		t.Errorf("%d bytes stay of each connection", perConn)
+	}
+}
+
+func heapInUse() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// TestIdlePeers measures what a connection without traffic costs.
+func TestIdlePeers(t *testing.T) {
+	const count = maxForPeer - 2
+	w := newWorld(t, 1, "", "", cones...)
+	w.connect(PathDirect)
+	a, b := w.peers[0], w.peers[1]
+	before := heapInUse()
+	for range count {
+		a.dialTo(b)
+		w.Run(100 * time.Millisecond)
+	}
+	w.Run(time.Minute)
+	if len(a.conns) != count+1 || len(b.conns) != count+1 {
+		w.fail("%d and %d connections", len(a.conns), len(b.conns))
+	}
+	for _, p := range w.peers {
+		p.events, p.over, p.conns2 = nil, nil, nil
+	}
+	each := (heapInUse() - before) / (2 * count)
+	t.Logf("an idle connection has %d bytes", each)
+	if each > 12<<10 {
+		t.Errorf("more than 12 KiB")
+	}
+	runtime.KeepAlive(w)
+}
