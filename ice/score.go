@@ -8,20 +8,6 @@ import (
 	"github.com/bradawl/bradawl/internal/decay"
 )
 
-// # Scoring
-//
-// Each local candidate has a score from 0 to 1, the weighted mean of three terms:
-//
-//	interface  0.40  the quality of the interface: kind, speed, loss, signal ([InterfaceInfo.Quality])
-//	rtt        0.25  the last five round trips measured from it ([RTTSamples.Quality])
-//	history    0.35  what became of paths from its local network in the last 24 hours ([History])
-//
-// A term that nothing is known of is [Neutral], so that the unknown stands between the good and the
-// bad. What is known of interfaces comes from the system ([SystemInterfaces]) or from the
-// application. The score becomes the candidate's local preference ([Preferences]), so that what
-// goes over the wire is RFC 8445's and the peer sees a number alone; [Explanation] says how it
-// came about.
-
 // Neutral is the value of a term that nothing is known of.
 const Neutral = decay.Neutral
 

@@ -18,8 +18,7 @@ import (
 var pairs = flag.Int("pairs", 100, "pairs of agents for BenchmarkIdleAgents")
 
 // BenchmarkIdleAgents tells what an agent costs that is connected and idle: bytes of heap
-// and stacks, and goroutines. "mux" are pion's agents on shared sockets, which is not
-// their default.
+// and stacks, and goroutines.
 //
 //	go test ./icetimes -run '^$' -bench IdleAgents -benchtime 1x -pairs 1000
 func BenchmarkIdleAgents(b *testing.B) {

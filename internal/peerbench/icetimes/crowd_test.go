@@ -3,22 +3,20 @@ package icetimes
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"testing"
 
-	ice2 "github.com/pion/ice/v2"
-	ice4 "github.com/pion/ice/v4"
-
 	"github.com/bradawl/bradawl/ice"
 )
 
-// A crowd makes agents of one implementation that stay, for either of two sides.
+// A crowd makes agents of one implementation that stay, for either of two sides. pion's
+// have a socket each: those that share one tell their peers apart by address, and both
+// sides of a crowd have one address here.
 type crowd struct {
 	agent func(controlling bool) (agent, error)
-	// shared is what the agents of each side share, and what ends with the crowd.
-	shared [2]io.Closer
+	// ends are what the agents of each side share.
+	ends [2]*ice.Endpoint
 }
 
 var crowds = []struct {
@@ -29,27 +27,9 @@ var crowds = []struct {
 	{"pion-v2", func() (*crowd, error) {
 		return &crowd{agent: func(bool) (agent, error) { return makePion2(hosts2()) }}, nil
 	}},
-	{"pion-v2-mux", muxCrowd(
-		func(pc net.PacketConn) *ice2.UDPMuxDefault {
-			return ice2.NewUDPMuxDefault(ice2.UDPMuxParams{UDPConn: pc})
-		},
-		func(mux *ice2.UDPMuxDefault) (agent, error) {
-			cfg := hosts2()
-			cfg.UDPMux = mux
-			return makePion2(cfg)
-		})},
 	{"pion-v4", func() (*crowd, error) {
 		return &crowd{agent: func(bool) (agent, error) { return makePion4(hosts4()) }}, nil
 	}},
-	{"pion-v4-mux", muxCrowd(
-		func(pc net.PacketConn) *ice4.UDPMuxDefault {
-			return ice4.NewUDPMuxDefault(ice4.UDPMuxParams{UDPConn: pc})
-		},
-		func(mux *ice4.UDPMuxDefault) (agent, error) {
-			cfg := hosts4()
-			cfg.UDPMux = mux
-			return makePion4(cfg)
-		})},
 }
 
 // close ends the agents and what they share.
@@ -57,9 +37,9 @@ func (c *crowd) close(agents ...agent) (err error) {
 	for _, a := range agents {
 		err = errors.Join(err, a.close())
 	}
-	for _, s := range c.shared {
-		if s != nil {
-			err = errors.Join(err, s.Close())
+	for _, e := range c.ends {
+		if e != nil {
+			err = errors.Join(err, e.Close())
 		}
 	}
 	return err
@@ -67,6 +47,8 @@ func (c *crowd) close(agents ...agent) (err error) {
 
 // pair makes two agents and has them meet.
 func (c *crowd) pair(ctx context.Context) (agents []agent, one, other net.Conn, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	for _, controlling := range []bool{true, false} {
 		a, err := c.agent(controlling)
 		if err != nil {
@@ -78,23 +60,20 @@ func (c *crowd) pair(ctx context.Context) (agents []agent, one, other net.Conn, 
 	return agents, one, other, err
 }
 
-func side(controlling bool) int {
-	if controlling {
-		return 1
-	}
-	return 0
-}
-
 // ourCrowd has an endpoint, with one socket, for each side.
 func ourCrowd() (*crowd, error) {
-	var ends [2]*ice.Endpoint
-	c := &crowd{agent: func(controlling bool) (agent, error) {
-		a, err := ends[side(controlling)].NewAgent(ice.AgentConfig{Controlling: controlling})
+	c := new(crowd)
+	c.agent = func(controlling bool) (agent, error) {
+		end := c.ends[0]
+		if controlling {
+			end = c.ends[1]
+		}
+		a, err := end.NewAgent(ice.AgentConfig{Controlling: controlling})
 		return &ours{agent: a}, err
-	}}
-	for i := range ends {
+	}
+	for i := range c.ends {
 		var err error
-		ends[i], err = ice.Listen(context.Background(), ice.Config{
+		c.ends[i], err = ice.Listen(context.Background(), ice.Config{
 			Networks: []string{"udp4"}, Loopback: true,
 			Addrs: func() ([]ice.HostAddr, error) {
 				return []ice.HostAddr{{Addr: netip.AddrFrom4([4]byte{127, 0, 0, 1})}}, nil
@@ -103,44 +82,24 @@ func ourCrowd() (*crowd, error) {
 		if err != nil {
 			return nil, errors.Join(err, c.close())
 		}
-		c.shared[i] = ends[i]
 	}
 	return c, nil
-}
-
-// muxCrowd has one of pion's multiplexers, with one socket, for each side.
-func muxCrowd[M io.Closer](over func(net.PacketConn) M, agentOn func(M) (agent, error)) func() (*crowd, error) {
-	return func() (*crowd, error) {
-		var muxes [2]M
-		c := &crowd{agent: func(controlling bool) (agent, error) { return agentOn(muxes[side(controlling)]) }}
-		for i := range muxes {
-			pc, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-			if err != nil {
-				return nil, errors.Join(err, c.close())
-			}
-			muxes[i] = over(pc)
-			c.shared[i] = muxes[i]
-		}
-		return c, nil
-	}
 }
 
 // TestCrowds has pairs of every crowd talk, so that the benchmarks can.
 func TestCrowds(t *testing.T) {
 	for _, c := range crowds {
 		t.Run(c.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
 			crowd, err := c.make()
 			if err != nil {
 				t.Fatal(err)
 			}
 			var all []agent
 			for range 3 {
-				agents, one, other, err := crowd.pair(ctx)
+				agents, one, other, err := crowd.pair(t.Context())
 				all = append(all, agents...)
 				if err == nil {
-					err = errors.Join(talk(ctx, one, other), talk(ctx, other, one))
+					err = errors.Join(talk(t.Context(), one, other), talk(t.Context(), other, one))
 				}
 				if err != nil {
 					t.Error(err)

@@ -1,0 +1,111 @@
+// Icepion has an agent of package ice and one of github.com/pion/ice/v2 find each other.
+// Both are in this process and on the loopback interface; what they tell each other goes by
+// function calls, where a real program has its signalling.
+//
+//	icepion                      ours makes the offer and chooses the path
+//	icepion -controlling pion    pion's does
+//	icepion -trickle=false       each is told all of the other's candidates at once
+//	icepion -tcp                 over TCP (RFC 6544): each side listens and dials
+//
+// It prints the candidates of both as they are found, how long it took until each could
+// send, the pair that each has chosen, and what became of every pair of ours; then messages
+// go to and fro.
+//
+// Exit code 0 means that all went well; 1 means anything else, and one line on standard
+// error says what.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "icepion:", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	weControl bool
+	trickle   bool
+	tcp       bool
+	messages  int
+	timeout   time.Duration
+}
+
+const usage = `usage: icepion [-controlling ours|pion] [-trickle=false] [-tcp] [-messages N] [-timeout TIME]
+
+  icepion                      ours makes the offer and chooses the path
+  icepion -controlling pion    pion's does
+  icepion -trickle=false       each is told all of the other's candidates at once
+  icepion -tcp                 over TCP
+
+`
+
+func parse(args []string, out io.Writer) (o options, err error) {
+	flags := flag.NewFlagSet("icepion", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // errors are told once, by main
+	controlling := flags.String("controlling", "ours", "`side` that chooses the path: ours or pion")
+	flags.BoolVar(&o.trickle, "trickle", true, "tell candidates as they are found, while checks are under way")
+	flags.BoolVar(&o.tcp, "tcp", false, "TCP candidates in place of UDP")
+	flags.IntVar(&o.messages, "messages", 3, "`number` of messages that go to pion's side and back")
+	flags.DurationVar(&o.timeout, "timeout", 20*time.Second, "`time` for all of it")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprint(out, usage)
+			flags.SetOutput(out)
+			flags.PrintDefaults()
+		}
+		return o, err
+	}
+	switch *controlling {
+	case "ours":
+		o.weControl = true
+	case "pion":
+	default:
+		return o, fmt.Errorf("-controlling %q: want ours or pion", *controlling)
+	}
+	switch {
+	case flags.NArg() > 0:
+		return o, fmt.Errorf("%q is not a flag; see -help", flags.Arg(0))
+	case o.messages < 0:
+		return o, fmt.Errorf("-messages %d: want 0 or more", o.messages)
+	case o.timeout <= 0:
+		return o, fmt.Errorf("-timeout %v: want a positive time", o.timeout)
+	}
+	return o, nil
+}
+
+func run(ctx context.Context, args []string, out io.Writer) (err error) {
+	o, err := parse(args, out)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("not done within %v", o.timeout))
+	defer cancel()
+	m, err := newMeeting(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.close()) }()
+	ends, err := m.connect(ctx, out)
+	m.report(out) // also where it failed: that is when it is wanted
+	if err != nil {
+		return err
+	}
+	return ends.talk(ctx, o.messages, out)
+}
