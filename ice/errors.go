@@ -91,8 +91,23 @@ func (e *FailedError) Unwrap() []error {
 // peer says must not end an attempt.
 type RemoteError struct {
 	Addr   netip.AddrPort
+	Name   string // in place of an IP
 	Reason string
+	Err    error // of looking it up, or nil
 }
 
-// Error tells address and reason.
-func (e *RemoteError) Error() string { return fmt.Sprintf("ice: candidate %v %s", e.Addr, e.Reason) }
+// Error tells the candidate and the reason.
+func (e *RemoteError) Error() string {
+	at := e.Addr.String()
+	if e.Name != "" {
+		at = e.Name
+	}
+	text := fmt.Sprintf("ice: candidate %s %s", at, e.Reason)
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
+// Unwrap returns Err.
+func (e *RemoteError) Unwrap() error { return e.Err }

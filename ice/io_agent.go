@@ -26,6 +26,9 @@ type Agent struct {
 
 	writeDeadline atomic.Int64 // in Unix nanoseconds; 0: none
 
+	lookups int         // of the peer's names, under way; the loop's
+	ended   *generation // whose end of candidates waits for them; the loop's
+
 	mu      sync.Mutex
 	state   State
 	err     error // why it failed
@@ -91,19 +94,39 @@ func (a *Agent) AddRemote(c Candidate) error {
 	if c.Name == "" || a.e.cfg.Resolve == nil {
 		return a.do(func(now time.Time) error { return a.e.m.AddRemote(now, a.id, c) })
 	}
+	if err := a.do(func(time.Time) error { a.lookups++; return nil }); err != nil {
+		return err
+	}
 	a.e.wg.Add(1)
 	err := a.e.pool.Submit(a.e.ctx, func(ctx context.Context) {
 		defer a.e.wg.Done()
-		if ip, err := a.e.lookup(ctx, c.Name); err == nil {
-			c.Addr, c.Name = netip.AddrPortFrom(ip, c.Addr.Port()), ""
-		}
-		a.e.loop.Post(func(now time.Time) { _ = a.e.m.AddRemote(now, a.id, c) })
+		ip, err := a.e.lookup(ctx, c.Name)
+		a.e.loop.Post(func(now time.Time) { a.resolved(now, c, ip, err) })
 	})
 	if err != nil {
 		a.e.wg.Done()
-		return err
+		_ = a.do(func(now time.Time) error { a.resolved(now, c, netip.Addr{}, err); return nil })
 	}
-	return nil
+	return err
+}
+
+// resolved takes in what became of a lookup, on the loop.
+func (a *Agent) resolved(now time.Time, c Candidate, ip netip.Addr, err error) {
+	m := a.e.m
+	if err != nil {
+		why := &RemoteError{Addr: c.Addr, Name: c.Name, Reason: "was not found", Err: err}
+		a.e.handle(Event{Kind: EventPassedOver, At: now, Agent: a.id, State: m.State(a.id), Candidate: c, Err: why})
+	} else {
+		c.Addr, c.Name = netip.AddrPortFrom(ip, c.Addr.Port()), ""
+		_ = m.AddRemote(now, a.id, c)
+	}
+	if a.lookups--; a.lookups > 0 || a.ended == nil {
+		return
+	}
+	if m.generation(a.id) == a.ended { // it ended this one
+		_ = m.EndOfCandidates(now, a.id)
+	}
+	a.ended = nil
 }
 
 // lookup resolves a peer's name.
@@ -123,7 +146,13 @@ func (e *Endpoint) lookup(ctx context.Context, name string) (netip.Addr, error) 
 
 // EndOfCandidates takes in that the peer has no more candidates. The error is ErrClosed.
 func (a *Agent) EndOfCandidates() error {
-	return a.do(func(now time.Time) error { return a.e.m.EndOfCandidates(now, a.id) })
+	return a.do(func(now time.Time) error {
+		if a.lookups > 0 { // what they find is of before the end
+			a.ended = a.e.m.generation(a.id)
+			return nil
+		}
+		return a.e.m.EndOfCandidates(now, a.id)
+	})
 }
 
 // Restart begins anew with other credentials, which it returns for the peer (RFC 8445

@@ -212,6 +212,56 @@ func TestConnDeadlinesAndLimits(t *testing.T) {
 	})
 }
 
+// Names take time to be looked up. The end of candidates, which comes in the meantime, does
+// not shut out what is found, and a name that is not found is told.
+func TestNamesAndTheEndOfCandidates(t *testing.T) {
+	noSuchHost := errors.New("no such host")
+	var addr netip.Addr
+	resolve := func(_ context.Context, name string) (netip.Addr, error) {
+		<-time.After(time.Second)
+		if name != "there.local" {
+			return netip.Addr{}, noSuchHost
+		}
+		return addr, nil
+	}
+	simulate(t, "open", "open", ice.Config{Resolve: resolve}, func(t *testing.T, w *shells) {
+		a, err := w.ends[0].NewAgent(ice.AgentConfig{Controlling: true})
+		check(t, err)
+		b, err := w.ends[1].NewAgent(ice.AgentConfig{})
+		check(t, err)
+		at := w.ends[1].LocalAddrs()[0]
+		addr = at.Addr()
+		check(t, b.SetRemote(a.LocalCredentials()))
+		check(t, a.SetRemote(b.LocalCredentials()))
+		for _, name := range []string{"there.local", "elsewhere.local"} {
+			check(t, a.AddRemote(ice.Candidate{
+				Foundation: "1", Component: 1, Priority: 1, Type: ice.Host, Name: name, Addr: netip.AddrPortFrom(netip.Addr{}, at.Port()),
+			}))
+		}
+		check(t, a.EndOfCandidates())
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err = a.Connect(ctx)
+		check(t, err)
+		if got := a.Selected().Remote; got.Addr != at || got.Type != ice.Host {
+			t.Errorf("connected to %v, want %v", got, at)
+		}
+		for {
+			e, err := a.Next(ctx)
+			if err != nil {
+				t.Fatalf("the name that is not found is not told: %v", err)
+			}
+			if e.Kind == ice.EventPassedOver {
+				const want = "ice: candidate elsewhere.local was not found: no such host"
+				if e.Candidate.Name != "elsewhere.local" || !errors.Is(e.Err, noSuchHost) || e.Err.Error() != want {
+					t.Errorf("passed over %v: %v", e.Candidate, e.Err)
+				}
+				break
+			}
+		}
+	})
+}
+
 func TestConnectWhereNobodyAnswers(t *testing.T) {
 	simulate(t, "open", "open", ice.Config{}, func(t *testing.T, w *shells) {
 		a, err := w.ends[0].NewAgent(ice.AgentConfig{Timeout: 5 * time.Second})

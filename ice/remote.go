@@ -128,7 +128,7 @@ func (g *generation) unfit(c Candidate) string {
 	case c.Component != 1:
 		return fmt.Sprintf("is of component %d; agents here have component 1 alone", c.Component)
 	case c.Name != "":
-		return "is a name, and resolving such names is not allowed here"
+		return "is a name, and looking names up is not allowed here: see Config.Resolve"
 	case c.TCPType == Active:
 		return "" // nothing is sent to it
 	}
@@ -136,7 +136,7 @@ func (g *generation) unfit(c Candidate) string {
 }
 
 func (g *generation) passOver(now time.Time, c Candidate, why string) {
-	g.a.tell(now, Event{Kind: EventPassedOver, Candidate: c, Err: &RemoteError{c.Addr, why}})
+	g.a.tell(now, Event{Kind: EventPassedOver, Candidate: c, Err: &RemoteError{Addr: c.Addr, Name: c.Name, Reason: why}})
 }
 
 // name gives a candidate that was learned what the peer says of it.

@@ -84,6 +84,14 @@ func (m *Machine) EndOfCandidates(now time.Time, id AgentID) error {
 	return nil
 }
 
+// generation is the one in force, or nil.
+func (m *Machine) generation(id AgentID) *generation {
+	if a := m.agents[id]; a != nil {
+		return a.cur
+	}
+	return nil
+}
+
 // Restart begins anew with other credentials, which it returns for the peer (RFC 8445
 // section 9). Data keeps its path until another one stands.
 func (m *Machine) Restart(now time.Time, id AgentID) (Credentials, error) {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/internal/interop/iceagent"
 )
 
 // inEveryWay runs test with both versions, both roles, and candidates that are told at once
@@ -36,7 +37,7 @@ func TestConnects(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inEveryWay(t, func(t *testing.T, v version, dial, trickle bool) {
-				o := newOurs(t, ice.Config{Networks: c.networks}, ice.AgentConfig{Controlling: !dial})
+				o := iceagent.New(t, ice.Config{Networks: c.networks}, ice.AgentConfig{Controlling: !dial})
 				m := connect(t, o, v.make(t, c.shape), dial, trickle)
 				m.exchange(t)
 				if got := o.Selected(); got.Local.Transport != c.want {
@@ -50,13 +51,13 @@ func TestConnects(t *testing.T) {
 // Where there are both, and we choose, UDP is chosen, whichever works first.
 func TestConnectsOverUDPBeforeTCP(t *testing.T) {
 	inEveryWay(t, func(t *testing.T, v version, dial, trickle bool) {
-		o := newOurs(t, ice.Config{Networks: []string{"udp4", "tcp4"}}, ice.AgentConfig{Controlling: !dial, Patience: patience})
+		o := iceagent.New(t, ice.Config{Networks: []string{"udp4", "tcp4"}}, ice.AgentConfig{Controlling: !dial, Patience: patience})
 		m := connect(t, o, v.make(t, shape{tcp: true}), dial, trickle)
 		m.exchange(t)
 		if dial || trickle {
 			return
 		}
-		<-o.completed
+		<-o.Completed
 		if got := o.Selected(); got.Local.Transport != ice.UDP {
 			t.Errorf("by %v to %v", got.Local, got.Remote)
 		}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/internal/interop/iceagent"
 )
 
 // patience bounds every test: pion waits 2 s before it takes a relayed path.
@@ -21,14 +22,14 @@ const patience = 30 * time.Second
 
 // meeting is two agents that have connected.
 type meeting struct {
-	o              *ours
+	o              *iceagent.Agent
 	th             *theirs
 	conn, theirEnd net.Conn
 }
 
 // connect has the two meet. With trickle both start to check before either knows a
 // candidate, and tell theirs one by one; otherwise each is told all of the other's at once.
-func connect(t *testing.T, o *ours, th *theirs, dial bool, trickle bool) *meeting {
+func connect(t *testing.T, o *iceagent.Agent, th *theirs, dial bool, trickle bool) *meeting {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
@@ -75,8 +76,8 @@ func connect(t *testing.T, o *ours, th *theirs, dial bool, trickle bool) *meetin
 }
 
 // introduce tells each side the other's candidates, as they come, until both have told all.
-func introduce(ctx context.Context, o *ours, th *theirs) error {
-	for from, left := [2]chan string{o.candidates, th.candidates}, 2; left > 0; {
+func introduce(ctx context.Context, o *iceagent.Agent, th *theirs) error {
+	for from, left := [2]chan string{o.Candidates, th.candidates}, 2; left > 0; {
 		select {
 		case text := <-from[0]:
 			if text == "" {
@@ -89,16 +90,8 @@ func introduce(ctx context.Context, o *ours, th *theirs) error {
 			if text == "" {
 				from[1] = nil
 				left--
-				if err := o.EndOfCandidates(); err != nil {
-					return err
-				}
-				continue
 			}
-			c, err := ice.ParseCandidate(text)
-			if err == nil {
-				err = o.AddRemote(c)
-			}
-			if err != nil {
+			if err := o.Tell(text); err != nil {
 				return fmt.Errorf("we do not take %q: %w", text, err)
 			}
 		case <-ctx.Done():

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/internal/interop/iceagent"
 )
 
 func TestConnectsByServers(t *testing.T) {
@@ -29,7 +30,7 @@ func TestConnectsByServers(t *testing.T) {
 				case relayed:
 					cfg.Relays, agent.Policy = []ice.Allocator{relay(t, s)}, ice.RelayOnly
 				}
-				o := newOurs(t, cfg, agent)
+				o := iceagent.New(t, cfg, agent)
 				m := connect(t, o, v.make(t, shape{types: c.their, servers: s}), dial, trickle)
 				m.exchange(t)
 				pair := o.Selected()

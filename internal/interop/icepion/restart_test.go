@@ -6,13 +6,14 @@ import (
 	"testing"
 
 	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/internal/interop/iceagent"
 )
 
 func TestRestarts(t *testing.T) {
 	for _, weRestart := range []bool{false, true} {
 		t.Run(fmt.Sprintf("by us=%v", weRestart), func(t *testing.T) {
 			inEveryWay(t, func(t *testing.T, v version, dial, trickle bool) {
-				o := newOurs(t, ice.Config{Networks: []string{"udp4"}}, ice.AgentConfig{Controlling: !dial})
+				o := iceagent.New(t, ice.Config{Networks: []string{"udp4"}}, ice.AgentConfig{Controlling: !dial})
 				m := connect(t, o, v.make(t, shape{}), dial, trickle)
 				m.exchange(t)
 				for range 2 { // the second is from where a first has led
@@ -30,9 +31,9 @@ func restart(t *testing.T, m *meeting, weRestart bool) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	before := m.o.Selected()
-	drain(m.o.selected)
-	drain(m.th.selected)
-	drain(m.th.candidates)
+	iceagent.Drain(m.o.Choices)
+	iceagent.Drain(m.th.selected)
+	iceagent.Drain(m.th.candidates)
 	var local ice.Credentials
 	if weRestart {
 		var err error
@@ -46,7 +47,7 @@ func restart(t *testing.T, m *meeting, weRestart bool) {
 	check(t, m.o.SetRemote(ice.Credentials{Ufrag: ufrag, Pwd: pwd}))
 	if !weRestart {
 		select {
-		case local = <-m.o.restarted:
+		case local = <-m.o.Restarted:
 		case <-ctx.Done():
 			t.Fatal("our agent does not follow pion's restart")
 		}
@@ -55,7 +56,7 @@ func restart(t *testing.T, m *meeting, weRestart bool) {
 	check(t, m.th.gather())
 	check(t, introduce(ctx, m.o, m.th))
 	select {
-	case pair := <-m.o.selected:
+	case pair := <-m.o.Choices:
 		if pair.Remote.Addr == before.Remote.Addr {
 			t.Errorf("the path goes to %v as before", pair.Remote)
 		}
@@ -66,15 +67,5 @@ func restart(t *testing.T, m *meeting, weRestart bool) {
 	case <-m.th.selected:
 	case <-ctx.Done():
 		t.Fatalf("pion has chosen no new path; ours: %v, %+v", m.o.State(), m.o.Pairs())
-	}
-}
-
-func drain[T any](c chan T) {
-	for {
-		select {
-		case <-c:
-		default:
-			return
-		}
 	}
 }

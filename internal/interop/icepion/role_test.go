@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/internal/interop/iceagent"
 )
 
 // Two agents that both believe to control, or both do not, agree all the same
@@ -15,7 +16,7 @@ func TestRoleConflicts(t *testing.T) {
 			for i := range 4 { // the tie-breakers are random
 				t.Run(fmt.Sprintf("%s/both control=%v/%d", v.name, controlling, i), func(t *testing.T) {
 					t.Parallel()
-					o := newOurs(t, ice.Config{Networks: []string{"udp4"}}, ice.AgentConfig{Controlling: controlling})
+					o := iceagent.New(t, ice.Config{Networks: []string{"udp4"}}, ice.AgentConfig{Controlling: controlling})
 					m := connect(t, o, v.make(t, shape{}), controlling, false)
 					m.exchange(t)
 				})

@@ -4,18 +4,16 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// enterEnv holds the path of the program to become.
-	enterEnv = "BRADAWL_KERNELLAB_EXEC"
-	// enterFD is where a child finds its namespace: the first of ExtraFiles.
-	enterFD = 3
-)
+// enterEnv holds the descriptor at which a child finds its namespace, and the path
+// of the program to become.
+const enterEnv = "BRADAWL_KERNELLAB_EXEC"
 
 // Command returns a command that will run inside the namespace. It is an
 // ordinary exec.Cmd, except that Path, Args[0], Env (append to it),
@@ -28,31 +26,45 @@ func (n *Namespace) Command(name string, args ...string) *exec.Cmd {
 	if err != nil {
 		n.t.Fatalf("%s: %v", n.Name, err)
 	}
-	cmd := exec.CommandContext(n.t.Context(), "/proc/self/exe", args...)
+	cmd := exec.CommandContext(n.t.Context(), path, args...)
 	cmd.Args[0] = name
-	cmd.Env = append(os.Environ(), enterEnv+"="+path)
-	cmd.ExtraFiles = []*os.File{n.file}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	n.Enter(cmd)
 	return cmd
 }
 
+// Enter makes a command that has not been started run inside the namespace. It
+// changes Path, Env, SysProcAttr, and appends to ExtraFiles; what is there
+// already keeps its place.
+func (n *Namespace) Enter(cmd *exec.Cmd) {
+	cmd.ExtraFiles = append(cmd.ExtraFiles, n.file)
+	fd := 2 + len(cmd.ExtraFiles)
+	cmd.Env = append(cmd.Environ(), fmt.Sprintf("%s=%d:%s", enterEnv, fd, cmd.Path))
+	cmd.Path = "/proc/self/exe"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+}
+
 // init runs on the main thread, which becomes the program. It is the child's
-// half of Command.
+// half of Enter.
 func init() {
-	path, ok := os.LookupEnv(enterEnv)
+	what, ok := os.LookupEnv(enterEnv)
 	if !ok {
 		return
 	}
-	err := enter(path)
-	fmt.Fprintf(os.Stderr, "kernellab: run %s in a network namespace: %v\n", path, err)
+	err := enter(what)
+	fmt.Fprintf(os.Stderr, "kernellab: run %s in a network namespace: %v\n", what, err)
 	os.Exit(127)
 }
 
-func enter(path string) error {
-	if err := unix.Setns(enterFD, unix.CLONE_NEWNET); err != nil {
+func enter(what string) error {
+	number, path, _ := strings.Cut(what, ":")
+	fd, err := strconv.Atoi(number)
+	if err != nil {
 		return err
 	}
-	unix.CloseOnExec(enterFD)
+	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	unix.CloseOnExec(fd)
 	var env []string
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, enterEnv+"=") {
