@@ -47,12 +47,7 @@ func (w *world) keep() *ledger {
 	return l
 }
 
-// send sends one datagram by the peer's last connection.
-func (p *simPeer) sendNow(text string) {
-	p.w.t.Helper()
-	p.sendOn(p.conn, text)
-}
-
+// sendOn sends one datagram of the user's by a connection.
 func (p *simPeer) sendOn(number uint32, text string) *letter {
 	var mail *letter
 	p.do(func(now time.Time) {
@@ -233,8 +228,6 @@ func quantile[T time.Duration | float64](all []T, q float64) T {
 	slices.Sort(all)
 	return all[min(len(all)-1, int(q*float64(len(all))))]
 }
-
-func indent(s string) string { return strings.ReplaceAll(s, "\n", "\n\t") }
 
 // sentBy are the packets that a peer's host sends, but for those to the servers, while fn
 // runs.

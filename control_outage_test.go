@@ -1,6 +1,7 @@
 package bradawl
 
 import (
+	"bytes"
 	"errors"
 	"runtime"
 	"testing"
@@ -94,6 +95,69 @@ func TestRendezvousOutage(t *testing.T) {
 		}
 		report(t, "rendezvous down later", total, data)
 	})
+}
+
+// TestLongOutage: a connection without any path lives on for half an hour, whatever its keys
+// have become, and is over then.
+func TestLongOutage(t *testing.T) {
+	t.Parallel()
+	for _, r := range []struct {
+		outage time.Duration
+		over   bool
+	}{{25 * time.Minute, false}, {40 * time.Minute, true}} {
+		w := newWorld(t, 1, "", "", cones...)
+		w.keep()
+		w.connect(PathDirect)
+		a, b := w.peers[0], w.peers[1]
+		w.chat(11*time.Minute, time.Second) // the first change of keys
+		gone := simnet.Link{Down: true}
+		a.site.NAT.Iface().SetLink(gone, gone)
+		w.setDown(true)
+		w.chat(r.outage, time.Second)
+		a.site.NAT.Iface().SetLink(w.option.access, w.option.access)
+		w.setDown(false)
+		w.Run(time.Minute)
+		if r.over {
+			for _, p := range w.peers {
+				var failed *PathsError
+				if len(p.over) != 1 || !errors.As(p.over[0], &failed) || !errors.Is(failed, ErrLost) {
+					w.fail("%v", p.over)
+				}
+			}
+			continue
+		}
+		w.talk(a.conn, b.conn)
+		w.chat(11*time.Minute, time.Second)
+		if total := w.ledger.settle(); a.counts.Forged+b.counts.Forged > 0 {
+			w.fail("%v; %+v, %+v", total, a.counts, b.counts)
+		}
+	}
+}
+
+// TestSlowAnswer: where checks are quicker than the answer, nothing is sent that the peer
+// cannot read yet.
+func TestSlowAnswer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, "open", "open")
+	w.keep()
+	a, b := w.peers[0], w.peers[1]
+	w.carry = func(from, to *simPeer, message []byte) bool {
+		if from == b && message[0] == msgAnswer {
+			message := bytes.Clone(message)
+			w.After(2*time.Second, func() { to.do(func(now time.Time) { to.signal(now, from.id.ID(), message) }) })
+			return false
+		}
+		return true
+	}
+	w.dialNow()
+	if !w.RunUntil(10*time.Second, func() bool { return len(b.conns2) > 0 }) {
+		w.fail("not connected")
+	}
+	mail := b.sendOn(b.conn, "first")
+	w.Run(time.Second)
+	if mail.delivered != 1 {
+		w.fail("what was sent at once was delivered %d times; %+v", mail.delivered, a.counts)
+	}
 }
 
 // TestChurn makes and closes connections for an hour, from both sides. Nothing stays.

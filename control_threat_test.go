@@ -20,6 +20,13 @@ import (
 
 var mallory = netip.MustParseAddrPort("192.0.2.66:6666")
 
+// eve is somebody else.
+func (w *world) eve() *Identity {
+	id, err := ident.NewIdentity(w.Secrets("eve"))
+	w.check(err)
+	return id
+}
+
 // inject hands a peer a datagram as from anywhere: whoever is on the path can forge both
 // addresses.
 func (p *simPeer) inject(from netip.AddrPort, data []byte) {
@@ -248,9 +255,7 @@ func TestForgedSignals(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, "", "", cones...)
 	w.Run(time.Second)
-	a, b := w.peers[0], w.peers[1]
-	eve, err := ident.NewIdentity(w.Secrets("eve"))
-	w.check(err)
+	a, b, eve := w.peers[0], w.peers[1], w.eve()
 	forge := func(to *simPeer, from PeerID, message []byte) {
 		to.do(func(now time.Time) { to.signal(now, from, message) })
 	}
@@ -288,9 +293,7 @@ func TestForgedSignals(t *testing.T) {
 func TestNonsenseOffers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, "", "", cones...)
-	b := w.peers[1]
-	eve, err := ident.NewIdentity(w.Secrets("eve"))
-	w.check(err)
+	b, eve := w.peers[1], w.eve()
 	const creds = `"u":"abcd","p":"abcdefghijklmnopqrstuvwx"`
 	many := strings.TrimSuffix(strings.Repeat(`"candidate:1 1 udp 1 192.0.2.1 5000 typ host",`, maxCandidates+1), ",")
 	for i, text := range []string{
@@ -372,7 +375,6 @@ func TestOfferFlood(t *testing.T) {
 	}
 	b.strangers.floor = math.MaxUint64 / 2
 	delete(b.peers, a.id.ID())
-	began = w.Now()
 	a.dialTo(b)
 	if !w.RunUntil(5*time.Second, func() bool { return len(a.standing()) == 3 }) {
 		w.fail("kept out by the floor")
@@ -384,9 +386,7 @@ func TestForgedAnswers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, "", "", cones...)
 	w.Run(time.Second)
-	a, b := w.peers[0], w.peers[1]
-	eve, err := ident.NewIdentity(w.Secrets("eve"))
-	w.check(err)
+	a, b, eve := w.peers[0], w.peers[1], w.eve()
 	a.dialTo(b)
 	k := a.order()[0]
 	for _, message := range [][]byte{{}, make([]byte, 10), make([]byte, 200), make([]byte, 60000)} {
