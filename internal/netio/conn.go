@@ -174,7 +174,8 @@ func (c *anyConn) ReadMeta(b []byte) (n int, m Meta, err error) {
 func (c *anyConn) WriteOpts(b []byte, to netip.AddrPort, o SendOptions) (n int, err error) {
 	to = unmap(to)
 	for range sendTries {
-		_ = c.SetWriteDeadline(time.Now().Add(sendWait))
+		until := time.Now().Add(sendWait)
+		_ = c.SetWriteDeadline(until)
 		switch {
 		case c.optionWriter != nil:
 			n, err = c.optionWriter.WriteOpts(b, to, o)
@@ -185,6 +186,9 @@ func (c *anyConn) WriteOpts(b []byte, to netip.AddrPort, o SendOptions) (n int, 
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
+		}
+		if time.Now().Before(until) {
+			break // somebody else's deadline: the socket is being closed
 		}
 	}
 	return n, writeError(c.LocalAddr(), to, err)

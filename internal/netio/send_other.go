@@ -42,13 +42,14 @@ func (s *sender) writeOpts(b []byte, to netip.AddrPort, o SendOptions) (int, err
 	var n int
 	var err error
 	for range sendTries {
-		_ = s.uc.SetWriteDeadline(time.Now().Add(sendWait)) // a closed socket says so below
+		until := time.Now().Add(sendWait)
+		_ = s.uc.SetWriteDeadline(until) // a closed socket says so below
 		n, err = s.uc.WriteToUDPAddrPort(b, to)
 		if err == nil {
 			return n, nil
 		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			break
+		if !errors.Is(err, os.ErrDeadlineExceeded) || time.Now().Before(until) {
+			break // the latter: somebody else's deadline, for the socket is being closed
 		}
 	}
 	return n, writeError(s.uc.LocalAddr(), to, err)

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -111,12 +112,19 @@ func TestSlowSocket(t *testing.T) {
 type late struct {
 	net.PacketConn
 	missed, tries int
+	until         time.Time
 }
 
-func (l *late) LocalAddr() net.Addr              { return &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
-func (l *late) SetWriteDeadline(time.Time) error { return nil }
+func (l *late) LocalAddr() net.Addr { return &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+
+func (l *late) SetWriteDeadline(t time.Time) error {
+	l.until = t
+	return nil
+}
+
 func (l *late) WriteTo(b []byte, _ net.Addr) (int, error) {
 	if l.tries++; l.tries <= l.missed {
+		<-time.After(time.Until(l.until)) // in a synctest bubble
 		return 0, &net.OpError{Op: "write", Err: os.ErrDeadlineExceeded}
 	}
 	return len(b), nil
@@ -125,15 +133,17 @@ func (l *late) WriteTo(b []byte, _ net.Addr) (int, error) {
 // A datagram is not lost because the machine was busy between the setting of the deadline
 // and the send.
 func TestLateSend(t *testing.T) {
-	for missed, want := range []error{nil, nil, ErrBufferFull} {
-		s := &late{missed: missed}
-		c, err := Wrap(s)
-		if err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		for missed, want := range []error{nil, nil, ErrBufferFull} {
+			s := &late{missed: missed}
+			c, err := Wrap(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = c.WriteOpts([]byte("hello"), netip.MustParseAddrPort("127.0.0.1:2"), SendOptions{})
+			if !errors.Is(err, want) || s.tries > 2 {
+				t.Errorf("late %d times: %v after %d tries, want %v", missed, err, s.tries, want)
+			}
 		}
-		_, err = c.WriteOpts([]byte("hello"), netip.MustParseAddrPort("127.0.0.1:2"), SendOptions{})
-		if !errors.Is(err, want) || s.tries > 2 {
-			t.Errorf("late %d times: %v after %d tries, want %v", missed, err, s.tries, want)
-		}
-	}
+	})
 }
