@@ -119,7 +119,7 @@ func TestTURN(t *testing.T) {
 		t.Error(err)
 	}
 	loop.Do(func(now time.Time) {
-		if n := m.Allocations(now); n != 0 || m.ChannelData < 20 {
+		if n := m.Allocations(now); n != 0 || m.ChannelData < 10 {
 			t.Errorf("%d allocations left, %d ChannelData messages", n, m.ChannelData)
 		}
 	})
