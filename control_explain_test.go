@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/internal/simnet"
 	"github.com/bradawl/bradawl/natprobe"
 )
@@ -166,7 +167,15 @@ func TestDirectOnly(t *testing.T) {
 		a.turn.Close(now, a.alloc)
 	})
 	w.dialNow()
-	w.Run(31 * time.Second)
+	w.Run(20 * time.Second)
+	for _, k := range a.order() {
+		for _, c := range a.ice.RemoteCandidates(k.agent) {
+			if c.Type == ice.Relay {
+				w.fail("a relay is checked: %v", c)
+			}
+		}
+	}
+	w.Run(11 * time.Second)
 	if len(a.conns2) != 0 || len(a.over) != 1 || !errors.Is(a.over[0], ErrNoPath) {
 		w.fail("%v", a.over)
 	}

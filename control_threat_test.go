@@ -373,8 +373,14 @@ func TestOfferFlood(t *testing.T) {
 	if len(b.peers) > maxPeers {
 		w.fail("%d peers are remembered", len(b.peers))
 	}
+	// A recorded offer of theirs is still told from a new one.
+	if b.peers[a.id.ID()] != nil || b.strangers.floor == 0 {
+		w.fail("the peer with the least stamp was not forgotten")
+	}
+	if _, fresh := b.heard(a.id.ID(), a.stamp); fresh {
+		w.fail("a stamp of before is fresh")
+	}
 	b.strangers.floor = math.MaxUint64 / 2
-	delete(b.peers, a.id.ID())
 	a.dialTo(b)
 	if !w.RunUntil(5*time.Second, func() bool { return len(a.standing()) == 3 }) {
 		w.fail("kept out by the floor")
@@ -411,7 +417,7 @@ func TestForgedAnswers(t *testing.T) {
 		w.check(err)
 		h, err := readHello(got.Payload)
 		w.check(err)
-		answer, _, err := got.Answer(encode(hello{Refused: "stale", Last: math.MaxUint64}))
+		answer, _, err := got.Answer(encode(hello{Refused: "stale", Last: math.MaxUint64 - 10}))
 		w.check(err)
 		w.After(pathRTT/2, func() {
 			a.do(func(now time.Time) { a.signal(now, b.id.ID(), wrap(msgAnswer, h.Index, answer)) })
@@ -460,7 +466,7 @@ func TestManyCandidates(t *testing.T) {
 		most, all = max(most, n), all+n
 	}
 	t.Logf("10,000 candidates and 110 wishes for more checks in 30 s: at most %d checks a second, %d in all", most, all)
-	if most > 45 || len(b.ice.Pairs(b.conns[b.conn].agent)) > 100 {
+	if most > 45 || all > 1000 || len(b.ice.Pairs(b.conns[b.conn].agent)) > 100 {
 		w.fail("%d checks in a second, %d pairs", most, len(b.ice.Pairs(b.conns[b.conn].agent)))
 	}
 }
