@@ -450,9 +450,7 @@ func TestManyCandidates(t *testing.T) {
 			for j := range maxCandidates {
 				u.Candidates = append(u.Candidates, fmt.Sprintf("candidate:%d 1 udp %d 192.0.2.9 %d typ host", j, 1+j, 2000+i*100+j))
 			}
-			if i%10 == 9 {
-				u.Generation, u.Ufrag, u.Pwd = 1000+i, fmt.Sprint("ufrag", i), "abcdefghijklmnopqrstuvwx"
-			}
+			u.Generation, u.Ufrag, u.Pwd = 1000+i, fmt.Sprint("ufrag", i), "abcdefghijklmnopqrstuvwx"
 			message := k.keys.SealSignal(encode(u))
 			b.do(func(now time.Time) { b.signal(now, a.id.ID(), wrap(msgSealed, k.theirs, message)) })
 			w.Run(300 * time.Millisecond)
@@ -465,7 +463,7 @@ func TestManyCandidates(t *testing.T) {
 	for _, n := range perSecond {
 		most, all = max(most, n), all+n
 	}
-	t.Logf("10,000 candidates and 110 wishes for more checks in 30 s: at most %d checks a second, %d in all", most, all)
+	t.Logf("10,000 candidates and 200 wishes for more checks in 30 s: at most %d checks a second, %d in all", most, all)
 	if most > 45 || all > 1000 || len(b.ice.Pairs(b.conns[b.conn].agent)) > 100 {
 		w.fail("%d checks in a second, %d pairs", most, len(b.ice.Pairs(b.conns[b.conn].agent)))
 	}
