@@ -218,15 +218,15 @@ func (l *link) received(now time.Time, b []byte) {
 		l.message(now, b)
 		return
 	}
-	if !l.stun && len(l.buf) == 0 && len(b) > 0 && b[0] >= 4 {
-		l.down(now, ErrNotTURN) // nothing else can come first, whatever length it claims
-		return
-	}
 	if len(l.buf) > 0 {
 		l.buf = append(l.buf, b...)
 		b = l.buf
 	}
 	for !l.gone && !l.raw() {
+		if !l.stun && len(b) > 0 && b[0] >= 4 {
+			l.down(now, ErrNotTURN) // nothing else can come first, whatever length it claims
+			return
+		}
 		size, err := wire.StreamFrame(b)
 		if err != nil {
 			l.down(now, ErrNotTURN)
