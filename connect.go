@@ -374,10 +374,6 @@ func (k *connection) restart(now time.Time) {
 // hears of it, for some NATs hold a packet against its sender that comes before any has
 // left for it.
 func (k *connection) seek(now time.Time) {
-	if k.path == nil { // lost meanwhile: that is looked after elsewhere
-		k.seekLater(now)
-		return
-	}
 	k.c.ice.Refresh(now)
 	k.again()
 	k.recheckAt = now.Add(k.path.rtt() / 2)

@@ -86,8 +86,8 @@ func (m *Machine) Heard(now time.Time, id AgentID, socket machine.SocketID, loca
 	}
 }
 
-// Recheck checks all pairs of the agent that do not work once more, as after a change of
-// the network.
+// Recheck checks the pairs of the agent that do not work once more, as after a change of
+// the network. A pair whose consent was lost stays so until a restart.
 func (m *Machine) Recheck(now time.Time, id AgentID) {
 	m.enter()
 	a := m.agents[id]
@@ -100,7 +100,9 @@ func (m *Machine) Recheck(now time.Time, id AgentID) {
 		g.spread(now, r) // what Tidy has dropped
 	}
 	for _, p := range g.pairs {
-		if p.state == PairFailed && !p.base.gone {
+		// Lost consent is final under these credentials (RFC 7675 section 5.1); what is behind
+		// a passive TCP base has to come by itself.
+		if p.state == PairFailed && !p.base.gone && !p.spent && (p.base.Transport == UDP || p.opens()) {
 			p.wait(now)
 		}
 	}
