@@ -25,7 +25,7 @@ func (a *allocation) askAgain(now time.Time) {
 			a.queue = append(a.queue, s)
 		}
 	}
-	if !a.stagger.isSet() { // else their turn comes
+	if !a.stagger.IsSet() { // else their turn comes
 		a.nextServer(now)
 	}
 }

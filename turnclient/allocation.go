@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
 )
 
@@ -58,7 +59,7 @@ type allocation struct {
 	released bool
 
 	contest
-	refresh, expiry, retry, doubt timer
+	refresh, expiry, retry, doubt machine.Timer
 	asking                        *request // the Refresh under way
 	backoff                       backoff
 	loss                          Loss
@@ -82,12 +83,12 @@ func newAllocation(m *Machine, id AllocationID) *allocation {
 	a.byNumber = make(map[uint16]*channel)
 	a.byPeer = make(map[netip.AddrPort]*channel)
 	a.nextNumber = wire.MinChannel
-	a.refresh.fire = func(now time.Time) { a.ask(now, 0, 0) }
-	a.expiry.fire = func(now time.Time) { a.lose(now, errExpired, false) }
-	a.retry.fire = a.again
-	a.doubt.fire = a.doubted
-	a.stagger.fire = a.nextServer
-	a.linger.fire = a.lingered
+	a.refresh.Fire = func(now time.Time) { a.ask(now, 0, 0) }
+	a.expiry.Fire = func(now time.Time) { a.lose(now, errExpired, false) }
+	a.retry.Fire = a.again
+	a.doubt.Fire = a.doubted
+	a.stagger.Fire = a.nextServer
+	a.linger.Fire = a.lingered
 	return a
 }
 
@@ -107,7 +108,7 @@ func (a *allocation) adopt(now, sent time.Time, l *link, got Event) {
 	}
 	a.link, a.last, a.relayed, a.mapped, a.once, a.stood = l, l.srv, got.Relayed, got.Mapped, true, now
 	l.onDown = func(now time.Time, err error) { a.lose(now, err, false) }
-	a.m.timers.stop(&a.retry)
+	a.m.timers.Stop(&a.retry)
 	a.backoff.reset()
 	a.granted(now, sent, got.Lifetime)
 	a.heardAt = now
@@ -125,8 +126,8 @@ func (a *allocation) adopt(now, sent time.Time, l *link, got Event) {
 // granted sets the times that follow from a lifetime that was asked for at sent.
 func (a *allocation) granted(now, sent time.Time, lifetime time.Duration) {
 	a.expires = sent.Add(lifetime)
-	a.m.timers.set(&a.refresh, sent.Add(lifetime*5/6))
-	a.m.timers.set(&a.expiry, a.expires)
+	a.m.timers.Set(&a.refresh, sent.Add(lifetime*5/6))
+	a.m.timers.Set(&a.expiry, a.expires)
 }
 
 // ask sends a Refresh: for the lifetime, or, in doubt, to see whether the allocation
@@ -152,7 +153,7 @@ func (a *allocation) ask(now time.Time, limit int, every time.Duration) {
 		default:
 			// The server lives, but does not want to now. It may, before the end.
 			a.tell(now, Event{Kind: EventServer, State: a.state, Server: r.link.srv.Endpoint, Err: err})
-			a.m.timers.set(&a.refresh, now.Add(leastWait+a.backoff.next(a.m.random)))
+			a.m.timers.Set(&a.refresh, now.Add(leastWait+a.backoff.next(a.m.random)))
 		}
 	}
 	a.asking = r
@@ -181,7 +182,7 @@ func (a *allocation) recovered(now time.Time) {
 	a.backoff.reset()
 	a.standDown(now)
 	if a.state == Disconnecting {
-		a.m.timers.stop(&a.retry)
+		a.m.timers.Stop(&a.retry)
 		if a.presenting() == nil {
 			a.concede(now)
 		}
@@ -206,12 +207,12 @@ func lifetimeOf(msg *wire.Message) time.Duration {
 // wrote notes that data went out, or waits to: something should come in.
 func (a *allocation) wrote(now time.Time) {
 	a.dirty = true
-	if a.doubt.isSet() || !a.state.Usable() {
+	if a.doubt.IsSet() || !a.state.Usable() {
 		return
 	}
 	a.look()
 	a.quiet, a.unanswered = 0, true
-	a.m.timers.set(&a.doubt, now.Add(doubtTick))
+	a.m.timers.Set(&a.doubt, now.Add(doubtTick))
 }
 
 // look reports what has come in and gone out since it was asked last.
@@ -241,7 +242,7 @@ func (a *allocation) doubted(now time.Time) {
 		a.quiet, a.unanswered = 0, a.connecting()
 	}
 	if a.unanswered && a.state.Usable() {
-		a.m.timers.set(&a.doubt, now.Add(doubtTick))
+		a.m.timers.Set(&a.doubt, now.Add(doubtTick))
 		return
 	}
 	if u := a.m.cfg.Usage; u != nil {
@@ -270,14 +271,14 @@ func (a *allocation) heartbeat(now time.Time) {
 // beside it, until one of them works or the allocation has ended.
 func (a *allocation) disconnect(now time.Time, err error) {
 	if a.state.Usable() {
-		a.m.timers.stop(&a.refresh)
-		a.m.timers.stop(&a.doubt)
+		a.m.timers.Stop(&a.refresh)
+		a.m.timers.Stop(&a.doubt)
 		a.backoff.reset()
 		a.loss.Err = err
 		a.setState(now, Disconnecting, err)
 		a.again(now)
-	} else if a.state == Disconnecting && !a.retry.isSet() {
-		a.m.timers.set(&a.retry, now.Add(a.backoff.next(a.m.random)))
+	} else if a.state == Disconnecting && !a.retry.IsSet() {
+		a.m.timers.Set(&a.retry, now.Add(a.backoff.next(a.m.random)))
 	}
 }
 
@@ -323,8 +324,8 @@ func (a *allocation) lose(now time.Time, err error, answered bool) {
 		r.end()
 	}
 	a.asking = nil
-	for _, t := range []*timer{&a.refresh, &a.expiry, &a.retry, &a.doubt} {
-		a.m.timers.stop(t)
+	for _, t := range []*machine.Timer{&a.refresh, &a.expiry, &a.retry, &a.doubt} {
+		a.m.timers.Stop(t)
 	}
 	a.backoff.reset()
 	a.setState(now, Allocating, err)
@@ -358,7 +359,7 @@ func (a *allocation) makeAnew(now time.Time, l *link, err error) {
 	a.failures = []error{err}
 	a.setState(now, Failed, &AllocateError{Attempts: slices.Clone(a.failures)})
 	a.dropQueues(now, ErrLost)
-	a.m.timers.set(&a.retry, now.Add(jitter(a.m.random, windows[min(a.short-maxShort, len(windows)-1)])))
+	a.m.timers.Set(&a.retry, now.Add(jitter(a.m.random, windows[min(a.short-maxShort, len(windows)-1)])))
 }
 
 // gather notes what is lost.
@@ -411,8 +412,8 @@ func (a *allocation) close(now time.Time) {
 	}
 	stands := a.link
 	a.link = nil
-	for _, t := range []*timer{&a.refresh, &a.expiry, &a.retry, &a.doubt} {
-		a.m.timers.stop(t)
+	for _, t := range []*machine.Timer{&a.refresh, &a.expiry, &a.retry, &a.doubt} {
+		a.m.timers.Stop(t)
 	}
 	a.asking = nil
 	a.standDown(now)

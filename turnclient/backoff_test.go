@@ -30,34 +30,3 @@ func TestBackoffHasFullJitter(t *testing.T) {
 		}
 	}
 }
-
-func TestTimersFireInOrder(t *testing.T) {
-	var ts timers
-	var got []int
-	start := time.Unix(100, 0)
-	var all [50]timer
-	r := rand.New(rand.NewPCG(3, 3))
-	for i := range all {
-		all[i].fire = func(time.Time) { got = append(got, i) }
-	}
-	for _, i := range r.Perm(len(all)) {
-		ts.set(&all[i], start.Add(time.Duration(i/2)*time.Second)) // pairs at one time
-	}
-	for i := 0; i < len(all); i += 7 {
-		ts.stop(&all[i])
-	}
-	ts.set(&all[1], start.Add(time.Hour))
-	all[9].fire = func(now time.Time) { got = append(got, 9); ts.set(&all[9], now) }
-	ts.run(start.Add(time.Minute))
-	seen := map[int]bool{}
-	for i, n := range got {
-		if n%7 == 0 || n == 1 || seen[n] || i > 0 && n/2 < got[i-1]/2 {
-			t.Errorf("fired %v", got)
-			break
-		}
-		seen[n] = true
-	}
-	if len(got) != 50-8-1 || !all[9].isSet() || !ts.next().Equal(start.Add(time.Minute)) {
-		t.Errorf("%d fired, next %v", len(got), ts.next())
-	}
-}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
 )
 
@@ -35,7 +36,7 @@ type channel struct {
 	binding bool      // a request is under way
 	until   time.Time // its end at the server
 	free    time.Time // when number and peer may be bound otherwise
-	timer   timer
+	timer   machine.Timer
 }
 
 // Bind binds a channel for a peer that a shell sends data to, past the machine.
@@ -68,7 +69,7 @@ func (a *allocation) bind(now time.Time, p *peer) {
 			return
 		}
 		c = &channel{a: a, number: number, peer: p.addr}
-		c.timer.fire = c.due
+		c.timer.Fire = c.due
 		a.byNumber[number], a.byPeer[p.addr] = c, c
 	}
 	if !c.bound && !c.binding {
@@ -95,7 +96,7 @@ func (a *allocation) freeNumber() (uint16, bool) {
 func (c *channel) ask(now time.Time) {
 	a := c.a
 	c.binding = true
-	a.m.timers.stop(&c.timer)
+	a.m.timers.Stop(&c.timer)
 	r := &request{link: a.link, op: "channel", method: wire.ChannelBind}
 	r.add = func(b *wire.Builder) {
 		b.AddChannelNumber(c.number)
@@ -116,7 +117,7 @@ func (c *channel) ask(now time.Time) {
 				p.noChannel = now.Add(noChannelHold)
 			}
 			if c.bound && now.Add(noChannelHold).Before(c.until) {
-				a.m.timers.set(&c.timer, now.Add(leastWait)) // a renewal: there is time left
+				a.m.timers.Set(&c.timer, now.Add(leastWait)) // a renewal: there is time left
 				return
 			}
 			c.lapse(now, err)
@@ -133,8 +134,8 @@ func (a *allocation) restart(now time.Time, err error) {
 	}
 	a.gather(now, errors.Join(errOutOfSync, err))
 	a.link, a.asking, a.ticket = nil, nil, nil
-	for _, t := range []*timer{&a.refresh, &a.expiry, &a.retry, &a.doubt} {
-		a.m.timers.stop(t)
+	for _, t := range []*machine.Timer{&a.refresh, &a.expiry, &a.retry, &a.doubt} {
+		a.m.timers.Stop(t)
 	}
 	a.leave(now, l, nil)
 	a.setState(now, Allocating, a.loss.Err)
@@ -145,7 +146,7 @@ func (c *channel) stands(now, sent time.Time) {
 	a := c.a
 	c.until = sent.Add(channelLifetime)
 	c.free = now.Add(channelLifetime + channelRest)
-	a.m.timers.set(&c.timer, sent.Add(channelRenew))
+	a.m.timers.Set(&c.timer, sent.Add(channelRenew))
 	if p := a.permits[c.peer.Addr()]; p != nil && p.state == permitStanding {
 		p.stands(now, sent)
 	}
@@ -168,7 +169,7 @@ func (c *channel) due(now time.Time) {
 	case c.takeUsed() && a.link != nil && a.state.Usable():
 		c.ask(now)
 	default:
-		a.m.timers.set(&c.timer, c.until)
+		a.m.timers.Set(&c.timer, c.until)
 	}
 }
 
@@ -197,7 +198,7 @@ func (c *channel) lapse(now time.Time, err error) {
 		a.tell(now, Event{Kind: EventChannel, State: a.state, Peer: c.peer, Err: err})
 	}
 	c.bound = false
-	a.m.timers.set(&c.timer, c.free)
+	a.m.timers.Set(&c.timer, c.free)
 }
 
 // dropChannels forgets every channel of an allocation that is gone, and says how many
@@ -205,7 +206,7 @@ func (c *channel) lapse(now time.Time, err error) {
 func (a *allocation) dropChannels() int {
 	n := a.bound
 	for _, c := range a.byNumber {
-		a.m.timers.stop(&c.timer) // the order does not matter: nothing is told
+		a.m.timers.Stop(&c.timer) // the order does not matter: nothing is told
 	}
 	clear(a.byNumber)
 	clear(a.byPeer)

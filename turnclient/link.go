@@ -35,7 +35,7 @@ type link struct {
 	nonce      []byte
 	as         *login // who it belongs to, once something was signed; a pointer is not printed
 	buf        []byte // of a stream: the start of a message
-	keepalive  timer
+	keepalive  machine.Timer
 	sent       bool    // something, since the keepalive timer was last looked at
 	asked      bool    // a request began, since then
 	odd        []error // what was told of already
@@ -46,7 +46,7 @@ type link struct {
 func (m *Machine) newLink(a *allocation, srv *server) *link {
 	l := &link{m: m, a: a, srv: srv, dialed: srv.Transport != UDP, stream: srv.Transport.stream()}
 	l.congestion.link = l
-	l.keepalive.fire = l.keepAlive
+	l.keepalive.Fire = l.keepAlive
 	if l.dialed {
 		l.id = m.nextStream
 		m.nextStream++
@@ -72,7 +72,7 @@ func (l *link) opened(now time.Time, local netip.AddrPort) {
 	}
 	l.up, l.local = true, local
 	if l.conn == nil { // on a data connection it would be data
-		l.m.timers.set(&l.keepalive, now.Add(l.interval()/2))
+		l.m.timers.Set(&l.keepalive, now.Add(l.interval()/2))
 	}
 	if l.onUp != nil {
 		l.onUp(now)
@@ -108,9 +108,9 @@ func (l *link) close(orderly bool) {
 		return
 	}
 	l.gone = true
-	l.m.timers.stop(&l.keepalive)
+	l.m.timers.Stop(&l.keepalive)
 	for _, r := range l.requests {
-		l.m.timers.stop(&r.timer)
+		l.m.timers.Stop(&r.timer)
 	}
 	switch {
 	case !l.dialed:
@@ -167,9 +167,9 @@ func (m *Machine) SetMappingLifetime(now time.Time, d time.Duration) {
 	m.enter()
 	m.cfg.MappingLifetime = d
 	for _, a := range m.order { // links without an allocation look by themselves
-		if l := a.link; l != nil && l.keepalive.isSet() {
-			if at := now.Add(l.interval() / 2); at.Before(l.keepalive.at) {
-				m.timers.set(&l.keepalive, at)
+		if l := a.link; l != nil && l.keepalive.IsSet() {
+			if at := now.Add(l.interval() / 2); at.Before(l.keepalive.At()) {
+				m.timers.Set(&l.keepalive, at)
 			}
 		}
 	}
@@ -182,7 +182,7 @@ func (m *Machine) SetMappingLifetime(now time.Time, d time.Duration) {
 // On a congested path a request takes its place, if there was no other: only what became
 // of requests can tell that the path is clear again.
 func (l *link) keepAlive(now time.Time) {
-	l.m.timers.set(&l.keepalive, now.Add(l.interval()/2))
+	l.m.timers.Set(&l.keepalive, now.Add(l.interval()/2))
 	asked := l.asked
 	l.asked = false
 	if l.congestion.level > 0 && !asked && l.a.link == l && l.a.state == Congested {

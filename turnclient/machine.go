@@ -33,7 +33,7 @@ type Machine struct {
 	conns      map[ConnID]*conn
 	nextConn   ConnID
 
-	timers timers
+	timers machine.Timers
 	out    machine.Queue[machine.Transmit]
 	events machine.Queue[Event]
 	arena  []byte // of what waits in out
@@ -130,11 +130,11 @@ func (m *Machine) HandleNotice(now time.Time, n machine.Notice) {
 // HandleTimeout does what has become due.
 func (m *Machine) HandleTimeout(now time.Time) {
 	m.enter()
-	m.timers.run(now)
+	m.timers.Run(now)
 }
 
 // NextTimeout is when something becomes due.
-func (m *Machine) NextTimeout() time.Time { return m.timers.next() }
+func (m *Machine) NextTimeout() time.Time { return m.timers.Next() }
 
 // PollTransmit returns the next effect.
 func (m *Machine) PollTransmit() (machine.Transmit, bool) { return m.out.Pop() }
@@ -200,9 +200,9 @@ func (m *Machine) NetworkChanged(now time.Time) {
 	for _, a := range slices.Clone(m.order) {
 		if a.state.Usable() {
 			a.disconnect(now, errNetworkChanged)
-		} else if a.state == Disconnecting || a.state == Failed && a.retry.isSet() {
+		} else if a.state == Disconnecting || a.state == Failed && a.retry.IsSet() {
 			a.backoff.reset()
-			m.timers.set(&a.retry, now)
+			m.timers.Set(&a.retry, now)
 		}
 	}
 }

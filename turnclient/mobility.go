@@ -5,16 +5,17 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
 )
 
 // mobility moves an allocation to another socket of ours, and so to another network
 // (RFC 8016).
 type mobility struct {
-	ticket  []byte // the newest; nil: the server gave none
-	stalled bool   // the last move was not answered: try something else
-	former  *link  // that the allocation stood on before it moved, for what is on its way there; or nil
-	linger  timer  // until that is closed
+	ticket  []byte        // the newest; nil: the server gave none
+	stalled bool          // the last move was not answered: try something else
+	former  *link         // that the allocation stood on before it moved, for what is on its way there; or nil
+	linger  machine.Timer // until that is closed
 }
 
 // lingerTime is how long the path before a move is still listened to.
@@ -36,7 +37,7 @@ func (a *allocation) mayMove() bool { return a.ticket != nil && !a.stalled && a.
 // over the old one until the server has agreed (RFC 8016 section 3.2.2).
 func (a *allocation) move(now time.Time) {
 	t := &attempt{a: a, moving: true}
-	t.connect.fire = func(now time.Time) { t.failed(now, ErrNoAnswer) }
+	t.connect.Fire = func(now time.Time) { t.failed(now, ErrNoAnswer) }
 	a.attempts = append(a.attempts, t)
 	t.open(now, a.link.srv)
 	t.link.as = a.link.as
@@ -127,10 +128,10 @@ func (a *allocation) retire(now time.Time, l *link) {
 		r.end()
 	}
 	l.onDown = nil
-	a.m.timers.stop(&l.keepalive)
+	a.m.timers.Stop(&l.keepalive)
 	if !l.gone {
 		a.former = l
-		a.m.timers.set(&a.linger, now.Add(lingerTime))
+		a.m.timers.Set(&a.linger, now.Add(lingerTime))
 	}
 }
 
@@ -142,7 +143,7 @@ func (a *allocation) lingered(time.Time) {
 
 // leaveFormer closes what is left of a move.
 func (a *allocation) leaveFormer() {
-	a.m.timers.stop(&a.linger)
+	a.m.timers.Stop(&a.linger)
 	if a.former != nil {
 		a.former.drop()
 		a.former = nil
@@ -161,7 +162,7 @@ func (a *allocation) reissue(now time.Time) {
 			p.become(permitNone)
 		case p.state == permitStanding && p.renewing:
 			p.renewing, p.used = false, true
-			a.m.timers.set(&p.timer, now)
+			a.m.timers.Set(&p.timer, now)
 		}
 	}
 	var busy []*channel

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
 )
 
@@ -61,7 +62,7 @@ type permit struct {
 	kept     bool      // renewed whether it is used or not
 	renewing bool
 	wanted   bool // to be had again after a loss
-	timer    timer
+	timer    machine.Timer
 	backoff  backoff
 	peers    []*peer
 }
@@ -243,7 +244,7 @@ func (a *allocation) permitFor(ip netip.Addr) (*permit, error) {
 		return nil, errTooManyPeers
 	}
 	p := &permit{a: a, ip: ip}
-	p.timer.fire = p.due
+	p.timer.Fire = p.due
 	a.permits[ip] = p
 	a.list = append(a.list, p)
 	return p, nil
@@ -255,7 +256,7 @@ func (a *allocation) permit(now time.Time, p *permit) {
 	if p.state == permitPending || a.link == nil || !a.state.Usable() {
 		return
 	}
-	a.m.timers.stop(&p.timer)
+	a.m.timers.Stop(&p.timer)
 	p.become(permitPending)
 	a.settle(now)
 	a.create(now, []*permit{p})
@@ -304,7 +305,7 @@ func (p *permit) stands(now, sent time.Time) {
 	p.renewing, p.wanted, p.err = false, false, nil
 	p.until = sent.Add(permissionLifetime)
 	p.backoff.reset()
-	a.m.timers.set(&p.timer, sent.Add(permissionRenew))
+	a.m.timers.Set(&p.timer, sent.Add(permissionRenew))
 	if !fresh {
 		return
 	}
@@ -329,7 +330,7 @@ func (p *permit) failed(now time.Time, err error) {
 		if p.state == permitStanding {
 			if wait := p.backoff.next(a.m.random); now.Add(wait).Before(p.until) {
 				p.used = true
-				a.m.timers.set(&p.timer, now.Add(wait))
+				a.m.timers.Set(&p.timer, now.Add(wait))
 				return
 			}
 		}
@@ -346,7 +347,7 @@ func (p *permit) failed(now time.Time, err error) {
 			hold = holdFull
 		}
 		p.until = now.Add(hold)
-		a.m.timers.set(&p.timer, p.until)
+		a.m.timers.Set(&p.timer, p.until)
 		p.become(permitRefused)
 	}
 	p.err = &PeerError{netip.AddrPortFrom(p.ip, 0), err}
@@ -355,7 +356,7 @@ func (p *permit) failed(now time.Time, err error) {
 	switch {
 	case p.state == permitNone && code != 0:
 		p.until = now.Add(failedHold)
-		a.m.timers.set(&p.timer, p.until)
+		a.m.timers.Set(&p.timer, p.until)
 		p.become(permitRefused)
 	case p.state == permitNone:
 		p.remove()
@@ -390,17 +391,17 @@ func (p *permit) due(now time.Time) {
 			if len(batch) >= a.link.congestion.batch() {
 				break
 			}
-			if q != p && q.state == permitStanding && !q.renewing && q.timer.isSet() &&
-				q.timer.at.Before(now.Add(permissionGather)) && q.until.Sub(now) > permissionLast && q.takeUsed() {
-				a.m.timers.stop(&q.timer)
+			if q != p && q.state == permitStanding && !q.renewing && q.timer.IsSet() &&
+				q.timer.At().Before(now.Add(permissionGather)) && q.until.Sub(now) > permissionLast && q.takeUsed() {
+				a.m.timers.Stop(&q.timer)
 				batch = append(batch, q)
 			}
 		}
 		a.create(now, batch)
 	case now.Before(p.until.Add(-permissionLast)):
-		a.m.timers.set(&p.timer, p.until.Add(-permissionLast))
+		a.m.timers.Set(&p.timer, p.until.Add(-permissionLast))
 	default:
-		a.m.timers.set(&p.timer, p.until)
+		a.m.timers.Set(&p.timer, p.until)
 	}
 }
 
@@ -409,7 +410,7 @@ var errIdle = errors.New("its permission lapsed, for it was not used; the next u
 // remove forgets the permit and its peers.
 func (p *permit) remove() {
 	a := p.a
-	a.m.timers.stop(&p.timer)
+	a.m.timers.Stop(&p.timer)
 	delete(a.permits, p.ip)
 	a.list = slices.DeleteFunc(a.list, func(q *permit) bool { return q == p })
 	for _, q := range p.peers {
@@ -459,7 +460,7 @@ func (a *allocation) dropQueues(now time.Time, err error) {
 // that stood are wanted again.
 func (a *allocation) unpermit() {
 	for _, p := range a.list {
-		a.m.timers.stop(&p.timer)
+		a.m.timers.Stop(&p.timer)
 		p.wanted = p.wanted || p.state == permitStanding || p.state == permitPending
 		p.renewing = false
 		p.become(permitNone)

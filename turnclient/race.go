@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
 )
 
@@ -28,7 +29,7 @@ type contest struct {
 	queue    []*server  // not asked yet
 	failures []error
 	failed   []*server // that were asked in this race, and were of no use
-	stagger  timer
+	stagger  machine.Timer
 }
 
 // racing reports whether an attempt is under way that may still win.
@@ -41,7 +42,7 @@ type attempt struct {
 	a       *allocation
 	link    *link
 	request *request
-	connect timer
+	connect machine.Timer
 	ports   int
 	hops    int
 	plain   bool // without DONT-FRAGMENT, which the server does not know
@@ -116,13 +117,13 @@ func (a *allocation) awaitNext(now time.Time) {
 	}) {
 		delay = streamDelay
 	}
-	a.m.timers.set(&a.stagger, now.Add(delay))
+	a.m.timers.Set(&a.stagger, now.Add(delay))
 }
 
 // try starts an attempt at s, on a link that stands or on a new one.
 func (a *allocation) try(now time.Time, s *server, on *link) *attempt {
 	t := &attempt{a: a, again: slices.Contains(a.failed, s)}
-	t.connect.fire = func(now time.Time) {
+	t.connect.Fire = func(now time.Time) {
 		t.failed(now, &ServerError{Server: s.Endpoint, Op: "allocate", Err: fmt.Errorf("%w: no connection within %v", ErrNoAnswer, connectTimeout)})
 	}
 	a.attempts = append(a.attempts, t)
@@ -141,7 +142,7 @@ func (t *attempt) open(now time.Time, s *server) {
 	t.link = t.a.m.newLink(t.a, s)
 	t.link.onUp = t.begin
 	t.link.onDown = t.broke
-	t.a.m.timers.set(&t.connect, now.Add(connectTimeout))
+	t.a.m.timers.Set(&t.connect, now.Add(connectTimeout))
 }
 
 func (t *attempt) broke(now time.Time, err error) {
@@ -149,7 +150,7 @@ func (t *attempt) broke(now time.Time, err error) {
 }
 
 func (t *attempt) begin(now time.Time) {
-	t.a.m.timers.stop(&t.connect)
+	t.a.m.timers.Stop(&t.connect)
 	if t.moving {
 		t.present(now)
 	} else {
@@ -389,10 +390,10 @@ func (a *allocation) failure(now time.Time, err error) {
 	})
 	a.failures = append(a.failures, err)
 	a.tell(now, e)
-	a.m.timers.stop(&a.stagger)
+	a.m.timers.Stop(&a.stagger)
 	a.nextServer(now)
-	if a.waits() && !a.retry.isSet() {
-		a.m.timers.set(&a.retry, now.Add(a.backoff.next(a.m.random)))
+	if a.waits() && !a.retry.IsSet() {
+		a.m.timers.Set(&a.retry, now.Add(a.backoff.next(a.m.random)))
 	}
 }
 
@@ -402,7 +403,7 @@ func (t *attempt) end() {
 	if s := t.link.srv; !t.moving && !t.lost && !slices.Contains(t.a.failed, s) {
 		t.a.failed = append(t.a.failed, s)
 	}
-	t.a.m.timers.stop(&t.connect)
+	t.a.m.timers.Stop(&t.connect)
 	t.a.attempts = slices.DeleteFunc(t.a.attempts, func(u *attempt) bool { return u == t })
 }
 
@@ -410,7 +411,7 @@ func (t *attempt) end() {
 // waited for, to be deleted; the rest is dropped.
 func (a *allocation) concede(now time.Time) {
 	a.queue = a.queue[:0]
-	a.m.timers.stop(&a.stagger)
+	a.m.timers.Stop(&a.stagger)
 	for _, t := range slices.Clone(a.attempts) {
 		if t.lost {
 			continue
@@ -430,10 +431,10 @@ func (a *allocation) concede(now time.Time) {
 // hurry bounds how long those that lost are waited for.
 func (a *allocation) hurry(now time.Time) {
 	for _, t := range a.attempts {
-		if r := t.request; r != nil && r.timer.isSet() {
+		if r := t.request; r != nil && r.timer.IsSet() {
 			r.until = now.Add(deleteWait)
-			if r.until.Before(r.timer.at) {
-				a.m.timers.set(&r.timer, r.until)
+			if r.until.Before(r.timer.At()) {
+				a.m.timers.Set(&r.timer, r.until)
 			}
 		}
 	}
@@ -469,5 +470,5 @@ func (a *allocation) raceLost(now time.Time) {
 	if at.IsZero() {
 		return
 	}
-	a.m.timers.set(&a.retry, at.Add(a.backoff.next(a.m.random)))
+	a.m.timers.Set(&a.retry, at.Add(a.backoff.next(a.m.random)))
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
 )
 
@@ -42,7 +43,7 @@ type request struct {
 	sends int
 	rto   time.Duration
 	sent  time.Time // the first send of this transaction
-	timer timer
+	timer machine.Timer
 	ended bool
 	// parked: it waits for credentials, until the time to give up if there is one.
 	parked bool
@@ -62,7 +63,7 @@ var responseKnown = []wire.AttrType{
 
 // start sends the request for the first time, or when the path allows it.
 func (r *request) start(now time.Time) {
-	r.timer.fire = r.timeout
+	r.timer.Fire = r.timeout
 	r.link.requests = append(r.link.requests, r)
 	r.restart(now)
 }
@@ -103,7 +104,7 @@ func (r *request) restart(now time.Time) {
 		r.limit = limit
 	}
 	if wait > 0 {
-		m.timers.set(&r.timer, now.Add(wait))
+		m.timers.Set(&r.timer, now.Add(wait))
 		return
 	}
 	r.send(now)
@@ -137,19 +138,19 @@ func (r *request) send(now time.Time) {
 	if !r.until.IsZero() && r.until.Before(next) {
 		next = r.until
 	}
-	l.m.timers.set(&r.timer, next)
+	l.m.timers.Set(&r.timer, next)
 }
 
 // hasten gives a request under way only so many more sends.
 func (r *request) hasten(now time.Time, limit int, every time.Duration) {
-	if r.every > 0 || r.sends == 0 || !r.timer.isSet() {
+	if r.every > 0 || r.sends == 0 || !r.timer.IsSet() {
 		return
 	}
 	r.every, r.limit = every, r.sends+limit
 	if r.until = now.Add(time.Duration(limit) * every); !r.link.stream {
 		r.send(now)
-	} else if r.until.Before(r.timer.at) {
-		r.link.m.timers.set(&r.timer, r.until)
+	} else if r.until.Before(r.timer.At()) {
+		r.link.m.timers.Set(&r.timer, r.until)
 	}
 }
 
@@ -278,9 +279,9 @@ func (r *request) challenged(now time.Time, msg *wire.Message, code int, reason 
 		r.fail(now, code, reason, ErrCredentials)
 	default:
 		r.parked = true
-		r.link.m.timers.stop(&r.timer)
+		r.link.m.timers.Stop(&r.timer)
 		if !r.until.IsZero() {
-			r.link.m.timers.set(&r.timer, r.until)
+			r.link.m.timers.Set(&r.timer, r.until)
 		}
 		r.link.m.wantCredentials(now, r, rejected)
 	}
@@ -320,7 +321,7 @@ func (r *request) finish(now time.Time, msg *wire.Message, err *ServerError) {
 func (r *request) end() {
 	r.ended = true
 	l := r.link
-	l.m.timers.stop(&r.timer)
+	l.m.timers.Stop(&r.timer)
 	if i := slices.Index(l.requests, r); i >= 0 {
 		l.requests = slices.Delete(l.requests, i, i+1)
 	}

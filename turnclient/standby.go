@@ -38,7 +38,7 @@ func (a *allocation) standBy(now time.Time, l *link, msg *wire.Message, adopt fu
 		}
 	}}
 	l.onDown = func(time.Time, error) { a.standby = nil }
-	a.m.timers.stop(&a.retry)
+	a.m.timers.Stop(&a.retry)
 	if a.asking != nil {
 		a.asking.end()
 		a.asking = nil

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
 )
 
@@ -65,7 +66,7 @@ type conn struct {
 	came      time.Time // of an incoming one
 	request   *request  // Connect
 	link      *link     // the data connection; nil: not there yet, or the runner's
-	connect   timer
+	connect   machine.Timer
 }
 
 // AllocateTCP is Allocate for a relayed address of TCP (RFC 6062): peers are connected
@@ -127,7 +128,7 @@ func (m *Machine) Connect(now time.Time, id AllocationID, to netip.AddrPort) (Co
 func (a *allocation) newConn(peer netip.AddrPort) *conn {
 	a.m.nextConn++
 	c := &conn{a: a, id: a.m.nextConn, peer: peer}
-	c.connect.fire = func(now time.Time) {
+	c.connect.Fire = func(now time.Time) {
 		c.failed(now, c.problem("bind", fmt.Errorf("%w: no connection within %v", ErrNoAnswer, connectTimeout)))
 	}
 	a.m.conns[c.id] = c
@@ -216,13 +217,13 @@ func (c *conn) open(now time.Time, number uint32) {
 	l.as = c.a.link.as // the same credentials, RFC 6062 section 4.3
 	l.onUp = c.bind
 	l.onDown = func(now time.Time, err error) { c.failed(now, c.problem("bind", err)) }
-	c.a.m.timers.set(&c.connect, now.Add(connectTimeout))
+	c.a.m.timers.Set(&c.connect, now.Add(connectTimeout))
 }
 
 // bind sends the ConnectionBind request, which is all that is ever sent on a data
 // connection but data.
 func (c *conn) bind(now time.Time) {
-	c.a.m.timers.stop(&c.connect)
+	c.a.m.timers.Stop(&c.connect)
 	r := &request{link: c.link, op: "bind", method: wire.ConnectionBind}
 	r.add = func(b *wire.Builder) { b.AddUint32(wire.AttrConnectionID, c.number) }
 	r.done = func(now time.Time, _ *wire.Message, err error) {
@@ -263,7 +264,7 @@ func (c *conn) failed(now time.Time, err error) {
 // over forgets the connection and closes what is left of it.
 func (c *conn) over() {
 	c.state = connOver
-	c.a.m.timers.stop(&c.connect)
+	c.a.m.timers.Stop(&c.connect)
 	if c.request != nil {
 		c.request.end()
 	}
