@@ -12,6 +12,7 @@ import (
 	"github.com/pion/logging"
 
 	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/turnclient"
 )
 
@@ -140,6 +141,16 @@ func (c Config) withDefaults() (Config, error) {
 	for _, n := range c.Networks {
 		if !slices.Contains(allNetworks, n) {
 			return c, &ConfigError{"Networks", fmt.Sprintf("%q is none; use udp4, udp6, tcp4 and tcp6", n)}
+		}
+	}
+	if s, ok := c.Signaler.(checker); ok {
+		if err := s.Check(); err != nil {
+			return c, &ConfigError{"Signaler", err.Error()}
+		}
+	}
+	for i, name := range c.STUN {
+		if err := natprobe.CheckServer(name); err != nil {
+			return c, &ConfigError{fmt.Sprintf("STUN[%d]", i), err.Error()}
 		}
 	}
 	for i, t := range c.TURN {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/bradawl/bradawl"
 	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/punch/rendezvous"
 )
 
 // hub is a signalling in memory.
@@ -187,8 +188,20 @@ func TestDialErrors(t *testing.T) {
 	if _, err := s.Dial(ctx, stranger.ID()); !errors.Is(err, bradawl.ErrOffline) {
 		t.Errorf("who is not there: %v", err)
 	}
-	var wrong *bradawl.ConfigError
-	if _, err := bradawl.New(t.Context(), bradawl.Config{}); !errors.As(err, &wrong) || wrong.Field != "Signaler" {
-		t.Errorf("without a signaler: %v", err)
+	for _, c := range []struct {
+		field string
+		cfg   bradawl.Config
+	}{
+		{"Signaler", bradawl.Config{}},
+		{"Signaler", bradawl.Config{Signaler: &rendezvous.Signaler{URL: "rendezvous.example"}}},
+		{"STUN[1]", bradawl.Config{Signaler: h, STUN: []string{"stun.example", "stun.example:http"}}},
+		{"TURN[0]", bradawl.Config{Signaler: h, TURN: []bradawl.TURNServer{{URI: "turn.example"}}}},
+		{"Networks", bradawl.Config{Signaler: h, Networks: []string{"udp"}}},
+		{"Timeout", bradawl.Config{Signaler: h, Timeout: time.Millisecond}},
+	} {
+		var wrong *bradawl.ConfigError
+		if _, err := bradawl.New(t.Context(), c.cfg); !errors.As(err, &wrong) || wrong.Field != c.field {
+			t.Errorf("%s: %v", c.field, err)
+		}
 	}
 }

@@ -9,6 +9,13 @@ import (
 // (package punch/rendezvous has one), or whatever a program has. It is not trusted:
 // messages are sealed to the peer's key, and repeated until they are answered. Whoever
 // runs it learns who talks to whom and when, and can keep messages back.
+//
+// If it has a method
+//
+//	Check() error
+//
+// New asks that first, and fails with a *ConfigError where it returns an error: for what is
+// wrong with the Signaler itself, as a URL that is none, and will be next time.
 type Signaler interface {
 	// SignOn makes the session reachable under id's PeerID. It is called again after the
 	// connection was lost. The Signals are closed by the session.
@@ -40,6 +47,9 @@ type Signals = interface {
 	// Close ends the connection and unblocks the other methods.
 	Close() error
 }
+
+// checker is the optional method of a Signaler.
+type checker interface{ Check() error }
 
 // serverLister is the optional method of Signals.
 type serverLister interface {

@@ -70,6 +70,13 @@ func resolve(ctx context.Context, network, name string) ([]netip.AddrPort, error
 	return addrs, nil
 }
 
+// CheckServer returns a *ConfigError unless name is one that [ResolveServers] can look up.
+// It sends nothing.
+func CheckServer(name string) error {
+	_, _, err := splitServer(name)
+	return err
+}
+
 func splitServer(name string) (host string, port uint16, err error) {
 	host = strings.TrimPrefix(name, "stun:")
 	port = DefaultPort

@@ -37,9 +37,10 @@ func main() {
 	defer stop()
 	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	var usage usageError
+	var config *bradawl.ConfigError // what a flag has put into it
 	switch {
 	case errors.Is(err, flag.ErrHelp), err == nil:
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, &config):
 		fmt.Fprintln(os.Stderr, "chat:", err)
 		os.Exit(2)
 	default:
@@ -125,15 +126,34 @@ func run(ctx context.Context, args []string, in io.Reader, out, usage io.Writer)
 	if err != nil {
 		return err
 	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	defer s.Close()
 	p := &printer{w: out}
 	p.line("I am %s", s.ID())
+	wg.Go(func() { trouble(ctx, s, p) })
 	conn, err := meet(ctx, s, signaler, o, p)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	return talk(ctx, conn, in, p)
+}
+
+// trouble tells why nobody can be met yet, the first time, until the session is closed.
+func trouble(ctx context.Context, s *bradawl.Session, p *printer) {
+	for told := false; ; {
+		e, err := s.Next(ctx)
+		switch {
+		case err != nil:
+			return
+		case e.Kind == bradawl.EventSignalDown && !told:
+			told = true
+			p.line("-- no rendezvous, trying again: %v", e.Err)
+		case e.Kind == bradawl.EventSignalUp:
+			told = false
+		}
+	}
 }
 
 // meet gets a connection, whichever way was asked for.

@@ -2,12 +2,16 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
+	"net"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/bradawl/bradawl"
 	"github.com/bradawl/bradawl/punch/rendezvous"
 )
 
@@ -107,5 +111,26 @@ func TestBadFlags(t *testing.T) {
 		if err := run(t.Context(), strings.Fields(args), strings.NewReader(""), io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", args, err, want)
 		}
+	}
+}
+
+func TestNoRendezvous(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := "ws://" + l.Addr().String() + "/"
+	l.Close() // nobody listens there
+	ctx, cancel := context.WithCancel(t.Context())
+	screen, done := newScreen(), make(chan error)
+	go func() { done <- run(ctx, []string{"-rendezvous", url}, strings.NewReader(""), screen, io.Discard) }()
+	screen.wait(t, "-- no rendezvous, trying again: rendezvous: dial "+url)
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	var config *bradawl.ConfigError
+	if err := run(t.Context(), []string{"-rendezvous", "nonsense"}, strings.NewReader(""), screen, io.Discard); !errors.As(err, &config) {
+		t.Errorf("a URL that is none: %v", err)
 	}
 }

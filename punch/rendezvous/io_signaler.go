@@ -42,6 +42,16 @@ type Signals = interface {
 	Close() error
 }
 
+// Check returns a *ConfigError where URL or Client can be seen to be wrong, as SignOn
+// would. It sends nothing.
+func (s *Signaler) Check() error {
+	if _, _, err := parseURL(s.URL); err != nil {
+		return err
+	}
+	_, err := s.Client.withDefaults()
+	return err
+}
+
 // SignOn connects to the rendezvous, and proves that id is who signs on. Whatever was
 // signed on under the same id is replaced. ctx bounds SignOn alone; the errors are those
 // of [Dial]. The caller closes what it returns.

@@ -127,12 +127,15 @@ func TestSignOnErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
 		for _, s := range []*Signaler{{}, {URL: "ftp://x"}, {URL: testURL, Client: ClientConfig{QueueEvents: -1}}} {
-			if on, err := s.SignOn(ctx, identity(t, 1)); on != nil || !isConfig(err) {
-				t.Errorf("%q: %v, %v", s.URL, on, err)
+			if on, err := s.SignOn(ctx, identity(t, 1)); on != nil || !isConfig(err) || !isConfig(s.Check()) {
+				t.Errorf("%q: %v, %v, checked: %v", s.URL, on, err, s.Check())
 			}
 		}
 		sv := newService(t, ServerConfig{})
 		s := sv.signaler()
+		if err := s.Check(); err != nil {
+			t.Errorf("checked: %v", err)
+		}
 		if on, err := s.SignOn(ctx, nil); on != nil || !isConfig(err) {
 			t.Errorf("nobody: %v, %v", on, err)
 		}
