@@ -108,13 +108,7 @@ type streamTap struct {
 	released chan struct{} // closed when a reader that has stopped for that is to end
 	release  sync.Once
 
-	writing sync.Mutex // a whole message at a time
-
-	mu    sync.Mutex
-	queue []byte
-	busy  bool // there is a writer
-	ended bool
-	wg    sync.WaitGroup
+	out *netio.Outbox // of Conn
 }
 
 // maxStreamQueue bounds what waits to be written on a stream.
@@ -123,7 +117,7 @@ const maxStreamQueue = 256 << 10
 var errStreamFull = fmt.Errorf("the connection to the server takes no more for now: %w", ErrQueueFull)
 
 func newStreamTap(c net.Conn) *streamTap {
-	return &streamTap{Conn: c, tap: tap{buf: make([]byte, maxMessage)}, released: make(chan struct{})}
+	return &streamTap{Conn: c, tap: tap{buf: make([]byte, maxMessage)}, released: make(chan struct{}), out: netio.NewOutbox(c, maxStreamQueue)}
 }
 
 // bindSuccess is the first two bytes of an answer after which a connection carries a
@@ -177,50 +171,16 @@ func (s *streamTap) Read(b []byte) (int, error) {
 }
 
 // Write is the loop's.
-func (s *streamTap) Write(b []byte) (int, error) {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	return s.Conn.Write(b)
-}
+func (s *streamTap) Write(b []byte) (int, error) { return s.out.Write(b) }
 
 func (s *streamTap) isStream() bool { return true }
 
 func (s *streamTap) send(b []byte) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.ended:
-		return net.ErrClosed
-	case len(s.queue)+len(b) > maxStreamQueue:
+	err := s.out.Send(b)
+	if err == netio.ErrBufferFull {
 		return errStreamFull
 	}
-	s.queue = append(s.queue, b...)
-	if !s.busy {
-		s.busy = true
-		s.wg.Go(s.flush)
-	}
-	return nil
-}
-
-// flush writes the queue until it is empty.
-func (s *streamTap) flush() {
-	var batch []byte
-	for {
-		s.mu.Lock()
-		if len(s.queue) == 0 || s.ended {
-			s.busy = false
-			s.mu.Unlock()
-			return
-		}
-		batch, s.queue = s.queue, batch[:0]
-		s.mu.Unlock()
-		s.writing.Lock()
-		_, err := s.Conn.Write(batch)
-		s.writing.Unlock()
-		if err != nil {
-			_ = s.Conn.SetReadDeadline(time.Unix(1, 0)) // the loop finds out by reading
-		}
-	}
+	return err
 }
 
 // SetReadDeadline is what a runner stops its reader by.
@@ -240,12 +200,8 @@ func (s *streamTap) SetLinger(seconds int) error {
 }
 
 func (s *streamTap) Close() error {
-	s.mu.Lock()
-	s.ended = true
-	s.mu.Unlock()
 	s.release.Do(func() { close(s.released) })
-	err := s.Conn.Close()
-	s.wg.Wait()
+	err := s.out.Close()
 	s.gone()
 	return err
 }
