@@ -25,7 +25,7 @@ func relayOver(tb testing.TB, channel bool) (*turnclient.Allocation, *turntest.S
 		after = -1
 	}
 	client, err := turnclient.Dial(context.Background(), turnclient.Config{
-		Servers: []string{"turn:192.0.2.1"}, Credentials: creds, ChannelAfter: after,
+		Servers: []string{"turn:192.0.2.1?transport=udp"}, Credentials: creds, ChannelAfter: after,
 		ListenPacket: func(context.Context, string, string) (net.PacketConn, error) { return s, nil },
 	})
 	if err != nil {

@@ -56,7 +56,7 @@ func parties(tb testing.TB) (ours, oursNetAddr, pions party) {
 	tb.Helper()
 	stub := turntest.NewStub(turnCfg)
 	client, err := turnclient.Dial(tb.Context(), turnclient.Config{
-		Servers: []string{"turn:" + turntest.StubServer.String()}, Credentials: turnCreds, ChannelAfter: 1,
+		Servers: []string{"turn:" + turntest.StubServer.String() + "?transport=udp"}, Credentials: turnCreds, ChannelAfter: 1,
 		ListenPacket: func(context.Context, string, string) (net.PacketConn, error) { return stub, nil },
 	})
 	if err != nil {

@@ -299,7 +299,7 @@ func (w *world) open(who int, d *diary) (relay net.PacketConn, stop func()) {
 // openOurs gets an allocation by our client, and has its events noted.
 func (w *world) openOurs(d *diary) (net.PacketConn, func()) {
 	client, err := turnclient.Dial(w.t.Context(), turnclient.Config{
-		Servers: []string{"turn:" + serverAddr.String()}, Credentials: turnCreds,
+		Servers: []string{"turn:" + serverAddr.String() + "?transport=udp"}, Credentials: turnCreds,
 		ListenPacket: func(_ context.Context, network, address string) (net.PacketConn, error) {
 			return w.listen(0, network, address)
 		},
