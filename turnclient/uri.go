@@ -84,7 +84,10 @@ func validName(s string) bool {
 			return false
 		}
 	}
-	return true
+	// Resolvers take "2130706433", "127.1" and "0x7f.1" for addresses.
+	last := s[strings.LastIndexByte(s, '.')+1:]
+	_, err := strconv.ParseUint(last, 0, 64)
+	return err != nil
 }
 
 // String writes the URI out.

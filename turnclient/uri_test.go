@@ -13,6 +13,7 @@ func TestParseURI(t *testing.T) {
 	for s, want := range map[string]turnclient.URI{
 		"turn:example.org":                    {Host: "example.org"},
 		"turns:example.org":                   {Host: "example.org", Secure: true},
+		"turn:3cx":                            {Host: "3cx"},
 		"turn:example.org:8000":               {Host: "example.org", Port: 8000},
 		"turn:example.org?transport=udp":      {Host: "example.org", Network: "udp"},
 		"turn:example.org?transport=tcp":      {Host: "example.org", Network: "tcp"},
@@ -44,6 +45,7 @@ func TestParseURI(t *testing.T) {
 		"turn:host?transport=", "turn:host?transport=dtls", "turn:host?x=y", "turn:host?", "turn:host?transport=udp&x=y",
 		"turn://host", "turn:user@host", "turn:host/path", "turn:a b", "turn:a\r\nb", "turn:a..b", "turn:.", "turn:[::1", "turn:[host]", "turn:[::1]x", "turn:[192.0.2.1]",
 		"turn:::1]:80", "turn:" + strings.Repeat("a", 64), "turn:" + strings.Repeat("a.", 200), "turn:h\xffst", "turn:h%00st",
+		"turn:1.2.3", "turn:127.1", "turn:2130706433", "turn:0x7f.1", "turn:127.0.0.0x1.", "turn:017700000001",
 	} {
 		var bad *turnclient.ConfigError
 		if u, err := turnclient.ParseURI(s); !errors.As(err, &bad) {
