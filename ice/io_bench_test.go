@@ -109,7 +109,7 @@ func loopbackOnly(cfg ice.Config) ice.Config {
 // TestDataTakesNoMemory: what is written and read leaves no work for the collector.
 func TestDataTakesNoMemory(t *testing.T) {
 	if raceEnabled {
-		t.Skip("the race detector makes pools forget at random")
+		t.Skip("the race detector makes pools forget at random; run it without -race")
 	}
 	x, y := loopbackPair(t, ice.Config{Networks: []string{"udp4"}})
 	introduce(t, x, y)

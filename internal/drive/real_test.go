@@ -155,7 +155,7 @@ func TestRealKeepSockets(t *testing.T) {
 
 func TestNoAllocations(t *testing.T) {
 	if raceEnabled {
-		t.Skip("buffers are not pooled under the race detector")
+		t.Skip("buffers are not pooled under the race detector; run it without -race")
 	}
 	_, once := ping(t, &echo{})
 	if n := testing.AllocsPerRun(500, func() { once() }); n != 0 {

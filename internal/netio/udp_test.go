@@ -18,7 +18,7 @@ func open(t testing.TB, network, address string) Conn {
 	pc, err := ListenUDP(context.Background(), network, address)
 	if err != nil {
 		if strings.Contains(address, "::") {
-			t.Skip("no IPv6 here:", err)
+			t.Skip("this machine has no IPv6 loopback address (ip addr add ::1/128 dev lo): ", err)
 		}
 		t.Fatal(err)
 	}
