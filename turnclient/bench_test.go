@@ -70,7 +70,7 @@ var framings = map[string]bool{"channel": true, "indication": false}
 
 func TestNoAllocationsEitherWay(t *testing.T) {
 	if raceEnabled {
-		t.Skip("buffers are not pooled under the race detector")
+		t.Skip("buffers are not pooled under the race detector; run it without -race")
 	}
 	for name, channel := range framings {
 		t.Run(name, func(t *testing.T) {

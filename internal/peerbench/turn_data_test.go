@@ -161,7 +161,7 @@ func (p party) roundOut(tb testing.TB, n int, payload []byte) {
 // Our client allocates nothing for a datagram, either way. What pion's does is logged.
 func TestTURNAllocations(t *testing.T) {
 	if raceEnabled {
-		t.Skip("buffers are not pooled under the race detector")
+		t.Skip("buffers are not pooled under the race detector; run it without -race")
 	}
 	ours, oursNetAddr, pions := parties(t)
 	message, payload, buf := channelData(t), make([]byte, payloadSize), make([]byte, 2*payloadSize)
