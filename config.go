@@ -154,7 +154,7 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	for i, t := range c.TURN {
-		if _, err := turnclient.ParseURI(t.URI); err != nil {
+		if err := new(turnclient.Config).CheckServer(t.URI); err != nil {
 			return c, &ConfigError{fmt.Sprintf("TURN[%d]", i), err.Error()}
 		}
 	}

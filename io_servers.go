@@ -74,8 +74,13 @@ func (v *servers) listed(signals Signals) {
 	defer v.mu.Unlock()
 	var fresh []string
 	for _, uri := range turn {
-		if !slices.Contains(v.turn, uri) {
-			v.turn = append(v.turn, uri)
+		if slices.Contains(v.turn, uri) {
+			continue
+		}
+		v.turn = append(v.turn, uri)
+		if err := new(turnclient.Config).CheckServer(uri); err != nil {
+			v.useless(err) // it must not take the others with it
+		} else if len(fresh) < turnclient.MaxServers {
 			fresh = append(fresh, uri)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,7 +77,7 @@ func simulateOf(t *testing.T, presets [2]simnet.Preset, change func(*bradawl.Con
 			check(t, err)
 			defer func() { check(t, w.ends[i].Close()) }()
 		}
-		time.Sleep(time.Second) // gathering
+		pass(time.Second) // gathering
 		test(t, w)
 	})
 }
@@ -272,5 +273,52 @@ func TestAllowPeer(t *testing.T) {
 			t.Errorf("a stranger: %v", err)
 		}
 		t.Log(err)
+	})
+}
+
+// naming is a hub that names TURN servers.
+type naming struct {
+	*hub
+	turn []string
+}
+
+type namingSignals struct {
+	bradawl.Signals
+	turn []string
+}
+
+func (n naming) SignOn(ctx context.Context, id *bradawl.Identity) (bradawl.Signals, error) {
+	s, err := n.hub.SignOn(ctx, id)
+	return namingSignals{s, n.turn}, err
+}
+
+func (s namingSignals) Servers() (stun, turn []string, username, password string, expires time.Time) {
+	return nil, s.turn, "", "", time.Time{}
+}
+
+// TestServersThatAreNone: what the signalling names and cannot be used is told, and does
+// not keep the session from the rest.
+func TestServersThatAreNone(t *testing.T) {
+	bad := []string{"turn:", "turns:192.0.2.1", "turns:turn.example?transport=udp", "turn:127.1"}
+	simulate(t, "open", "open", func(cfg *bradawl.Config) {
+		cfg.Policy = bradawl.RelayOnly
+		cfg.Signaler = naming{cfg.Signaler.(*hub), append(slices.Clone(bad), cfg.TURN[0].URI)}
+		cfg.TURN = nil
+	}, func(t *testing.T, w *internet) {
+		a, _ := w.meet(t)
+		if a.Path().Kind != bradawl.PathRelay {
+			t.Errorf("by %v", a.Path())
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		refused := 0
+		for e := range w.ends[0].Events(ctx) {
+			if e.Kind == bradawl.EventServer {
+				refused++
+			}
+		}
+		if refused != len(bad) {
+			t.Errorf("%d servers were said to be of no use, want %d", refused, len(bad))
+		}
 	})
 }

@@ -240,6 +240,9 @@ func TestDialRefusesWhatCannotWork(t *testing.T) {
 	} {
 		c, err := turnclient.Dial(t.Context(), cfg)
 		var bad *turnclient.ConfigError
+		if ofServer := strings.Contains(name, "TLS"); len(cfg.Servers) == 1 && errors.As(cfg.CheckServer(cfg.Servers[0]), &bad) != ofServer {
+			t.Errorf("%s: checked: %v", name, cfg.CheckServer(cfg.Servers[0]))
+		}
 		if !errors.As(err, &bad) || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: %v", name, err)
 		}

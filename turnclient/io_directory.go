@@ -49,22 +49,39 @@ func newDirectory(c *Config) (*directory, error) {
 	}
 	d := &directory{cfg: c, fixed: true, found: make([][]Endpoint, n), errs: make([]error, n)}
 	for _, s := range c.Servers {
-		u, err := ParseURI(s)
+		u, err := c.parse(s)
 		if err != nil {
 			return nil, err
-		}
-		if u.isIP() && u.Secure && (c.TLS == nil || c.TLS.ServerName == "" && !c.TLS.InsecureSkipVerify) {
-			// RFC 8489 section 8.1, RFC 7350 section 4.6.1: there is no name to hold the
-			// certificate against.
-			return nil, &ConfigError{"Servers", fmt.Sprintf("%q names an IP address, for which no certificate can be checked; name the host, or set TLS.ServerName", s)}
-		}
-		if len(u.transports(c.DTLS != nil)) == 0 {
-			return nil, &ConfigError{"Servers", fmt.Sprintf("%q asks for DTLS, which Config.DTLS must bring; set it to dtlstransport.Client, or use ?transport=tcp", s)}
 		}
 		d.fixed = d.fixed && u.isIP()
 		d.uris = append(d.uris, u)
 	}
 	return d, nil
+}
+
+// CheckServer returns a *ConfigError unless c can use the server with this URI, which it
+// need not have yet: so whoever was told of servers can leave out those that would make
+// [Dial] fail. It sends nothing.
+func (c *Config) CheckServer(uri string) error {
+	_, err := c.parse(uri)
+	return err
+}
+
+// parse reads the URI of a server that can be used.
+func (c *Config) parse(s string) (URI, error) {
+	u, err := ParseURI(s)
+	if err != nil {
+		return u, err
+	}
+	if u.isIP() && u.Secure && (c.TLS == nil || c.TLS.ServerName == "" && !c.TLS.InsecureSkipVerify) {
+		// RFC 8489 section 8.1, RFC 7350 section 4.6.1: there is no name to hold the
+		// certificate against.
+		return u, &ConfigError{"Servers", fmt.Sprintf("%q names an IP address, for which no certificate can be checked; name the host, or set TLS.ServerName", s)}
+	}
+	if len(u.transports(c.DTLS != nil)) == 0 {
+		return u, &ConfigError{"Servers", fmt.Sprintf("%q asks for DTLS, which Config.DTLS must bring; set it to dtlstransport.Client, or use ?transport=tcp", s)}
+	}
+	return u, nil
 }
 
 // look starts to look all servers up, each on a goroutine that run starts, and tells by
