@@ -68,6 +68,7 @@ func config(s *server, name string, pool *x509.CertPool) turnclient.Config {
 		Servers:     []string{fmt.Sprintf("turns:%s:%d?transport=udp", name, s.Addr().(*net.UDPAddr).Port)},
 		Credentials: turnclient.Credentials{Username: "user", Password: "canary-password"},
 		TLS:         &tls.Config{RootCAs: pool}, DTLS: dtlstransport.Client, Resolver: hosts(name),
+		ChannelAfter: 3,
 	}
 }
 
@@ -96,8 +97,8 @@ func TestTURN(t *testing.T) {
 	buf := make([]byte, 1<<16)
 	pc.SetDeadline(time.Now().Add(time.Minute))
 	a.SetDeadline(time.Now().Add(time.Minute))
-	for i := range 40 { // by indications, then by a channel; every remainder of a length by 4
-		size := 1 + i*101
+	echo := func(size int) {
+		t.Helper()
 		if _, err := a.WriteTo(buf[:size], pc.LocalAddr()); err != nil {
 			t.Fatal(err)
 		}
@@ -112,6 +113,21 @@ func TestTURN(t *testing.T) {
 			t.Fatal(n, err)
 		}
 	}
+	for range 5 { // by indications, and the third has a channel bound
+		echo(99)
+	}
+	for bound := false; !bound; {
+		select {
+		case e := <-a.Events():
+			bound = e.Kind == turnclient.EventChannel && e.Err == nil
+		case <-ctx.Done():
+			t.Fatal("no channel was bound")
+		}
+	}
+	const rounds = 40
+	for i := range rounds { // by the channel: every remainder of a length by 4
+		echo(1 + i*101)
+	}
 	if _, err := a.WriteTo(buf[:20000], pc.LocalAddr()); err == nil || !strings.Contains(err.Error(), "DTLS record") {
 		t.Errorf("what fits into no record: %v", err)
 	}
@@ -119,7 +135,7 @@ func TestTURN(t *testing.T) {
 		t.Error(err)
 	}
 	loop.Do(func(now time.Time) {
-		if n := m.Allocations(now); n != 0 || m.ChannelData < 10 {
+		if n := m.Allocations(now); n != 0 || m.ChannelData < rounds {
 			t.Errorf("%d allocations left, %d ChannelData messages", n, m.ChannelData)
 		}
 	})
