@@ -407,6 +407,9 @@ func TestForgedAnswers(t *testing.T) {
 		w.fail("%d connections, %d forged", len(a.standing()), a.counts.Forged)
 	}
 	// A peer that calls every stamp stale gets one more offer, and spoils no other dial.
+	a.do(func(now time.Time) { a.close(now, a.conn) })
+	w.Run(time.Second)
+	a.over = nil
 	var offers int
 	w.carry = func(from, to *simPeer, message []byte) bool {
 		if from == b || message[0] != msgOffer {
