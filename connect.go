@@ -46,6 +46,7 @@ const (
 	seekMost    = 5 * time.Minute
 	rekeyAfter  = 10 * time.Minute
 	rekeyCount  = 1 << 30
+	staleMost   = 8                      // times that an offer is made anew for others have overtaken it
 	byeWait     = 500 * time.Millisecond // for what is under way when the peer closes
 )
 
@@ -68,8 +69,7 @@ type connection struct {
 	received   *seal.Received
 	theirHello *hello // until it is answered
 	stamp      uint64
-	stale      bool // the peer has called our stamp stale
-	boot       uint64
+	stale      int // how often the peer has called our stamp stale
 	keys       *seal.Keys
 	proven     bool   // the peer has the keys
 	index      uint32 // ours
@@ -214,15 +214,18 @@ func (k *connection) answered(now time.Time, message []byte) {
 		return
 	}
 	k.c.heard(k.peer, h.Stamp)
+	unlinked := h.Unlinked && k.rides
+	if unlinked {
+		k.alone(now)
+	}
 	k.c.rebooted(now, k.peer, h.Boot)
 	switch {
-	case h.Refused != "" && h.Last >= k.stamp && !k.stale:
-		k.stale = true
+	case unlinked:
+		return
+	case h.Refused != "" && h.Last >= k.stamp && (k.stale == 0 || k.rides && k.stale < staleMost):
+		k.stale++
 		k.c.outdated(k.peer, h.Last)
 		k.propose(now)
-		return
-	case h.Unlinked && k.rides:
-		k.alone(now)
 		return
 	case h.Refused != "":
 		k.end(now, &PeerError{Peer: k.peer, Err: &RefusedError{h.Refused}})
@@ -230,7 +233,10 @@ func (k *connection) answered(now time.Time, message []byte) {
 	}
 	// Both have the keys.
 	k.own = nil
-	k.theirs, k.boot = h.Index, h.Boot
+	k.theirs = h.Index
+	if !k.rides {
+		k.boot, k.boardedFrom = h.Boot, h.Stamp
+	}
 	k.setState(now, checking)
 	k.useKeys(now, keys)
 	k.confirmed(now)
@@ -245,9 +251,11 @@ func (k *connection) answered(now time.Time, message []byte) {
 
 // take keeps an offer of the peer.
 func (k *connection) take(got *seal.Received, h *hello, message []byte) {
-	k.received, k.offer, k.theirs, k.boot, k.stamp = got, bytes.Clone(message), h.Index, h.Boot, h.Stamp
+	k.received, k.offer, k.theirs, k.stamp = got, bytes.Clone(message), h.Index, h.Stamp
 	k.theirHello, k.theirOffer = h, true
-	k.invited = !k.rides || k.invited
+	if !k.rides {
+		k.invited, k.boot, k.boardedFrom = true, h.Boot, h.Stamp
+	}
 }
 
 // yield takes a dial of the peer in place of ours, which crossed it.

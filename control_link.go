@@ -22,7 +22,8 @@ type link struct {
 	// name is what both know the link by: the indexes of the founder, ours and the peer's.
 	name      [2]uint32
 	plaintext bool
-	invited   bool // the peer made it
+	invited   bool   // the peer made it
+	boot      uint64 // the peer's
 	began     time.Time
 	stood     bool // data could be sent once
 	up        bool // it can be
@@ -50,7 +51,11 @@ type link struct {
 	recheckAt time.Time
 	seeks     int // in a row
 
-	boarded []uint64 // stamps of the last offers to ride, a few of which may come late
+	// boarded are the stamps of the peer's last offers to ride, in order; those up to
+	// boardedFrom are of no use any more.
+	boarded     []uint64
+	boardedFrom uint64
+
 	routes
 	timer machine.Timer
 	story []Step

@@ -21,11 +21,11 @@ import (
 
 // Times of connections that share a link.
 const (
-	hailWait  = 50 * time.Millisecond  // and two round trips: then the signalling takes the offer, too
+	hailWait  = 50 * time.Millisecond  // and two round trips: then the signalling takes the offer, too; doubling
 	proveWait = 100 * time.Millisecond // at least, and two round trips; doubling
 	proveMost = 8 * time.Second
-	// boardedKept is how many offers of a peer are told from one that comes late.
-	boardedKept = 64
+	// boardedKept is how many offers of a peer to ride on a link are remembered.
+	boardedKept = 256
 	// closedPart is how many connections one part of an update names as closed.
 	closedPart = 40
 )
@@ -65,40 +65,59 @@ func (k *link) carry(now time.Time, message []byte) bool {
 // signalling.
 func (k *connection) hail(now time.Time) {
 	message := wrap(msgOffer, 0, k.offer)
-	wait := min(repeatFirst<<min(k.offers, 10), repeatMost)
-	carried := k.carry(now, message)
-	if carried && k.offers == 0 && !k.path.doubt {
+	wait := repeatFirst
+	if k.path != nil {
 		wait = min(wait, hailWait+2*k.path.rtt())
-	} else {
+	}
+	if !k.carry(now, message) || k.offers > 0 || k.path.doubt {
 		k.signal(message)
 		k.link.stir(now) // the path may be dead
 		k.link.settle(now)
 	}
-	k.repeatAt = now.Add(wait)
+	k.repeatAt = now.Add(min(wait<<min(k.offers, 10), repeatMost))
 	k.offers++
 }
 
-// boarded takes in an offer to ride.
+// boarded takes in an offer to ride. One that was recorded is of a link that is gone, or has
+// been taken there.
 func (c *control) boarded(now time.Time, from PeerID, got *seal.Received, h *hello, message []byte, byPath bool) {
 	i := slices.IndexFunc(c.links, func(k *link) bool { // a peer has no part in the links of others
-		return k.peer == from && k.acquainted() && !k.plaintext && k.name == [2]uint32{h.Link[1], h.Link[0]}
+		return k.peer == from && k.boot == h.Boot && k.acquainted() && !k.plaintext && k.name == [2]uint32{h.Link[1], h.Link[0]}
 	})
 	var on *link
 	if i >= 0 {
 		on = c.links[i]
 	}
 	switch {
-	case on != nil && slices.Contains(on.boarded, h.Stamp): // taken already, and late
 	case on == nil:
 		c.refuse(now, from, got, h.Index, hello{Refused: "there is no such link here", Unlinked: true}, nil)
+	case c.unfit(h) != "":
+		c.refuse(now, from, got, h.Index, hello{Refused: c.unfit(h)}, nil)
+	case !on.board(h.Stamp):
+		c.counts.Stale++
+		c.refuse(now, from, got, h.Index, hello{Refused: "stale", Last: h.Stamp}, nil)
 	case !c.room(now, from, true):
 		c.counts.Flooded++
 	default:
-		on.boarded = append(on.boarded[max(0, len(on.boarded)-boardedKept+1):], h.Stamp)
 		k := c.newConnection(now, from, false, on)
 		k.byPath = byPath
 		k.wait(now, got, h, message)
 	}
+}
+
+// board notes the stamp of an offer to ride, and reports whether it is new. Offers overtake
+// each other, by the path and by the signalling, so that they need not come in order.
+func (k *link) board(stamp uint64) bool {
+	i, known := slices.BinarySearch(k.boarded, stamp)
+	if known || stamp <= k.boardedFrom {
+		return false
+	}
+	k.boarded = slices.Insert(k.boarded, i, stamp)
+	if len(k.boarded) > boardedKept {
+		k.boardedFrom = k.boarded[0]
+		k.boarded = slices.Delete(k.boarded, 0, 1)
+	}
+	return true
 }
 
 // alone goes on with a dial whose link the peer does not have any more.

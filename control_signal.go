@@ -191,8 +191,11 @@ func (c *control) offered(now time.Time, from PeerID, message []byte, byPath boo
 		c.refused(now, from, "an offer makes no sense", err)
 		return
 	}
-	// What comes by a path is fresh, for that is sealed, and it may be overtaken there.
-	if last, fresh := c.heard(from, h.Stamp); !fresh && !byPath {
+	if h.Link != [2]uint32{} {
+		c.boarded(now, from, got, h, message, byPath)
+		return
+	}
+	if last, fresh := c.heard(from, h.Stamp); !fresh {
 		// Recorded, or the peer's clock was set back: it learns what to begin with.
 		c.counts.Stale++
 		c.refuse(now, from, got, h.Index, hello{Refused: "stale", Last: last}, nil)
@@ -202,10 +205,6 @@ func (c *control) offered(now time.Time, from PeerID, message []byte, byPath boo
 	if why := c.unfit(h); why != "" {
 		c.refuse(now, from, got, h.Index, hello{Refused: why}, nil)
 		c.refused(now, from, why, nil)
-		return
-	}
-	if h.Link != [2]uint32{} {
-		c.boarded(now, from, got, h, message, byPath)
 		return
 	}
 	if k := c.dialling(from); k != nil {
@@ -237,7 +236,11 @@ func (k *connection) wait(now time.Time, got *seal.Received, h *hello, message [
 // rebooted ends the connections to a peer that knows nothing of them any more.
 func (c *control) rebooted(now time.Time, peer PeerID, boot uint64) {
 	for _, k := range c.order() {
-		if k.peer == peer && k.boot != 0 && boot != 0 && k.boot != boot {
+		switch {
+		case k.peer != peer || k.boot == 0 || boot == 0 || k.boot == boot:
+		case k.rides && k.state == dialing:
+			k.alone(now)
+		default:
 			k.end(now, &PeerError{Peer: peer, Err: ErrPeerRestarted})
 		}
 	}
