@@ -119,7 +119,7 @@ func (p *play) check() {
 		}
 		on := 0
 		for _, k := range s.links {
-			if on += len(k.conns); len(k.conns) == 0 || len(k.boarded) > boardedKept || len(k.parts) > maxParts || k.up != (k.path != nil && k.acquainted()) {
+			if on += len(k.conns); len(k.conns) == 0 || len(k.boarded) > boardedKept || len(k.parts) > maxParts || k.up && k.path == nil || !k.up && k.path != nil && k.acquainted() {
 				p.t.Fatalf("a link of %d connections, up: %v", len(k.conns), k.up)
 			}
 		}
