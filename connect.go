@@ -110,8 +110,8 @@ func (c *control) newConnection(now time.Time, peer PeerID, dialled bool, on *li
 }
 
 // dial begins a connection, or joins one that the peer is about to make: two dials that
-// cross become one. Where there is a link to the peer, each dial makes a connection on that.
-// The error is a *PeerError.
+// cross become one. Where there is a link to the peer, or our user dials it, each dial makes a
+// connection on that. The error is a *PeerError.
 func (c *control) dial(now time.Time, peer PeerID) (uint32, error) {
 	c.enter(now)
 	defer c.pump(now)
@@ -138,7 +138,9 @@ func (c *control) dial(now time.Time, peer PeerID) (uint32, error) {
 		}
 	}
 	k.setState(now, dialing)
-	k.propose(now)
+	if !k.rides || k.up {
+		k.propose(now)
+	}
 	k.settle(now)
 	return k.number, nil
 }
@@ -177,6 +179,7 @@ func (k *connection) propose(now time.Time) {
 // repeat sends again what the peer has not answered, or has asked for again.
 func (k *connection) repeat(now time.Time) {
 	switch {
+	case k.state == dialing && k.own == nil: // the link is not there yet
 	case k.state == dialing && k.rides:
 		k.hail(now)
 	case k.state == dialing:
@@ -196,7 +199,7 @@ func (k *link) signal(message []byte) {
 
 // answered takes in the answer to our offer.
 func (k *connection) answered(now time.Time, message []byte) {
-	if k.state != dialing {
+	if k.state != dialing || k.own == nil {
 		return
 	}
 	payload, keys, err := k.own.Finish(message)
@@ -216,7 +219,7 @@ func (k *connection) answered(now time.Time, message []byte) {
 	k.c.heard(k.peer, h.Stamp)
 	unlinked := h.Unlinked && k.rides
 	if unlinked {
-		k.alone(now)
+		k.alone(now, whyAlone)
 	}
 	k.c.rebooted(now, k.peer, h.Boot)
 	switch {
@@ -346,7 +349,7 @@ func (k *connection) close(now time.Time) {
 				k.sealTo(now, p.route, seal.Close, nil)
 			}
 		}
-		if len(k.conns) == 1 {
+		if len(k.keyed()) == 1 { // there is no other to tell by
 			k.sendSignal(update{Bye: true, Closed: k.departed()})
 		}
 	}

@@ -19,6 +19,9 @@ import (
 // Each dial makes a connection, from whichever side, for there is nothing that two which
 // cross would do twice.
 
+// whyAlone is what becomes of such a dial.
+const whyAlone = "the peer knows nothing of the paths that there were: others are looked for"
+
 // Times of connections that share a link.
 const (
 	hailWait  = 50 * time.Millisecond  // and two round trips: then the signalling takes the offer, too; doubling
@@ -30,15 +33,20 @@ const (
 	closedPart = 40
 )
 
-// standing returns the link to a peer that another connection can ride on; nil: there is
-// none. In plaintext connections cannot be told apart, and each has its own.
-func (c *control) standing(peer PeerID) *link {
+// standing returns the link to a peer that another connection can ride on, or will be able
+// to if a dial of ours succeeds; nil: there is none. In plaintext connections cannot be told
+// apart, and each has its own.
+func (c *control) standing(peer PeerID) (coming *link) {
 	for _, k := range c.links {
-		if k.peer == peer && k.up && !k.plaintext && k.acquainted() {
+		switch {
+		case k.peer != peer || k.plaintext:
+		case k.up && k.acquainted():
 			return k
+		case coming == nil && !k.stood && k.founder != nil && k.founder.dialled:
+			coming = k
 		}
 	}
-	return nil
+	return coming
 }
 
 // mirrored is the name of the link as the peer's messages have it; zero: the connection
@@ -120,15 +128,15 @@ func (k *link) board(stamp uint64) bool {
 	return true
 }
 
-// alone goes on with a dial whose link the peer does not have any more.
-func (k *connection) alone(now time.Time) {
+// alone goes on with a dial that can ride on nothing, and why.
+func (k *connection) alone(now time.Time, why string) {
 	before := k.link
 	k.rides = false
 	on := k.c.newLink(now, k.peer)
 	on.founder = k
 	on.join(k)
 	before.quit(now, k)
-	k.note(now, "the peer knows nothing of the paths that there were: others are looked for", nil)
+	k.note(now, why, nil)
 	if err := k.newAgent(now, true); err != nil {
 		k.end(now, err)
 		return
@@ -167,6 +175,9 @@ func (k *connection) ready(now time.Time) {
 	switch {
 	case k.state == lost:
 		k.setState(now, connected)
+		return
+	case k.state == dialing && k.rides && k.own == nil: // it has waited for the link
+		k.propose(now)
 		return
 	case k.state != checking || !k.proven:
 		return

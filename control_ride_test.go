@@ -3,7 +3,6 @@ package bradawl
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -358,6 +357,48 @@ func TestFurtherDialsAtOnce(t *testing.T) {
 	}
 }
 
+// TestDialsBeforeTheFirst: dials that do not wait for the first one share its paths; if it
+// comes to nothing, they look for themselves.
+func TestDialsBeforeTheFirst(t *testing.T) {
+	t.Parallel()
+	for at := range 25 {
+		w := newWorld(t, 1, "", "", cones...)
+		w.Run(time.Second)
+		a, b := w.peers[0], w.peers[1]
+		first := a.dialTo(b)
+		a.dialTo(b)
+		w.Run(time.Duration(at) * 10 * time.Millisecond)
+		a.dialTo(b)
+		if at%2 == 1 {
+			a.do(func(now time.Time) { a.close(now, first) }) // its user has given up
+		}
+		w.Run(3 * time.Second)
+		want := 3 - at%2
+		if len(a.standing()) != want || len(b.standing()) != want || len(a.conns) != want {
+			w.fail("%d: %d and %d connections, want %d", at, len(a.standing()), len(b.standing()), want)
+		}
+		if at%2 == 0 && (len(a.links) != 1 || len(b.links) != 1) {
+			w.fail("%d: %d and %d links", at, len(a.links), len(b.links))
+		}
+		w.Run(time.Minute)
+		if len(b.conns) != want || len(a.links) != len(b.links) {
+			w.fail("%d: %d connections are left, %d and %d links", at, len(b.conns), len(a.links), len(b.links))
+		}
+	}
+	w := newWorld(t, 1, "", "", cones...)
+	a, b := w.peers[0], w.peers[1]
+	b.offline = true
+	said := 0
+	w.carry = func(from, to *simPeer, message []byte) bool { said++; return true }
+	for range 3 {
+		a.dialTo(b)
+	}
+	w.Run(time.Second)
+	if len(a.over) != 3 || !errors.Is(a.over[2], ErrOffline) || len(a.links)+len(a.conns) != 0 || said != 1 {
+		w.fail("%v; %d messages of the signalling", a.over, said)
+	}
+}
+
 // TestFurtherConnectionIsAskedFor: AllowPeer decides about each connection, and what it
 // refuses leaves the others.
 func TestFurtherConnectionIsAskedFor(t *testing.T) {
@@ -435,46 +476,4 @@ func TestExplainShared(t *testing.T) {
 			w.fail("%+v", told)
 		}
 	}
-}
-
-// furtherIdle makes count connections on one link, and returns what each costs while idle.
-func furtherIdle(t testing.TB, count int) uint64 {
-	w := newWorld(t, 1, "", "", cones...)
-	w.connect(PathDirect)
-	a, b := w.peers[0], w.peers[1]
-	w.Run(time.Minute)
-	before := heapInUse()
-	for range count {
-		a.dialTo(b)
-		w.Run(10 * time.Millisecond)
-	}
-	w.Run(time.Minute)
-	if len(a.standing()) != count+1 || len(b.standing()) != count+1 || len(a.links)+len(b.links) != 2 {
-		w.fail("%d and %d connections", len(a.conns), len(b.conns))
-	}
-	for _, p := range w.peers {
-		p.events, p.over, p.conns2 = nil, nil, nil
-	}
-	each := (heapInUse() - before) / uint64(2*count)
-	runtime.KeepAlive(w)
-	return each
-}
-
-// TestFurtherIdle: a thousand connections over one link, not parallel: it measures the heap.
-func TestFurtherIdle(t *testing.T) {
-	each := furtherIdle(t, 1000)
-	t.Logf("a further idle connection has %d bytes", each)
-	if each > 2<<10 {
-		t.Errorf("more than 2 KiB")
-	}
-}
-
-// BenchmarkFurtherIdle tells what a further idle connection costs in memory, the shell's
-// Conn not counted.
-func BenchmarkFurtherIdle(b *testing.B) {
-	var each uint64
-	for b.Loop() {
-		each = furtherIdle(b, 1000)
-	}
-	b.ReportMetric(float64(each), "B/conn")
 }

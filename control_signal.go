@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/ice"
@@ -148,7 +149,7 @@ func (c *control) message(now time.Time, from PeerID, message []byte, byPath boo
 // undeliverable tells that the signalling cannot reach a peer.
 func (c *control) undeliverable(now time.Time, peer PeerID, why error) {
 	c.enter(now)
-	for _, k := range c.order() {
+	for _, k := range slices.Backward(c.order()) { // those that wait for another's link first
 		if k.peer == peer && k.state == dialing && !(k.rides && k.path != nil) { // then it hears us all the same
 			k.end(now, &PeerError{Peer: peer, Err: errors.Join(ErrOffline, why)})
 		}
@@ -239,7 +240,7 @@ func (c *control) rebooted(now time.Time, peer PeerID, boot uint64) {
 		switch {
 		case k.peer != peer || k.boot == 0 || boot == 0 || k.boot == boot:
 		case k.rides && k.state == dialing:
-			k.alone(now)
+			k.alone(now, whyAlone)
 		default:
 			k.end(now, &PeerError{Peer: peer, Err: ErrPeerRestarted})
 		}
