@@ -97,7 +97,7 @@ func (a *agent) announce(now time.Time, l *local) {
 // public is a candidate as the peer may know it.
 func (a *agent) public(l *local) (Candidate, bool) {
 	c := l.cand
-	if a.cfg.Policy == NoHost && c.Type == Host {
+	if a.cfg.Policy == NoHost && c.Type == Host || l.base.Agent != 0 {
 		return c, false
 	}
 	if a.cfg.Policy != AllCandidates { // where the TURN server sees a host may be its own address
@@ -130,7 +130,9 @@ func (a *agent) generations() []*generation {
 }
 
 // uses reports whether the agent may send from b.
-func (a *agent) uses(b *base) bool { return a.cfg.Policy != RelayOnly || b.Type == Relay }
+func (a *agent) uses(b *base) bool {
+	return (a.cfg.Policy != RelayOnly || b.Type == Relay) && (b.Agent == 0 || b.Agent == a.id)
+}
 
 func (a *agent) addBase(now time.Time, b *base) {
 	for _, r := range a.cur.remotes {
@@ -161,6 +163,11 @@ func (a *agent) close(now time.Time) {
 	a.setState(now, Closed, nil)
 	a.tell(now, Event{Kind: EventClosed})
 	delete(a.m.agents, a.id)
+	for _, b := range slices.Clone(a.m.bases) {
+		if b.Agent == a.id {
+			a.m.removeBase(now, b, errBaseRemoved)
+		}
+	}
 }
 
 // due does what has become due.

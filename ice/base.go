@@ -28,6 +28,10 @@ type Base struct {
 	Server netip.Addr     // Relay: the TURN server
 	// Interface is what is known of the host's interface.
 	Interface InterfaceInfo
+	// Agent is the only agent that the base is for; 0: it is for all. The peer is not told of
+	// such a base, no STUN server is asked about it, and it is paired with nothing but what
+	// Heard names: it belongs to a hole that was punched by other means.
+	Agent AgentID
 }
 
 // base is a Base with what is kept for it.
@@ -39,6 +43,7 @@ type base struct {
 	shared bool
 	trips  RTTSamples
 	gone   bool
+	own    *local // of one that is for one agent
 }
 
 // isSocket reports whether datagrams go by the base's socket number.
@@ -55,17 +60,26 @@ type local struct {
 }
 
 // AddBase adds an address that checks can leave from, and asks the STUN servers where
-// they see it. The error is a *ConfigError.
+// they see it. The error is a *ConfigError. A base for one agent ends with it.
 func (m *Machine) AddBase(now time.Time, spec Base) (BaseID, error) {
 	m.enter()
 	spec.Addr = netip.AddrPortFrom(spec.Addr.Addr().Unmap().WithZone(""), spec.Addr.Port())
 	if err := spec.check(m.cfg.Loopback); err != nil {
 		return 0, err
 	}
+	if a := m.agents[spec.Agent]; spec.Agent != 0 && (a == nil || a.cfg.Policy == RelayOnly) {
+		return 0, &ConfigError{"Base.Agent", fmt.Sprintf("%d is no agent that could use it; name one that is open, and that is not for relays only", spec.Agent)}
+	}
 	m.nextBase++
 	b := &base{Base: spec, id: m.nextBase, socket: spec.Socket, addr: spec.Addr, shared: spec.Shared}
 	m.bases = append(m.bases, b)
-	m.addLocal(now, m.newLocal(now, b, spec.Type, b.addr, spec.Server))
+	l := m.newLocal(now, b, spec.Type, b.addr, spec.Server)
+	if a := m.agents[spec.Agent]; a != nil {
+		b.own = l
+		a.locals = append(a.locals[:len(a.locals):len(a.locals)], l)
+		return b.id, nil
+	}
+	m.addLocal(now, l)
 	for _, a := range m.order() {
 		a.addBase(now, b)
 	}
@@ -119,7 +133,14 @@ var errBaseRemoved = errors.New("the local address is gone")
 func (m *Machine) removeBase(now time.Time, b *base, why error) {
 	b.gone = true
 	m.bases = slices.DeleteFunc(m.bases, func(c *base) bool { return c == b })
-	m.dropLocals(func(l *local) bool { return l.base == b })
+	which := func(l *local) bool { return l.base == b }
+	m.dropLocals(which)
+	if b.own != nil {
+		m.preferencesOf(b.own.cand).Release(b.own.preference)
+		if a := m.agents[b.Agent]; a != nil {
+			a.locals = slices.DeleteFunc(slices.Clone(a.locals), which)
+		}
+	}
 	m.gathering.forget(b)
 	for _, a := range m.order() {
 		a.removeBase(now, b, why)

@@ -84,7 +84,7 @@ func (m *Machine) ask(now time.Time, b *base) {
 }
 
 func (m *Machine) probe(now time.Time, b *base, server netip.AddrPort) {
-	if b.Type != Host || b.Transport != UDP || b.addr.Addr().Is4() != server.Addr().Is4() {
+	if b.Type != Host || b.Agent != 0 || b.Transport != UDP || b.addr.Addr().Is4() != server.Addr().Is4() {
 		return
 	}
 	p := &probe{m: m, base: b, server: server}

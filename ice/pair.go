@@ -81,7 +81,7 @@ func (p *pair) relayed() bool { return p.base.Type == Relay || p.remote.cand.Typ
 // section 6.1.2.2, RFC 6544 section 6.2).
 func (g *generation) pairUp(now time.Time, b *base, r *remote) *pair {
 	if b.Transport != r.cand.Transport || b.addr.Addr().Is4() != r.addr.Addr().Is4() ||
-		b.addr.Addr().IsLinkLocalUnicast() != r.addr.Addr().IsLinkLocalUnicast() {
+		b.addr.Addr().IsLinkLocalUnicast() != r.addr.Addr().IsLinkLocalUnicast() || b.Agent != 0 {
 		return nil
 	}
 	if b.addr.Addr().IsLoopback() && !r.addr.Addr().IsLoopback() {

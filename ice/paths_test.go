@@ -166,3 +166,52 @@ func TestTidy(t *testing.T) {
 		t.Error("a candidate was forgotten")
 	}
 }
+
+// A base for one agent is nobody else's, and is paired with nothing but what is heard there.
+func TestABaseForOneAgent(t *testing.T) {
+	l := twoPaths(t)
+	hole, punched := netip.AddrPortFrom(ours.Addr(), ours.Port()+1), spread(1)
+	l.sockets[7] = hole
+	var id ice.BaseID
+	var other ice.AgentID
+	var err error
+	l.do(func(now time.Time) {
+		if other, err = l.m.NewAgent(now, ice.AgentConfig{Multipath: true, Pace: 5 * time.Millisecond}); err == nil {
+			id, err = l.m.AddBase(now, ice.Base{Socket: 7, Addr: hole, Agent: l.id})
+		}
+	})
+	l.check(err)
+	sent, told := len(l.sent), l.story()
+	l.run(time.Second)
+	for _, m := range l.sent[sent:] {
+		if m.socket == 7 {
+			t.Errorf("a message left for %v", m.to)
+		}
+	}
+	for _, c := range l.m.Candidates(other) {
+		if c.Candidate.Addr == hole {
+			t.Error("another agent has it")
+		}
+	}
+	for _, e := range l.events {
+		if e.Kind == ice.EventCandidate && e.Candidate.Addr == hole {
+			t.Errorf("it was told\n%v", told)
+		}
+	}
+	l.hosts[punched] = answering
+	l.do(func(now time.Time) {
+		l.m.Heard(now, other, 7, hole, punched)
+		l.m.Heard(now, l.id, 7, hole, punched)
+	})
+	l.run(time.Second)
+	if p := l.pair(punched); !p.Valid || p.Route.Socket != 7 {
+		t.Errorf("%+v", p)
+	}
+	l.do(func(now time.Time) { l.m.CloseAgent(now, l.id) })
+	l.do(func(now time.Time) {
+		if _, err = l.m.AddBase(now, ice.Base{Socket: 7, Addr: hole, Agent: l.id}); err == nil {
+			t.Error("a base for an agent that is closed")
+		}
+		l.m.RemoveBase(now, id)
+	})
+}
