@@ -241,8 +241,12 @@ func (k *link) departed() (all []uint32) {
 
 // parted takes in which connections the peer has closed.
 func (k *link) parted(now time.Time, closed []uint32, from ice.Route) {
+	if len(closed) == 0 {
+		return
+	}
+	slices.Sort(closed)
 	for _, of := range slices.Clone(k.conns) {
-		if slices.Contains(closed, of.theirs) && of.theirs != 0 {
+		if _, ok := slices.BinarySearch(closed, of.theirs); ok && of.theirs != 0 {
 			of.dismissed(now, from)
 		}
 	}

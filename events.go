@@ -13,7 +13,7 @@ type EventKind uint8
 // The kinds of events.
 const (
 	EventDialing    EventKind = iota // an offer leaves for Peer, or one of Peer's came
-	EventConnected                   // data can be sent, by Path
+	EventConnected                   // data can be sent, by Path; Reason says whether that stood already
 	EventUpgraded                    // the first direct path carries data in place of a relay
 	EventMoved                       // another Path carries data: Reason says why
 	EventDoubt                       // Path does not answer; data goes on all others as well

@@ -147,8 +147,14 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 func (s *Session) ID() PeerID { return s.cfg.Identity.ID() }
 
 // Dial connects to a peer, and returns as soon as data can be sent, be it by a relay: the
-// connection moves to better paths by itself. To dial a peer that is connected makes
-// another connection.
+// connection moves to better paths by itself.
+//
+// To dial a peer that is connected, or is being dialled, makes another Conn, with keys, an
+// index, queues and an end of its own, on the same paths: it takes one round trip of the
+// path, needs no rendezvous, and costs neither checks nor keepalives beside those that there
+// are. The peer's AllowPeer is asked about it, and its Accept returns it. The paths are given
+// up with the last Conn on them. A peer that was started anew meanwhile is dialled as if
+// there had been none. With Config.Plaintext each Conn has paths of its own.
 //
 // The error is ctx's; a *PeerError, which matches ErrSelf, ErrNobody, ErrOffline or wraps
 // a *RefusedError; a *PathsError, which matches ErrNoAnswer or ErrNoPath and tells what was
