@@ -13,6 +13,7 @@ import (
 
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/natprobe"
+	"github.com/bradawl/bradawl/punch"
 	"github.com/bradawl/bradawl/turnclient"
 )
 
@@ -86,6 +87,11 @@ type Config struct {
 	// NoNATProbe leaves out to find out what the NAT does, which costs some dozens of
 	// datagrams and serves explanations and plans. Default false.
 	NoNATProbe bool
+
+	// Budget is what an attempt may cost at NATs whose ports have to be guessed. Default: see
+	// punch.Budget; punch.Polite is for small routers; negative Probes: no attempts are made,
+	// and no peer's are joined.
+	Budget punch.Budget
 
 	// Port is the local port of the session's sockets. Default 0: any.
 	Port uint16

@@ -159,6 +159,7 @@ func (k *connection) hello(now time.Time) *hello {
 	}
 	cred := c.ice.Credentials(k.agent)
 	h.Ufrag, h.Pwd, h.Candidates, h.Profile = cred.Ufrag, cred.Pwd, k.outbox.candidates(), c.profileBytes()
+	h.NoLanes = c.cfg.noLanes
 	k.helloVersion = k.version
 	return h
 }
@@ -307,6 +308,7 @@ func (k *connection) confirmed(now time.Time) {
 		return
 	}
 	k.proven, k.offer, k.answer = true, nil, nil
+	k.tryLanes(now)
 	if k.up {
 		k.ready(now)
 		return

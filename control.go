@@ -12,6 +12,7 @@ import (
 	"github.com/bradawl/bradawl/internal/seal"
 	"github.com/bradawl/bradawl/internal/wire"
 	"github.com/bradawl/bradawl/natprobe"
+	"github.com/bradawl/bradawl/punch"
 )
 
 // control is the whole control of a session as a machine (machine.Machine[note] and
@@ -35,6 +36,7 @@ type control struct {
 	talking []*link // that have something to tell their peer
 	strangers
 	profile  natprobe.Profile
+	sprayers sprayers
 	waking   waking
 	mappings mappings
 
@@ -57,6 +59,8 @@ type controlConfig struct {
 	score     ice.ScoreConfig
 	history   ice.History
 	keepalive time.Duration
+	budget    punch.Budget
+	noLanes   bool
 	ask       bool   // whether strangers may connect is asked for
 	stamp     uint64 // of the last offer under this identity
 	// wall is what the clock on the wall shows at a time of the machine's, which stands still
@@ -126,6 +130,7 @@ func newControl(cfg controlConfig, random *rand.Rand, secrets io.Reader) (*contr
 	c.strangers.init(cfg.stamp)
 	c.waking.init(c)
 	c.mappings.init(c)
+	c.sprayers.byID = make(map[uint64]*link)
 	return c, nil
 }
 
@@ -144,7 +149,7 @@ func (c *control) HandleDatagram(now time.Time, d machine.Datagram) {
 	if d.Local.IsValid() && !d.Local.Addr().IsUnspecified() {
 		from.Local = d.Local
 	}
-	if !c.sealed(now, d, from) {
+	if !c.sealed(now, d, from) && !c.laneDatagram(now, d) {
 		c.ice.HandleDatagram(now, d)
 	}
 	c.pump(now)
@@ -154,6 +159,7 @@ func (c *control) HandleDatagram(now time.Time, d machine.Datagram) {
 func (c *control) HandleNotice(now time.Time, n machine.Notice) {
 	c.enter(now)
 	c.mappings.notice(now, n)
+	c.laneNotice(now, n)
 	c.ice.HandleNotice(now, n)
 	c.pump(now)
 }
@@ -166,6 +172,9 @@ func (c *control) HandleTimeout(now time.Time) {
 		c.pump(now)
 	}
 	c.timers.Run(now)
+	for _, k := range c.running() {
+		k.driveLanes(now)
+	}
 	c.pump(now)
 }
 

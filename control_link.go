@@ -47,6 +47,7 @@ type link struct {
 	lostAt    time.Time // when all is over, for want of a path
 	restartAt time.Time
 	restarts  int // in a row
+	attempt   attempt
 	seekAt    time.Time
 	recheckAt time.Time
 	seeks     int // in a row
@@ -99,6 +100,8 @@ func (k *link) quit(now time.Time, of *connection) {
 }
 
 func (k *link) end(now time.Time) {
+	k.stopLanes(now)
+	k.closeHoles(now, true)
 	k.over = true
 	if k.agent != 0 {
 		k.c.ice.CloseAgent(now, k.agent)
@@ -153,18 +156,21 @@ func (k *link) newAgent(now time.Time, controlling bool) error {
 	return nil
 }
 
-func (k *link) remember(profile []byte) {
+func (k *link) remember(now time.Time, profile []byte) {
 	var p natprobe.Profile
 	if len(profile) > 0 && p.UnmarshalBinary(profile) == nil {
 		k.profile = p
+		k.tryLanes(now)
 	}
 }
 
 // introduce tells our agent of the peer's.
 func (k *link) introduce(now time.Time, h *hello) {
-	k.remember(h.Profile)
+	k.remember(now, h.Profile)
 	_ = k.c.ice.SetRemote(now, k.agent, h.credentials()) // readHello saw to it
 	k.meet(now, h.Candidates)
+	k.attempt.refused, k.attempt.wanted = h.NoLanes, true
+	k.tryLanes(now)
 }
 
 // agentEvent takes in what the agent has to say.
@@ -200,6 +206,7 @@ func (k *link) tellCredentials(c ice.Credentials) {
 // restart lets the agents begin anew, where nothing else has helped.
 func (k *link) restart(now time.Time) {
 	k.note(now, "no path for a while: the agents begin anew", nil)
+	k.stopLanes(now) // their secret is of the credentials
 	if cred, err := k.c.ice.Restart(now, k.agent); err == nil {
 		k.tellCredentials(cred)
 	}
@@ -218,6 +225,8 @@ func (k *link) seek(now time.Time) {
 	k.again()
 	k.recheckAt = now.Add(k.path.rtt() / 2)
 	k.seeks++
+	k.attempt.wanted = true
+	k.tryLanes(now)
 	k.seekLater(now)
 }
 
@@ -284,6 +293,10 @@ func (k *link) due(now time.Time) {
 	if isDue(now, k.seekAt) {
 		k.seek(now)
 	}
+	if isDue(now, k.attempt.laneAt) {
+		k.attempt.laneAt = time.Time{}
+		k.tryLanes(now)
+	}
 	if isDue(now, k.recheckAt) {
 		k.recheckAt = time.Time{}
 		k.c.ice.Recheck(now, k.agent)
@@ -298,7 +311,7 @@ func (k *link) settle(now time.Time) {
 		return
 	}
 	next := machine.Earliest(k.lostAt, k.outbox.tellAt, k.renew.at, k.recheck.at, k.budget.at,
-		k.restartAt, k.seekAt, k.recheckAt, k.nextBeat(now))
+		k.restartAt, k.seekAt, k.recheckAt, k.attempt.laneAt, k.nextBeat(now))
 	if next.IsZero() {
 		k.c.timers.Stop(&k.timer)
 		return

@@ -11,6 +11,7 @@ import (
 	"github.com/bradawl/bradawl/internal/ident"
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/turnclient"
 )
 
@@ -23,6 +24,7 @@ type simPeer struct {
 	id      *Identity
 	turn    *turnclient.Machine
 	alloc   turnclient.AllocationID
+	report  natprobe.Report
 	now     time.Time
 	relays  []ice.BaseID // of the relayed addresses
 	bases   map[netip.Addr]ice.BaseID
@@ -102,11 +104,31 @@ func (p *simPeer) start() {
 			p.alloc = p.turn.Allocate(now)
 		}
 	})
+	if w.option.probe {
+		p.findNAT(life)
+	}
 	w.t.Cleanup(func() {
 		if c.illegal != 0 || c.ice.Illegal() != 0 {
 			w.t.Errorf("%d and %d transitions that the tables do not have (seed %d)", c.illegal, c.ice.Illegal(), w.Seed())
 		}
 	})
+}
+
+// findNAT has natprobe find out what the NAT does.
+func (p *simPeer) findNAT(life string) {
+	w, c := p.w, p.control
+	m, err := natprobe.NewDiscovery([]netip.AddrPort{netip.AddrPortFrom(stunAddrs[0], 3478)}, &natprobe.DiscoveryConfig{
+		Random: w.Secrets(life + " natprobe"), Rand: w.Rand(life + " natprobe"),
+	})
+	w.check(err)
+	run, err := simnet.Run(p.site.Host, m, simnet.RunOptions{}, func(_ time.Time, e natprobe.DiscoveryEvent) {
+		if e.Stage == natprobe.StageDone && e.Err == nil && p.control == c {
+			p.report = e.Report
+			w.After(0, func() { p.do(func(now time.Time) { p.setProfile(now, e.Report.Profile()) }) })
+		}
+	})
+	w.check(err)
+	run.Do(m.Start)
 }
 
 // restart ends the session's program without a word, and starts it anew.

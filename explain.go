@@ -37,6 +37,7 @@ type Explanation struct {
 	Paths      []Path        // that work, in no order
 	Candidates []Candidate   // ours, then the peer's
 	Checks     []Check       // every pair of addresses, the best first
+	Lanes      []LaneReport  // attempts at hard NATs, and the ways that are ruled out
 	Local      natprobe.Profile
 	Remote     natprobe.Profile
 	Why        string // why it is as it is, and what would change that
@@ -113,6 +114,7 @@ func (k *connection) explain(time.Time) Explanation {
 		}
 		e.Checks = append(e.Checks, c)
 	}
+	e.Lanes = k.laneReports()
 	e.Why, e.Infeasible = k.why()
 	return e
 }
@@ -149,7 +151,7 @@ func (k *connection) why() (string, bool) {
 			}
 		}
 	}
-	return whyNotDirect(k.c.profile, k.profile)
+	return k.whyNoLane(whyNotDirect(k.c.profile, k.profile))
 }
 
 const remedy = "infeasible without port mapping; enable UPnP or PCP on either router"
@@ -276,6 +278,9 @@ func (e Explanation) String() string {
 			fmt.Fprintf(&b, ": %v", c.Err)
 		}
 		b.WriteByte('\n')
+	}
+	for _, l := range e.Lanes {
+		fmt.Fprintf(&b, "  lane %v\n", l)
 	}
 	for _, s := range e.Story {
 		fmt.Fprintf(&b, "  %8v %s", s.After.Round(time.Millisecond), s.What)

@@ -262,6 +262,10 @@ func (k *link) addPath(now time.Time, pair ice.Pair) {
 	}
 	k.note(now, "pair works: "+k.public(p).String(), nil)
 	k.steer(now)
+	if !p.relayed {
+		k.stopLanes(now)
+		k.closeHoles(now, false)
+	}
 }
 
 // refresh takes in which addresses of the peer's are relayed: its own word for that may
@@ -289,6 +293,7 @@ func (k *link) dropPath(now time.Time, pair ice.Pair, err error) {
 	if k.path == p {
 		k.path = nil
 	}
+	k.closeHoles(now, false)
 	k.steer(now)
 }
 
