@@ -218,13 +218,13 @@ func (k *connection) answered(now time.Time, message []byte) {
 		return
 	}
 	k.c.heard(k.peer, h.Stamp)
-	unlinked := h.Unlinked && k.rides
-	if unlinked {
+	own := k.own
+	if h.Unlinked && k.rides {
 		k.alone(now, whyAlone)
 	}
 	k.c.rebooted(now, k.peer, h.Boot)
 	switch {
-	case unlinked:
+	case k.own != own: // it goes on alone
 		return
 	case h.Refused != "" && h.Last >= k.stamp && (k.stale == 0 || k.rides && k.stale < staleMost):
 		k.stale++

@@ -310,7 +310,7 @@ func (c *control) disturbed(now time.Time, why string) {
 	c.tell(now, Event{Kind: EventNetwork, Reason: why})
 	c.mappings.disturbed()
 	c.ice.Refresh(now)
-	for _, k := range c.links {
+	for _, k := range slices.Clone(c.links) {
 		k.disturbed(now, why)
 	}
 }

@@ -85,9 +85,11 @@ func (k *link) quit(now time.Time, of *connection) {
 		k.end(now)
 		return
 	}
-	for _, o := range slices.Clone(k.conns) {
-		if k.founder == nil && !k.stood && k.voice() == nil && o.link == k && o.state == dialing { // it has waited for the founder
-			o.alone(now, "the dial that was to find paths has ended: this one looks for them")
+	if k.founder == nil && !k.stood && k.voice() == nil {
+		for _, o := range slices.Clone(k.conns) {
+			if o.link == k && o.state == dialing { // it has waited for the founder
+				o.alone(now, "the dial that was to find paths has ended: this one looks for them")
+			}
 		}
 	}
 	for _, p := range k.paths { // answers to pings under its keys do not come any more

@@ -127,6 +127,9 @@ func (k *connection) opened(now time.Time, kind seal.Kind, payload []byte, d mac
 			from = p.route
 		}
 		if len(payload) > 0 && (payload[0] == msgOffer || payload[0] == msgAnswer) {
+			if k.at(from) != k.path {
+				k.link.stir(now) // the peer doubts the path that we use
+			}
 			k.c.message(now, k.peer, payload, true)
 			break
 		}

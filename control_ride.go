@@ -107,6 +107,10 @@ func (c *control) boarded(now time.Time, from PeerID, got *seal.Received, h *hel
 	case !c.room(now, from, true):
 		c.counts.Flooded++
 	default:
+		if !byPath {
+			on.stir(now) // the path has not answered the peer
+			on.settle(now)
+		}
 		k := c.newConnection(now, from, false, on)
 		k.byPath = byPath
 		k.wait(now, got, h, message)

@@ -82,6 +82,47 @@ func TestLinkOfOthers(t *testing.T) {
 	w.ride(a, b)
 }
 
+// TestAnswersToRide: an answer that is not about the link that was asked for is none, and a
+// peer that contradicts itself spoils nothing but its own connection.
+func TestAnswersToRide(t *testing.T) {
+	t.Parallel()
+	const ufrag, pwd = "abcd", "abcdefghijklmnopqrstuvwx"
+	for _, r := range []struct {
+		what  string
+		h     func(a, b *simPeer) hello
+		alone bool // the dial goes on as a first one
+		ends  int  // connections, of 2
+	}{
+		{"no link", func(a, b *simPeer) hello { return hello{Boot: b.boot, Ufrag: ufrag, Pwd: pwd} }, false, 1},
+		{"our name of it", func(a, b *simPeer) hello { return hello{Boot: b.boot, Link: a.links[0].name} }, false, 1},
+		{"credentials", func(a, b *simPeer) hello { return hello{Boot: b.boot, Link: b.links[0].name, Ufrag: ufrag, Pwd: pwd} }, false, 1},
+		{"another run", func(a, b *simPeer) hello { return hello{Boot: b.boot + 1, Link: b.links[0].name} }, true, 1},
+		{"no such link", func(a, b *simPeer) hello { return hello{Boot: b.boot, Refused: "gone", Unlinked: true} }, true, 0},
+		{"no such link, of another run", func(a, b *simPeer) hello { return hello{Boot: b.boot + 1, Refused: "gone", Unlinked: true} }, true, 1},
+		{"refused", func(a, b *simPeer) hello { return hello{Boot: b.boot, Refused: "no"} }, false, 1},
+	} {
+		w := newWorld(t, 1, "", "", cones...)
+		w.connect(PathDirect)
+		a, b := w.peers[0], w.peers[1]
+		number := a.dialTo(b)
+		k := a.conns[number]
+		got, err := seal.Receive(b.id, k.offer, w.Secrets("answer"))
+		w.check(err)
+		h := r.h(a, b)
+		h.Index, h.Stamp = 7, uint64(w.Now().UnixNano())
+		answer, _, err := got.Answer(encode(h))
+		w.check(err)
+		a.do(func(now time.Time) { a.signal(now, b.id.ID(), wrap(msgAnswer, k.index, answer)) })
+		if len(a.over) != r.ends || (a.conns[number] != nil) != r.alone || r.alone && (k.rides || k.state != dialing) {
+			w.fail("%s: %d connections have ended, %v", r.what, len(a.over), a.over)
+		}
+		w.Run(3 * time.Second)
+		if r.alone && k.state != connected {
+			w.fail("%s: %s", r.what, connStates[k.state])
+		}
+	}
+}
+
 // TestRecordedOffersToRide: an offer that is sent again, by whoever has seen it, makes
 // nothing, neither while the link stands nor afterwards.
 func TestRecordedOffersToRide(t *testing.T) {
