@@ -4,11 +4,13 @@ import (
 	"math"
 	"net/netip"
 	"time"
+
+	"github.com/bradawl/bradawl/natprobe"
 )
 
 const (
-	// birthdayAgain is when each socket probes a second time, so that a lost packet costs
-	// no more than this, and birthdayKeep how often after that.
+	// birthdayAgain is when a socket that stays probes a second time, so that a lost packet
+	// costs no more than this, and birthdayKeep how often after that.
 	birthdayAgain = 900 * time.Millisecond
 	birthdayKeep  = 5 * time.Second
 	// birthdayGrace is how long the side that tries ports waits after its last: until the
@@ -16,6 +18,8 @@ const (
 	birthdayGrace = 2500 * time.Millisecond
 	// openAhead is how many sockets are opened before they can be used.
 	openAhead = 16
+	// turnAhead is the same once a socket is closed for each that is opened.
+	turnAhead = 4
 )
 
 // newBirthday runs a side of the birthday lane. With N mappings of the hard side and M
@@ -31,47 +35,70 @@ func (m *Lanes) newBirthday(r *laneRun) laneWork {
 	return nil
 }
 
-// manySockets is the hard side: many mappings towards an address that the peer holds.
+// manySockets is the hard side: many mappings towards an address that the peer holds. When
+// all sockets have been used, new ones take the place of the oldest, for as long as the
+// budget has entries: a new mapping may be one that the peer has tried already, which is
+// worth as much as another try.
 type manySockets struct {
 	silent
 	m            *Lanes
 	run          *laneRun
-	want, opens  int // sockets, and how many of them are being opened
-	have         int
+	want         int // sockets at a time
+	turns        int // sockets in all
+	opens, have  int // sockets that are being opened; those and the open ones
+	made         int
 	fresh        []*laneSocket // open, not used yet
 	again, keep  []*laneSocket // used once; used more often; both in the order in which they are due
 	againAt, kAt []time.Time
 }
 
 func newManySockets(m *Lanes, r *laneRun) laneWork {
-	w := &manySockets{m: m, run: r, want: m.limits.sockets}
+	w := &manySockets{m: m, run: r, want: m.limits.sockets, turns: m.limits.left()}
 	if r.Sockets > 0 {
 		w.want = min(w.want, r.Sockets)
 	}
-	w.want = min(w.want, m.limits.left())
+	if p := m.cfg.Local.Ports; p.Model == natprobe.PortsBlock && p.High > p.Low {
+		w.turns = min(w.turns, (int(p.High-p.Low)+1)/2) // the rest of the block is for the host's other flows
+	}
+	w.want = min(w.want, w.turns)
 	w.open()
 	return w
 }
 
 func (w *manySockets) open() {
-	for w.opens+len(w.fresh) < openAhead && w.have < w.want && w.run.failed < openAhead {
+	for w.made < w.turns && w.run.failed < openAhead {
+		switch ahead := w.opens + len(w.fresh); {
+		case w.have < w.want && ahead < openAhead:
+		case w.have >= w.want && ahead < turnAhead && len(w.again) > 0:
+			old := w.again[0]
+			w.again, w.againAt = w.again[1:], w.againAt[1:]
+			if old.gone || old.met {
+				continue
+			}
+			w.m.close(old)
+			w.have--
+		default:
+			return
+		}
 		if w.m.openSocket(w.run) == nil {
-			break
+			return
 		}
 		w.have++
 		w.opens++
+		w.made++
 	}
 }
 
 func (w *manySockets) opened(now time.Time, s *laneSocket) {
 	w.opens--
+	s.tag = 1
 	w.fresh = append(w.fresh, s)
 	w.open()
 }
 
 func (w *manySockets) lost(now time.Time, s *laneSocket) {
-	if s.sends == 0 {
-		w.opens = max(0, w.opens-1)
+	if s.tag == 0 {
+		w.opens--
 	}
 	w.have--
 	if w.open(); w.have == 0 {
@@ -106,7 +133,7 @@ func (w *manySockets) send(now time.Time) {
 		return
 	}
 	dests := w.m.dests
-	if !w.m.try(now, w.run, s.id, dests[(s.tag+s.sends)%len(dests)]) {
+	if !w.m.try(now, w.run, s.id, dests[(int(s.id)+s.sends)%len(dests)]) {
 		return // what is open stays open, for the peer's tries
 	}
 	if s.sends++; s.sends == 1 {

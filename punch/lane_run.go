@@ -61,11 +61,16 @@ func (m *Lanes) begin(now time.Time, l Lane) {
 	switch l.Kind {
 	case LaneBirthday:
 		r.work = m.newBirthday(r)
+	case LanePredicted:
+		r.work = m.newPredicted(r)
+	case LaneCrossing:
+		r.work = m.newCrossing(r)
+	case LaneBlocks:
+		r.work = m.newBlocks(r)
 	default:
 		return
 	}
 	m.lanes = append(m.lanes, r)
-	slices.SortStableFunc(m.lanes, func(a, b *laneRun) int { return b.spare() - a.spare() })
 	slices.SortStableFunc(m.lanes, func(a, b *laneRun) int { return a.spare() - b.spare() })
 	m.events.Push(LaneEvent{Kind: LaneStarted, At: now, Lane: l.Kind})
 	switch {
@@ -128,7 +133,7 @@ type laneSocket struct {
 	met   bool // the peer was heard on it
 	kept  bool // it has an open path
 	gone  bool
-	tag   int // the lane's own
+	tag   int // the lane's own mark
 	sends int
 }
 

@@ -116,3 +116,60 @@ func TestLanesBirthday(t *testing.T) {
 }
 
 func sqrt(x float64) float64 { return math.Sqrt(x) }
+
+// sequentials are the NATs whose next port can be told from the last.
+var sequentials = []string{"symmetric-sequential", "symmetric-sequential-2", "symmetric-sequential-3", "symmetric-descending"}
+
+func TestLanesPredicted(t *testing.T) {
+	t.Parallel()
+	var cases []laneCase
+	for _, a := range sequentials {
+		for _, b := range cones {
+			for _, cross := range []float64{0, 5, 20} {
+				if b != "port-restricted-cone" && cross > 0 {
+					continue
+				}
+				for _, loss := range []float64{0, .05} {
+					rate := .99
+					if loss > 0 {
+						rate = .97
+					}
+					cases = append(cases, laneCase{kind: punch.LanePredicted, a: a, b: b, cross: cross, loss: loss, rate: rate, p50: .5, p90: 2})
+				}
+			}
+		}
+	}
+	cases = append(cases, laneCase{kind: punch.LanePredicted, a: "symmetric-preserving", b: "port-restricted-cone", rate: .99, p50: .5, p90: 2})
+	runLaneCases(t, cases)
+}
+
+func TestLanesCrossing(t *testing.T) {
+	t.Parallel()
+	var cases []laneCase
+	for i, a := range sequentials {
+		for _, b := range sequentials[i:] {
+			for _, cross := range []float64{0, 5} {
+				for _, loss := range []float64{0, .05} {
+					rate := .99
+					if loss > 0 {
+						rate = .97
+					}
+					cases = append(cases, laneCase{kind: punch.LaneCrossing, both: true, a: a, b: b, cross: cross, crossB: cross, loss: loss, rate: rate, p50: .6, p90: 3})
+				}
+			}
+		}
+	}
+	cases = append(cases, laneCase{kind: punch.LaneCrossing, both: true, a: "symmetric-preserving", b: "symmetric-sequential", rate: .99, p50: .6, p90: 3},
+		laneCase{kind: punch.LaneCrossing, both: true, a: "symmetric-preserving", b: "symmetric-preserving", rate: .99, p50: .6, p90: 3})
+	runLaneCases(t, cases)
+}
+
+func TestLanesBlocks(t *testing.T) {
+	t.Parallel()
+	runLaneCases(t, []laneCase{
+		{kind: punch.LaneBlocks, both: true, a: "symmetric-block", b: "symmetric-block", rate: .15},
+		{kind: punch.LaneBlocks, both: true, a: "symmetric-block", b: "symmetric-block", loss: .05, rate: .15},
+		{kind: punch.LaneBlocks, both: true, a: "symmetric-sequential", b: "symmetric-block", rate: .3},
+		{kind: punch.LaneBlocks, both: true, a: "symmetric-sequential-3", b: "symmetric-block", rate: .3, cross: 5},
+	})
+}

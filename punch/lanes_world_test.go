@@ -295,8 +295,6 @@ func (r *lanesResult) add(w *lanesWorld, took time.Duration, ok bool) {
 	r.packets, r.sockets, r.entries = append(r.packets, float64(p)), append(r.sockets, float64(s)), append(r.entries, float64(n))
 }
 
-func (r *lanesResult) rate() float64 { return float64(r.won) / float64(r.runs) }
-
 func lanesTable(results []*lanesResult) string {
 	var b strings.Builder
 	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
