@@ -1,0 +1,223 @@
+package punch
+
+import (
+	"math"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/bradawl/bradawl/natprobe"
+)
+
+const (
+	// crossMargin is how many mappings more than foreseen may be made between the question
+	// for a port and the burst: checks of our own, others by chance.
+	crossMargin = 3
+	// crossAge is how old a port is when it is used, before that is known: the answer has to
+	// come, and to get to the peer.
+	crossAge = 200 * time.Millisecond
+	// crossStale is how old it may be in the first round. The peer may have begun later.
+	crossStale = 400 * time.Millisecond
+	// maxAhead is how far the peer's rounds are followed at once.
+	maxAhead = 16
+)
+
+// newCrossing runs the crossing lane: the next ports of both sides can be foretold.
+//
+// Each side asks a STUN server for its latest port, names one that lies a few steps ahead,
+// and then sends a burst from new sockets, all to the port that the other named. Somewhere
+// in the burst its own sequence gets to the port that it named itself: these two mappings
+// expect each other.
+func (m *Lanes) newCrossing(r *laneRun) laneWork {
+	if r.Hard != Both || len(m.stuns) == 0 {
+		return nil
+	}
+	w := &crossing{m: m, run: r, age: crossAge}
+	p := m.cfg.Local
+	w.keeps = p.Ports.Model == natprobe.PortsPreserving || p.Mapping == natprobe.MappingEndpointIndependent
+	if !w.keeps && p.Ports.Delta == 0 {
+		return nil
+	}
+	w.begin(m.started, 1)
+	return w
+}
+
+type crossing struct {
+	m      *Lanes
+	run    *laneRun
+	keeps  bool // a socket's port is the same for all: nothing to cross
+	round  int
+	rounds int // that we began; the peer may skip some
+	asker  *laneSocket
+	query  *laneQuery
+	group  []*laneSocket
+	target uint16 // ours; 0: not known yet
+	theirs uint16 // of this round; 0: not known yet
+	fired  bool
+	at     time.Time // of the burst, or of the round's beginning before
+	step   int       // in repeats
+	next   int       // of group, while a repetition is under way
+	age    time.Duration
+	old    [][]*laneSocket // of the rounds before
+}
+
+// begin starts a round.
+func (w *crossing) begin(now time.Time, round int) {
+	if len(w.group) > 0 {
+		w.old = append(w.old, w.group)
+	}
+	if len(w.old) > 2 { // what comes so late is not for us
+		for _, s := range w.old[0] {
+			if !s.met {
+				w.m.close(s)
+			}
+		}
+		w.old = w.old[1:]
+	}
+	if w.asker != nil && !w.asker.met && !w.keeps {
+		w.m.close(w.asker)
+	}
+	w.rounds++
+	w.round, w.at = round, now
+	w.query, w.target, w.theirs, w.fired, w.step, w.next, w.group = nil, 0, 0, false, 0, 0, nil
+	if w.asker = w.m.openSocket(w.run); w.asker == nil {
+		return
+	}
+	if w.keeps {
+		w.group = append(w.group, w.asker)
+		return
+	}
+	for range w.size() {
+		if s := w.m.openSocket(w.run); s != nil {
+			w.group = append(w.group, s)
+		}
+	}
+}
+
+// ahead is how many steps our target lies ahead, and size how many sockets the burst has:
+// others make a number of mappings meanwhile that is Poisson distributed.
+func (w *crossing) ahead() int {
+	mean := min(w.m.cfg.Local.Ports.Rate*w.age.Seconds(), 64)
+	return int(mean+1.5*math.Sqrt(mean)) + 1 + crossMargin
+}
+
+func (w *crossing) size() int { return min(w.ahead()+1, bucketDepth-2) }
+
+func (w *crossing) opened(now time.Time, s *laneSocket) {
+	if s == w.asker {
+		w.query = &laneQuery{entry: entry{s.id, w.m.stuns[(w.rounds-1)%len(w.m.stuns)]}, lane: w.run}
+	}
+}
+
+func (w *crossing) lost(now time.Time, s *laneSocket) {
+	w.group = slices.DeleteFunc(w.group, func(o *laneSocket) bool { return o == s })
+}
+
+func (w *crossing) answered(now time.Time, q *laneQuery) {
+	if q != w.query || w.target != 0 {
+		return
+	}
+	port := int(q.port)
+	if !w.keeps {
+		port += w.ahead() * w.m.cfg.Local.Ports.Delta
+	}
+	target, ok := wrapPort(port)
+	if !ok {
+		return
+	}
+	w.target = target
+	w.m.tell(now)
+}
+
+func (w *crossing) say(t *tellEntry) bool {
+	t.round, t.first = uint16(w.round), w.target
+	return true
+}
+
+// heard takes the peer's target, and follows it to a later round.
+func (w *crossing) heard(now time.Time, t tellEntry) {
+	w.m.overThere(now, w.run, t)
+	round := int(t.round)
+	if t.first < leastPort || round < w.round || round > w.round+maxAhead || round > w.round && w.rounds >= maxRounds {
+		return
+	}
+	if round > w.round {
+		w.begin(now, round)
+	}
+	if w.fired {
+		return
+	}
+	w.theirs = t.first
+	if w.query != nil && w.query.sent > 0 {
+		// How old our port was when the peer's came is how old it will be the next time.
+		age := now.Sub(w.query.at)
+		w.age = min(max(age, crossAge), time.Second)
+		if round == 1 && age > crossStale && !w.keeps && w.rounds < maxRounds {
+			w.begin(now, 2)
+		}
+	}
+}
+
+func (w *crossing) ready() bool {
+	if w.target == 0 || w.theirs == 0 || w.fired {
+		return false
+	}
+	return !slices.ContainsFunc(w.group, func(s *laneSocket) bool { return !s.open })
+}
+
+func (w *crossing) wants() (int, time.Time) {
+	switch {
+	case w.ready():
+		return max(1, len(w.group)), w.at
+	case w.query != nil && w.query.sent == 0:
+		return 1, w.at
+	case w.step < len(repeats):
+		return 1, w.at.Add(repeats[w.step])
+	}
+	return 1, w.at.Add(roundTime)
+}
+
+func (w *crossing) send(now time.Time) {
+	switch {
+	case w.ready():
+		w.fired, w.at, w.step, w.next = true, now, 0, 0
+		w.burst(now)
+	case w.query != nil && w.query.sent == 0:
+		if !w.m.ask(now, w.query) {
+			w.m.end(now, w.run, "the budget is spent")
+		}
+	case w.step < len(repeats):
+		if !w.fired {
+			w.step++
+			if w.query != nil && w.query.port == 0 {
+				w.m.ask(now, w.query)
+			}
+			return
+		}
+		// One by one: what is repeated need not leave together.
+		if w.next < len(w.group) {
+			w.try(now, w.group[w.next])
+		}
+		if w.next++; w.next >= len(w.group) {
+			w.next = 0
+			w.step++
+		}
+	case w.rounds >= maxRounds:
+		w.m.end(now, w.run, "the ports did not meet in 12 rounds")
+	default:
+		w.begin(now, w.round+1)
+	}
+}
+
+func (w *crossing) burst(now time.Time) {
+	for _, s := range w.group {
+		if !w.try(now, s) {
+			w.m.end(now, w.run, "the budget is spent")
+			return
+		}
+	}
+}
+
+func (w *crossing) try(now time.Time, s *laneSocket) bool {
+	return w.m.try(now, w.run, s.id, netip.AddrPortFrom(w.m.ips[0], w.theirs))
+}

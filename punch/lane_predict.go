@@ -1,0 +1,276 @@
+package punch
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/bradawl/bradawl/natprobe"
+)
+
+const (
+	// maxRounds is how often a port is foretold, each time that of a new socket.
+	maxRounds = 12
+	// roundTime is how long a round lasts, beside two round trips to the STUN server.
+	roundTime = 800 * time.Millisecond
+	// maxBracket is how many ports are tried in a round, and widest how far a bracket may be
+	// apart to be believed, in steps.
+	maxBracket = 12
+	widest     = 64
+)
+
+// repeats are when, since a round began, its packets are sent once more: lost ones cost no
+// round then.
+var repeats = [...]time.Duration{120 * time.Millisecond, 300 * time.Millisecond, 600 * time.Millisecond}
+
+// newPredicted runs a side of the predicted lane.
+func (m *Lanes) newPredicted(r *laneRun) laneWork {
+	switch {
+	case r.Hard == Ours && len(m.stuns) > 0:
+		w := &sandwich{m: m, run: r}
+		w.begin(m.started)
+		return w
+	case r.Hard == Theirs:
+		return &bracket{m: m, run: r, asked: make(map[uint16]bool)}
+	}
+	return nil
+}
+
+// sandwich is the hard side: a socket that is new to the NAT asks a STUN server, probes the
+// peer and asks another server, back to back. The ports in the two answers bracket the one
+// that the peer has to try.
+type sandwich struct {
+	silent
+	m             *Lanes
+	run           *laneRun
+	round         int
+	probe, last   *laneSocket // last asks the last question where only one server is known
+	before, after *laneQuery
+	told          [2]uint16
+	fired         bool
+	at            time.Time // of the burst, or of the round's beginning before
+	step          int       // in repeats
+}
+
+// begin starts a round: it opens the sockets.
+func (w *sandwich) begin(now time.Time) {
+	w.round++
+	w.at, w.step, w.fired, w.told = now, 0, false, [2]uint16{}
+	w.last = nil
+	if w.probe = w.m.openSocket(w.run); w.probe != nil && !w.m.twoServers() {
+		w.last = w.m.openSocket(w.run)
+	}
+}
+
+// twoServers reports whether there are STUN servers with two IPs, the first and the last:
+// then one socket gets a mapping for each even where only addresses matter.
+func (m *Lanes) twoServers() bool {
+	return m.stuns[0].Addr() != m.stuns[len(m.stuns)-1].Addr()
+}
+
+func (w *sandwich) ready() bool {
+	return w.probe != nil && w.probe.open && (w.m.twoServers() || w.last != nil && w.last.open)
+}
+
+func (w *sandwich) wants() (int, time.Time) {
+	switch {
+	case !w.fired && w.ready():
+		return 3, w.at
+	case w.step < len(repeats):
+		return 1, w.at.Add(repeats[w.step])
+	}
+	return 1, w.at.Add(roundTime + 2*w.rtt())
+}
+
+func (w *sandwich) rtt() (d time.Duration) {
+	for _, q := range []*laneQuery{w.before, w.after} {
+		if q != nil {
+			d = max(d, q.rtt)
+		}
+	}
+	return min(d, time.Second)
+}
+
+func (w *sandwich) send(now time.Time) {
+	dest := w.m.dests[(w.round-1)%len(w.m.dests)]
+	switch {
+	case !w.fired && w.ready():
+		last := w.last
+		if last == nil {
+			last = w.probe
+		}
+		w.before = &laneQuery{entry: entry{w.probe.id, w.m.stuns[0]}, lane: w.run}
+		w.after = &laneQuery{entry: entry{last.id, w.m.stuns[len(w.m.stuns)-1]}, lane: w.run}
+		w.fired, w.at = true, now
+		if !w.m.ask(now, w.before) || !w.m.try(now, w.run, w.probe.id, dest) || !w.m.ask(now, w.after) {
+			w.m.end(now, w.run, "the budget is spent")
+		}
+	case w.step < len(repeats):
+		w.step++
+		if !w.fired {
+			return
+		}
+		w.m.try(now, w.run, w.probe.id, dest)
+		for _, q := range []*laneQuery{w.before, w.after} {
+			if q.port == 0 {
+				w.m.ask(now, q)
+			}
+		}
+		w.tell(now)
+	case w.round == maxRounds:
+		w.m.end(now, w.run, "no port was foretold rightly in 12 rounds")
+	default:
+		w.begin(now)
+	}
+}
+
+// answered tells the peer as soon as both ports are known; one alone may do later.
+func (w *sandwich) answered(now time.Time, q *laneQuery) {
+	if w.before != nil && w.after != nil && w.before.port != 0 && w.after.port != 0 {
+		w.tell(now)
+	}
+}
+
+func (w *sandwich) tell(now time.Time) {
+	if know := [2]uint16{w.before.port, w.after.port}; know != w.told {
+		w.told = know
+		w.m.tell(now)
+	}
+}
+
+func (w *sandwich) say(t *tellEntry) bool {
+	if w.told == [2]uint16{} {
+		return false
+	}
+	t.round, t.first, t.second = uint16(w.round), w.told[0], w.told[1]
+	if p := w.m.cfg.Local.Ports; p.Model == natprobe.PortsSequential {
+		t.delta, t.rate = p.Delta, p.Rate
+	}
+	return true
+}
+
+func (w *sandwich) heard(now time.Time, t tellEntry) { w.m.overThere(now, w.run, t) }
+
+// overThere ends a lane soon where the other side has ended it.
+func (m *Lanes) overThere(now time.Time, r *laneRun, t tellEntry) {
+	if soon := now.Add(laneLinger / 4); t.over && soon.Before(r.until) {
+		r.until, r.why = soon, "the peer has ended it"
+	}
+}
+
+// bracket is the easy side: it tries the ports that the peer brackets, from the socket
+// whose address the peer knows.
+type bracket struct {
+	silent
+	m     *Lanes
+	run   *laneRun
+	told  tellEntry
+	ports []uint16
+	next  int // of ports
+	at    time.Time
+	step  int // in repeats
+	asked map[uint16]bool
+}
+
+func (w *bracket) heard(now time.Time, t tellEntry) {
+	w.m.overThere(now, w.run, t)
+	t.over = false
+	if t.round == 0 || t.round < w.told.round || t == w.told {
+		return
+	}
+	w.told = t
+	w.ports = bracketed(t.first, t.second, t.delta)
+	w.next, w.at, w.step = 0, now, 0
+}
+
+func (w *bracket) wants() (int, time.Time) {
+	switch {
+	case w.next < len(w.ports):
+		return 1, w.at
+	case len(w.ports) > 0 && w.step < len(repeats):
+		return 1, w.at.Add(repeats[w.step])
+	}
+	return 0, time.Time{}
+}
+
+func (w *bracket) send(now time.Time) {
+	if w.next >= len(w.ports) {
+		w.step++
+		w.next, w.ports = 0, w.ports[:min(len(w.ports), maxBracket/2)]
+	}
+	port := w.ports[w.next]
+	w.next++
+	w.asked[port] = true
+	if !w.m.try(now, w.run, w.m.cfg.Socket, netip.AddrPortFrom(w.m.ips[int(w.told.round-1)%len(w.m.ips)], port)) {
+		w.m.end(now, w.run, "the budget is spent")
+	}
+}
+
+func (w *bracket) tried(a netip.AddrPort) bool { return w.asked[a.Port()] }
+
+// bracketed lists the ports that a mapping may have got which was made between two others,
+// with a step of delta, the likeliest first: at most maxBracket. Of the two ports one may be
+// 0, unknown; delta 0 says that a socket keeps its port.
+func bracketed(before, after uint16, delta int) (ports []uint16) {
+	add := func(port int) {
+		if p, ok := wrapPort(port); ok && len(ports) < maxBracket {
+			for _, have := range ports {
+				if have == p {
+					return
+				}
+			}
+			ports = append(ports, p)
+		}
+	}
+	b, a := int(before), int(after)
+	apart := int(int16(after - before))
+	switch {
+	case delta == 0:
+		for _, p := range []int{b, a} {
+			if p != 0 {
+				add(p)
+			}
+		}
+	case before != 0 && after != 0 && apart%delta == 0 && apart/delta >= 2 && apart/delta <= widest:
+		// Others may have got in between on either side of ours, so the middle is likeliest.
+		n := apart / delta
+		for i := range n {
+			if k := n/2 + (i+1)/2*(1-2*(i%2)); k > 0 && k < n {
+				add(b + k*delta)
+			}
+		}
+	case before != 0 && after != 0:
+		// The profile's step is wrong, or the packets left in another order.
+		if apart%2 == 0 && abs(apart) <= 2*widest {
+			add(b + apart/2)
+		}
+		for k := 1; k <= 3; k++ {
+			add(b + k*delta)
+			add(a - k*delta)
+		}
+		add(a + delta)
+		add(b - delta)
+	case before != 0:
+		for k := 1; k <= maxBracket/2; k++ {
+			add(b + k*delta)
+		}
+	case after != 0:
+		for k := 1; k <= maxBracket/2; k++ {
+			add(a - k*delta)
+		}
+	}
+	return ports
+}
+
+// wrapPort brings a port that lies beyond the range of ports back into it, as a NAT's
+// counter does that runs from 1024 to 65535; false: it is too far out.
+func wrapPort(p int) (uint16, bool) {
+	const n = 65536 - leastPort
+	if p < leastPort {
+		p += n
+	} else if p > 65535 {
+		p -= n
+	}
+	return uint16(p), p >= leastPort && p <= 65535
+}
+
+func abs(x int) int { return max(x, -x) }
