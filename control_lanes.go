@@ -264,15 +264,15 @@ func (k *link) laneEvent(now time.Time, e punch.LaneEvent) {
 	a := &k.attempt
 	switch e.Kind {
 	case punch.LaneStarted:
-		a.reports = append(a.reports[max(0, len(a.reports)-maxLaneReports+1):], LaneReport{Lane: e.Lane, Attempt: a.tries, Outcome: "running"})
-		k.note(now, "lane "+e.Lane.Kind.String()+" begins", nil)
+		a.reports = append(a.reports[max(0, len(a.reports)-maxLaneReports+1):], LaneReport{Lane: a.planned(e.Lane), Attempt: a.tries, Outcome: "running"})
+		k.note(now, "lane "+e.Lane.String()+" begins", nil)
 	case punch.LaneTell:
 		k.say(partLanes, update{Lanes: a.said, Lane: e.Message})
 	case punch.LaneOpened:
 		k.laneOpened(now, e)
 	case punch.LaneEnded:
 		for i := range slices.Backward(a.reports) {
-			if r := &a.reports[i]; r.Kind == e.Lane.Kind && r.Attempt == a.tries {
+			if r := &a.reports[i]; r.Kind == e.Lane && r.Attempt == a.tries {
 				r.Sent, r.Opened = e.Sent, e.Sockets
 				if r.Outcome == "running" {
 					r.Outcome = e.Reason
@@ -280,10 +280,20 @@ func (k *link) laneEvent(now time.Time, e punch.LaneEvent) {
 				break
 			}
 		}
-		k.note(now, "lane "+e.Lane.Kind.String()+" ends: "+e.Reason, nil)
+		k.note(now, "lane "+e.Lane.String()+" ends: "+e.Reason, nil)
 	case punch.LanesDone:
 		k.stopLanes(now)
 	}
+}
+
+// planned is the lane of the plan that is of a kind.
+func (a *attempt) planned(kind punch.LaneKind) punch.Lane {
+	for _, l := range a.plan {
+		if l.Kind == kind && l.Ruled == "" {
+			return l
+		}
+	}
+	return punch.Lane{Kind: kind}
 }
 
 // maxLaneReports bounds what is remembered of lanes.
@@ -293,7 +303,7 @@ const maxLaneReports = 32
 func (k *link) laneOpened(now time.Time, e punch.LaneEvent) {
 	a, c := &k.attempt, k.c
 	for i := range slices.Backward(a.reports) {
-		if r := &a.reports[i]; r.Kind == e.Lane.Kind && r.Attempt == a.tries {
+		if r := &a.reports[i]; r.Kind == e.Lane && r.Attempt == a.tries {
 			r.Outcome = "opened"
 			break
 		}
@@ -322,9 +332,9 @@ func (k *link) laneOpened(now time.Time, e punch.LaneEvent) {
 		}
 	}
 	if len(a.opened) < maxLaneReports {
-		a.opened[ice.Route{Socket: e.Socket, Remote: e.Remote}] = e.Lane.Kind
+		a.opened[ice.Route{Socket: e.Socket, Remote: e.Remote}] = e.Lane
 	}
-	k.note(now, "lane "+e.Lane.Kind.String()+" opened the way to "+e.Remote.String(), nil)
+	k.note(now, "lane "+e.Lane.String()+" opened the way to "+e.Remote.String(), nil)
 	c.ice.Heard(now, k.agent, e.Socket, at, e.Remote)
 	c.pump(now)
 }

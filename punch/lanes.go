@@ -211,15 +211,18 @@ func laneID(secret []byte) uint64 {
 func (m *Lanes) ID() uint64 { return m.id }
 
 // Close ends everything at once and closes all sockets that were opened but those to
-// keep, which are the caller's from now on. No event follows.
+// keep, which are the caller's from now on. What the lanes under way took is told, and no
+// event follows after that.
 func (m *Lanes) Close(now time.Time, keep ...machine.SocketID) {
+	for _, r := range m.lanes {
+		m.end(now, r, "it was called off")
+	}
 	m.stop()
 	for _, s := range m.order {
 		if !s.gone && !slices.Contains(keep, s.id) {
 			m.close(s)
 		}
 	}
-	m.events = machine.Queue[LaneEvent]{}
 }
 
 // stop makes the machine inert.
