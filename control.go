@@ -30,8 +30,9 @@ type control struct {
 	conns   map[uint32]*connection // by number
 	next    uint32
 	byIndex map[uint32]*connection // by the index that peers put into sealed datagrams
-	byAgent map[ice.AgentID]*connection
-	talking []*connection // that have something to tell their peer
+	links   []*link                // the oldest first
+	byAgent map[ice.AgentID]*link
+	talking []*link // that have something to tell their peer
 	strangers
 	profile  natprobe.Profile
 	waking   waking
@@ -81,7 +82,7 @@ const (
 	noteSignal           // message is for peer, by the signalling
 	noteAsk              // may peer connect? answer by decide
 	noteReady            // conn can be used: Dial returns, or Accept does, unless dialled
-	noteRoute            // conn's data goes by all of route from now on, none: nowhere; it may come by known
+	noteRoute            // the data of conns goes by all of route from now on, none: nowhere; it may come by known
 	noteKeys             // conn's sealed datagrams are opened by keys from now on
 	noteData             // data is for conn's reader
 	notePermit           // peers may be behind the relay that we use: let its own IP in
@@ -94,6 +95,7 @@ const (
 type note struct {
 	kind    noteKind
 	conn    uint32
+	conns   []uint32
 	peer    PeerID
 	message []byte
 	data    []byte
@@ -119,7 +121,7 @@ func newControl(cfg controlConfig, random *rand.Rand, secrets io.Reader) (*contr
 	}
 	c := &control{
 		cfg: cfg, ice: m, random: random, secrets: secrets, boot: random.Uint64() | 1,
-		conns: make(map[uint32]*connection), byIndex: make(map[uint32]*connection), byAgent: make(map[ice.AgentID]*connection),
+		conns: make(map[uint32]*connection), byIndex: make(map[uint32]*connection), byAgent: make(map[ice.AgentID]*link),
 	}
 	c.strangers.init(cfg.stamp)
 	c.waking.init(c)
@@ -209,8 +211,8 @@ func (c *control) plainData(now time.Time, e ice.Event) {
 	if r.Stream != 0 && c.sealed(now, machine.Datagram{Socket: r.Socket, Remote: r.Remote, Data: e.Data}, r) {
 		return
 	}
-	if k := c.byAgent[e.Agent]; k != nil && k.plaintext && k.state >= connected {
-		k.heardData(now, e.Data)
+	if k := c.byAgent[e.Agent]; k != nil && k.plaintext && k.stood {
+		k.conns[0].heardData(now, e.Data) // it has no other
 	}
 }
 
@@ -255,7 +257,7 @@ func (c *control) heardFrom(now time.Time, number uint32, d machine.Datagram, fr
 	c.enter(now)
 	if k := c.conns[number]; k != nil {
 		k.heardFrom(now, d, from)
-		k.settle(now)
+		k.link.settle(now)
 	}
 	c.pump(now)
 }
@@ -299,7 +301,7 @@ func (c *control) disturbed(now time.Time, why string) {
 	c.tell(now, Event{Kind: EventNetwork, Reason: why})
 	c.mappings.disturbed()
 	c.ice.Refresh(now)
-	for _, k := range c.order() {
+	for _, k := range slices.Clone(c.links) {
 		k.disturbed(now, why)
 	}
 }

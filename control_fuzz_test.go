@@ -117,6 +117,15 @@ func (p *play) check() {
 		if len(s.byIndex) != len(s.conns) || len(s.byAgent) > len(s.conns) || len(s.peers) > maxPeers {
 			p.t.Fatalf("%d connections, %d indexes, %d agents", len(s.conns), len(s.byIndex), len(s.byAgent))
 		}
+		on := 0
+		for _, k := range s.links {
+			if on += len(k.conns); len(k.conns) == 0 || len(k.boarded) > boardedKept || len(k.parts) > maxParts || k.up && k.path == nil || !k.up && k.path != nil && k.acquainted() {
+				p.t.Fatalf("a link of %d connections, up: %v", len(k.conns), k.up)
+			}
+		}
+		if on != len(s.conns) || len(s.byAgent) > len(s.links) {
+			p.t.Fatalf("%d connections, %d of them on links", len(s.conns), on)
+		}
 		for _, k := range s.conns {
 			if n := len(s.ice.Pairs(k.agent)); n > 100 || len(k.parts) > maxParts || len(k.story) > maxSteps || k.state == over {
 				p.t.Fatalf("%d pairs, %d parts, %d steps, %s", n, len(k.parts), len(k.story), connStates[k.state])
@@ -248,8 +257,13 @@ func (p *play) step() {
 			break
 		}
 	case 27:
-		if _, offer, err := seal.NewOffer(fuzzIDs[2], s.id.ID(), p.malice(), p.secrets); err == nil {
-			s.signal(p.now, fuzzIDs[2].ID(), wrap(msgOffer, 0, offer))
+		by := fuzzIDs[2]
+		if p.byte()%2 == 1 {
+			by = other.id
+		}
+		if _, offer, err := seal.NewOffer(by, s.id.ID(), p.malice(), p.secrets); err == nil {
+			s.signal(p.now, by.ID(), wrap(msgOffer, 0, offer))
+			s.message(p.now, by.ID(), wrap(msgOffer, 0, offer), true)
 		}
 	case 28:
 		if e, ok := s.explain(p.now, p.number(s)); ok && e.String() == "" {
@@ -285,7 +299,17 @@ func (p *play) malice() []byte {
 		}
 		return 0
 	}
-	switch p.byte() % 4 {
+	switch p.byte() % 5 {
+	case 4: // an offer to ride, for a link that may be there
+		h := hello{Stamp: uint64(p.now.UnixNano()) + uint64(at(0)), Index: uint32(at(1)), Protocol: string(b[min(len(b), 5):])}
+		s := p.sides[at(2)%2]
+		h.Boot = s.boot
+		if len(s.links) > 0 {
+			h.Link = s.links[at(3)%len(s.links)].name
+		} else {
+			h.Link = [2]uint32{uint32(at(3)), uint32(at(4))}
+		}
+		return encode(h)
 	case 0:
 		return b
 	case 1:
@@ -299,7 +323,7 @@ func (p *play) malice() []byte {
 	u := update{
 		Version: uint64(at(0)), Ack: uint64(at(1)), Generation: at(2), Again: at(3), Profile: b, Bye: at(4) == 1,
 		Candidates: []string{fmt.Sprintf("candidate:1 1 udp %d 203.0.113.%d %d typ host", 1+at(5), at(6)%8, 39990+at(7)%16), string(b)},
-		Withdrawn:  []string{"203.0.113.1:40000", "203.0.113.2:40000", string(b)},
+		Withdrawn:  []string{"203.0.113.1:40000", "203.0.113.2:40000", string(b)}, Closed: []uint32{uint32(at(2)), uint32(at(3))},
 	}
 	if at(8)%2 == 1 {
 		u.Ufrag, u.Pwd = fmt.Sprint("frag", at(9)), "abcdefghijklmnopqrstuvwx"
@@ -324,6 +348,9 @@ func FuzzControl(f *testing.F) {
 	f.Add(base)
 	for op := range byte(32) {
 		f.Add(append(append([]byte(nil), base...), op, 9, 200, 4, 17, 0, 4, 0x84, 3, 40, op|128, 12, 33, 90, 17, 3, 255, 0x84, 4))
+	}
+	for n := range byte(6) { // further connections, lost and doubled offers, one of them closed
+		f.Add(append(append([]byte(nil), base...), 15, 0x8F, 4, 0x84, 4, 6, 0x86, 1, 200, 10, 0x8A, 17, 1, 0x84, 16, n, 27, 7, 5, 9, n, 0, 0, 1, 1, 4, 4, 0x84, 2, 90))
 	}
 	f.Add(append(append([]byte(nil), base...), 3, 255, 3, 255, 20, 4, 0x84, 0, 200, 17, 0x84, 25, 10, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 3))
 	f.Fuzz(func(t *testing.T, script []byte) {

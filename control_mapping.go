@@ -273,7 +273,7 @@ func (o *outside) carries(p *path) bool {
 
 // withdraw tells all peers that we shall not be where they see o.
 func (o *outside) withdraw() {
-	for _, k := range o.m.c.order() {
+	for _, k := range o.m.c.links {
 		var told []string
 		for _, p := range k.paths {
 			if text := k.public(p).Local.String(); o.carries(p) && !slices.Contains(told, text) {
@@ -289,9 +289,9 @@ func (o *outside) withdraw() {
 // leave moves the data of all connections away from o.
 func (o *outside) leave(now time.Time) {
 	o.withdraw()
-	for _, k := range o.m.c.order() {
+	for _, k := range o.m.c.links {
 		k.note(now, "the NAT is about to end the mapping of a socket: another takes its place", nil)
-		k.leave(now, o.carries)
+		k.evade(now, o.carries)
 	}
 	o.timer.Fire = func(now time.Time) { o.m.remove(now, o.id) }
 	o.m.c.timers.Set(&o.timer, now.Add(removeAfter))

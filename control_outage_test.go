@@ -212,29 +212,3 @@ func heapInUse() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
-
-// TestIdlePeers measures what a connection without traffic costs.
-func TestIdlePeers(t *testing.T) {
-	const count = maxForPeer - 2
-	w := newWorld(t, 1, "", "", cones...)
-	w.connect(PathDirect)
-	a, b := w.peers[0], w.peers[1]
-	before := heapInUse()
-	for range count {
-		a.dialTo(b)
-		w.Run(100 * time.Millisecond)
-	}
-	w.Run(time.Minute)
-	if len(a.conns) != count+1 || len(b.conns) != count+1 {
-		w.fail("%d and %d connections", len(a.conns), len(b.conns))
-	}
-	for _, p := range w.peers {
-		p.events, p.over, p.conns2 = nil, nil, nil
-	}
-	each := (heapInUse() - before) / (2 * count)
-	t.Logf("an idle connection has %d bytes", each)
-	if each > 12<<10 {
-		t.Errorf("more than 12 KiB")
-	}
-	runtime.KeepAlive(w)
-}

@@ -42,6 +42,7 @@ type simPeer struct {
 	refuse bool
 	asked  int
 	sent   []*letter
+	routed func(n note)
 }
 
 // newPeer makes a session at a site. It gathers at once.
@@ -174,6 +175,10 @@ func (p *simPeer) note(now time.Time, n note) {
 	switch n.kind {
 	case noteSignal:
 		p.signalOut(n.peer, n.message)
+	case noteRoute:
+		if p.routed != nil {
+			p.routed(n)
+		}
 	case noteAsk:
 		p.asked++
 		w.After(0, func() { p.do(func(now time.Time) { p.decide(now, n.conn, !p.refuse) }) })

@@ -28,14 +28,25 @@ const (
 	flightsKept = 4
 )
 
-// pinging is what a connection keeps of its pings.
+// pinging is what a link keeps of its pings.
 type pinging struct {
-	active  time.Time // when there was traffic last
-	quiet   bool      // there was none for a while: the shell tells when there is again
-	sent    uint64    // datagrams of the user's, when it was looked last
-	service uint64    // datagrams of ours that are no traffic, since the beginning
-	pings   uint64
-	acked   uint64 // the newest ping that was answered
+	active time.Time // when there was traffic last, on any of the connections
+	quiet  bool      // there was none for a while
+	pings  uint64    // sent
+}
+
+// traffic is what a connection keeps of what it sends, and of its keys.
+type traffic struct {
+	active    time.Time // when there was traffic last
+	quiet     bool      // there was none for a while: the shell tells when there is again
+	sent      uint64    // datagrams of the user's, when it was looked last
+	service   uint64    // datagrams of ours that are no traffic, since the beginning
+	acked     uint64    // the newest ping under its keys that was answered
+	rekeyAt   time.Time
+	rekeyed   uint64 // the last ping under the key before
+	rekeyedAt uint64 // what had been sent then
+	proveAt   time.Time
+	proofs    int // pings sent for the sake of the keys, in a row
 }
 
 // ping is one that was sent.
@@ -52,16 +63,20 @@ const (
 	pingSize = 1 + 8
 )
 
-// sealTo seals something of the session's own for a path.
+// sealTo seals something of the session's own for a path. A connection that is quiet stays
+// so.
 func (k *connection) sealTo(now time.Time, to ice.Route, kind seal.Kind, payload []byte) {
 	k.service++
 	sealed := k.keys.Seal(nil, kind, k.theirs, payload)
 	_ = k.c.ice.SendOn(now, k.agent, to, sealed) // lost, as datagrams are
+	if k.quiet {
+		k.keys.Rest()
+	}
 }
 
 // ping asks the peer for an answer on a path. Every other ping is as long as the longest
 // datagram that a connection always takes: a path that carries only short ones is of no use.
-func (k *connection) ping(now time.Time, p *path) {
+func (k *link) ping(now time.Time, p *path) {
 	k.pings++
 	wide := p.misses%2 == 0 && !p.widenAt.After(now)
 	if p.narrow && wide {
@@ -74,7 +89,9 @@ func (k *connection) ping(now time.Time, p *path) {
 	if wide {
 		payload = payload[:MaxDatagram]
 	}
-	k.sealTo(now, p.route, seal.Ping, payload)
+	if v := k.voice(); v != nil {
+		v.sealTo(now, p.route, seal.Ping, payload)
+	}
 }
 
 // last is the ping whose answer is waited for.
@@ -97,6 +114,9 @@ func (k *connection) heardFrom(now time.Time, d machine.Datagram, from ice.Route
 // opened takes in what was sealed by the peer.
 func (k *connection) opened(now time.Time, kind seal.Kind, payload []byte, d machine.Datagram, from ice.Route) {
 	k.heardFrom(now, d, from)
+	if k.quiet && kind != seal.Data {
+		k.keys.Rest()
+	}
 	switch kind {
 	case seal.Data:
 		k.heardData(now, payload)
@@ -106,11 +126,18 @@ func (k *connection) opened(now time.Time, kind seal.Kind, payload []byte, d mac
 		if p := k.at(from); p != nil {
 			from = p.route
 		}
+		if len(payload) > 0 && (payload[0] == msgOffer || payload[0] == msgAnswer) {
+			if k.at(from) != k.path {
+				k.link.stir(now) // the peer doubts the path that we use
+			}
+			k.c.message(now, k.peer, payload, true)
+			break
+		}
 		k.updated(now, payload, from)
 	case seal.Close:
 		k.end(now, &PeerError{Peer: k.peer, Err: ErrPeerClosed})
 	}
-	k.settle(now)
+	k.link.settle(now)
 }
 
 func (k *connection) heardData(now time.Time, data []byte) {
@@ -133,6 +160,9 @@ func (k *connection) pinged(now time.Time, payload []byte, from ice.Route) {
 		}
 		return
 	}
+	if id <= k.pings {
+		k.acknowledged(now, id)
+	}
 	for _, p := range k.paths { // the answer may come by another path than the question went
 		if i := slices.IndexFunc(p.flights, func(f ping) bool { return f.id == id }); i >= 0 {
 			k.answeredPing(now, p, p.flights[i])
@@ -144,8 +174,7 @@ func (k *connection) pinged(now time.Time, payload []byte, from ice.Route) {
 }
 
 // answeredPing takes in that a ping was answered, in time or late.
-func (k *connection) answeredPing(now time.Time, p *path, f ping) {
-	k.acked = max(k.acked, f.id)
+func (k *link) answeredPing(now time.Time, p *path, f ping) {
 	p.back()
 	p.rtts = append(p.rtts[max(0, len(p.rtts)-pingWindow+1):], now.Sub(f.at))
 	if p.waiting && p.last().id == f.id {
@@ -164,7 +193,7 @@ func (k *connection) answeredPing(now time.Time, p *path, f ping) {
 }
 
 // every is the time between two pings.
-func (p *path) every(k *connection) time.Duration {
+func (p *path) every(k *link) time.Duration {
 	switch {
 	case p.doubt:
 		return doubtBeat
@@ -175,13 +204,13 @@ func (p *path) every(k *connection) time.Duration {
 }
 
 // beats reports whether a path is to be pinged.
-func (k *connection) beats(p *path) bool {
+func (k *link) beats(p *path) bool {
 	return p.doubt || !k.quiet && (p == k.path || p == k.spares[0] || p == k.spares[1])
 }
 
 // beat sends the pings that are due, and counts those that were not answered.
-func (k *connection) beat(now time.Time) {
-	if k.keys == nil || k.state == over {
+func (k *link) beat(now time.Time) {
+	if !k.acquainted() {
 		return
 	}
 	k.look(now)
@@ -206,7 +235,7 @@ func (k *connection) beat(now time.Time) {
 }
 
 // missed counts a ping that was not answered.
-func (k *connection) missed(now time.Time, p *path) {
+func (k *link) missed(now time.Time, p *path) {
 	p.waiting = false
 	p.misses++
 	if p.last().wide {
@@ -217,15 +246,15 @@ func (k *connection) missed(now time.Time, p *path) {
 	}
 	p.next = now
 	if p == k.path && !p.doubt {
-		k.c.tell(now, Event{Kind: EventDoubt, Peer: k.peer, Conn: k.number, Path: k.public(p)})
+		k.c.tell(now, Event{Kind: EventDoubt, Peer: k.peer, Conn: k.eldest(), Path: k.public(p)})
 		k.c.ice.Refresh(now) // perhaps it is our NAT
 	}
 	p.doubt = true
 }
 
 // nextBeat is when beat has something to do.
-func (k *connection) nextBeat(now time.Time) (next time.Time) {
-	if k.keys == nil {
+func (k *link) nextBeat(now time.Time) (next time.Time) {
+	if !k.acquainted() {
 		return next
 	}
 	for _, p := range k.paths {
@@ -245,34 +274,60 @@ func (k *connection) nextBeat(now time.Time) (next time.Time) {
 }
 
 // look notices traffic that went past the control, and that there was none for a while.
+func (k *link) look(now time.Time) {
+	for _, of := range k.conns {
+		if of.keys != nil && !of.quiet {
+			of.look(now)
+		}
+	}
+	k.voice().rekey(now) // it seals pings, though it may be quiet itself
+	if !k.quiet && k.path != nil && now.Sub(k.active) >= idleAfter {
+		k.quiet = true
+		k.c.ice.Tidy(k.agent)
+	}
+}
+
 func (k *connection) look(now time.Time) {
 	sent := k.keys.Sent() - k.service
 	if sent != k.sent {
-		k.active, k.sent = now, sent
+		k.active, k.link.active, k.sent = now, now, sent
 	}
-	if !k.quiet && k.path != nil && now.Sub(k.active) >= idleAfter {
-		k.quiet = true
-		k.keys.Rest()
-		k.c.ice.Tidy(k.agent)
-		k.c.notes.Push(note{kind: noteQuiet, conn: k.number})
+	if k.path != nil && now.Sub(k.active) >= idleAfter {
+		k.hush()
 	}
-	// The next key is for who has seen the last one (seal.Keys.Rekey).
-	if k.acked > k.rekeyed && (!k.rekeyAt.After(now) || sent-k.rekeyedAt > rekeyCount) {
+	k.rekey(now)
+}
+
+// rekey moves on to the next key, if it is time.
+func (k *connection) rekey(now time.Time) {
+	switch due := !k.rekeyAt.After(now) || k.sent-k.rekeyedAt > rekeyCount; {
+	case due && k.acked > k.rekeyed: // the next key is for who has seen the last one (seal.Keys.Rekey)
 		k.keys.Rekey()
-		k.rekeyAt, k.rekeyed, k.rekeyedAt = now.Add(rekeyAfter), k.pings, sent
+		k.rekeyAt, k.rekeyed, k.rekeyedAt = now.Add(rekeyAfter), k.pings, k.sent
+	case due && !k.quiet && k.proveAt.IsZero() && k != k.voice():
+		k.prove(now) // the link's own pings are not under its keys
 	}
+}
+
+// hush has the shell tell of the next traffic.
+func (k *connection) hush() {
+	k.quiet = true
+	k.keys.Rest()
+	k.c.notes.Push(note{kind: noteQuiet, conn: k.number})
 }
 
 // stir notes traffic. After a pause the path may have died meanwhile.
 func (k *connection) stir(now time.Time) {
+	k.active, k.quiet = now, false
+	k.link.stir(now)
+}
+
+func (k *link) stir(now time.Time) {
 	k.active = now
-	if !k.quiet {
-		return
-	}
-	k.quiet = false
-	if k.path != nil {
+	if k.quiet && k.path != nil {
 		k.path.next = now
 	}
+	k.quiet = false
 }
 
 // wrote tells that data was sent by a connection that had been quiet.
@@ -281,7 +336,7 @@ func (c *control) wrote(now time.Time, number uint32) {
 	if k := c.conns[number]; k != nil && k.keys != nil {
 		k.stir(now)
 		k.beat(now)
-		k.settle(now)
+		k.link.settle(now)
 	}
 	c.pump(now)
 }
@@ -294,7 +349,7 @@ func (c *control) send(now time.Time, number uint32, data []byte) error {
 	switch {
 	case k == nil:
 		return ErrClosed
-	case k.path == nil:
+	case k.path == nil, k.keys == nil:
 		return ErrLost
 	}
 	if !k.plaintext {
@@ -306,7 +361,7 @@ func (c *control) send(now time.Time, number uint32, data []byte) error {
 	if k.quiet {
 		k.stir(now)
 		k.beat(now)
-		k.settle(now)
+		k.link.settle(now)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/ice"
@@ -42,6 +43,10 @@ type hello struct {
 	Profile    []byte   `json:"n,omitzero"` // natprobe.Profile
 	Refused    string   `json:"r,omitzero"` // answer: there will be no connection, and why
 	Last       uint64   `json:"s,omitzero"` // answer: the greatest stamp known, where the offer's is no greater
+	// Link is the link that the connection is to share, by the indexes of its first
+	// connection, the sender's first. Then there are no credentials and no candidates.
+	Link     [2]uint32 `json:"k,omitzero"`
+	Unlinked bool      `json:"d,omitzero"` // answer: there is no such link
 }
 
 func (h *hello) credentials() ice.Credentials { return ice.Credentials{Ufrag: h.Ufrag, Pwd: h.Pwd} }
@@ -51,13 +56,23 @@ func (h *hello) check() error {
 	switch {
 	case h.Refused != "":
 		return nil
-	case h.Index == 0 || h.Index >= 1<<24:
+	case !isIndex(h.Index):
 		return fmt.Errorf("index %d is out of range", h.Index)
+	case h.Link != [2]uint32{}:
+		if !isIndex(h.Link[0]) || !isIndex(h.Link[1]) {
+			return fmt.Errorf("link %d is out of range", h.Link)
+		}
+		if h.Ufrag != "" || h.Pwd != "" || len(h.Candidates) > 0 || len(h.Profile) > 0 || h.Plaintext {
+			return errors.New("what is shared is told again")
+		}
+		return nil
 	case len(h.Candidates) > maxCandidates:
 		return fmt.Errorf("%d candidates are too many", len(h.Candidates))
 	}
 	return h.credentials().Check()
 }
+
+func isIndex(i uint32) bool { return i != 0 && i < 1<<24 }
 
 // readHello reads and checks a hello.
 func readHello(payload []byte) (*hello, error) {
@@ -93,11 +108,16 @@ func wrap(kind byte, index uint32, message []byte) []byte {
 func (c *control) signal(now time.Time, from PeerID, message []byte) {
 	c.enter(now)
 	defer c.pump(now)
+	c.message(now, from, message, false)
+}
+
+// message takes in what came by the signalling or, sealed, by a path.
+func (c *control) message(now time.Time, from PeerID, message []byte, byPath bool) {
 	if len(message) == 0 || len(message) > maxSignal || from == c.cfg.identity.ID() {
 		return
 	}
 	if message[0] == msgOffer {
-		c.offered(now, from, message[1:])
+		c.offered(now, from, message[1:], byPath)
 		return
 	}
 	if len(message) < 1+indexSize {
@@ -129,8 +149,8 @@ func (c *control) signal(now time.Time, from PeerID, message []byte) {
 // undeliverable tells that the signalling cannot reach a peer.
 func (c *control) undeliverable(now time.Time, peer PeerID, why error) {
 	c.enter(now)
-	for _, k := range c.order() {
-		if k.peer == peer && k.state == dialing {
+	for _, k := range slices.Backward(c.order()) { // those that wait for another's link first
+		if k.peer == peer && k.state == dialing && !(k.rides && k.path != nil) { // then it hears us all the same
 			k.end(now, &PeerError{Peer: peer, Err: errors.Join(ErrOffline, why)})
 		}
 	}
@@ -142,15 +162,18 @@ func (c *control) signedOn(now time.Time) {
 	c.enter(now)
 	for _, k := range c.order() {
 		k.repeat(now)
+	}
+	for _, k := range c.links {
 		k.unsaid(0)
 	}
 	c.pump(now)
 }
 
 // offered takes in an offer.
-func (c *control) offered(now time.Time, from PeerID, message []byte) {
+func (c *control) offered(now time.Time, from PeerID, message []byte, byPath bool) {
 	for _, k := range c.order() { // the same once more: the answer got lost
 		if k.peer == from && k.theirOffer && k.offer != nil && string(k.offer) == string(message) {
+			k.byPath = byPath
 			k.repeat(now)
 			return
 		}
@@ -162,19 +185,26 @@ func (c *control) offered(now time.Time, from PeerID, message []byte) {
 		return
 	}
 	h, err := readHello(got.Payload)
+	if err == nil && byPath && h.Link == [2]uint32{} {
+		err = fmt.Errorf("%w: by a path come offers for that path alone", errNonsense)
+	}
 	if err != nil {
 		c.refused(now, from, "an offer makes no sense", err)
+		return
+	}
+	if h.Link != [2]uint32{} {
+		c.boarded(now, from, got, h, message, byPath)
 		return
 	}
 	if last, fresh := c.heard(from, h.Stamp); !fresh {
 		// Recorded, or the peer's clock was set back: it learns what to begin with.
 		c.counts.Stale++
-		c.refuse(now, from, got, h.Index, hello{Refused: "stale", Last: last})
+		c.refuse(now, from, got, h.Index, hello{Refused: "stale", Last: last}, nil)
 		return
 	}
 	c.rebooted(now, from, h.Boot)
 	if why := c.unfit(h); why != "" {
-		c.refuse(now, from, got, h.Index, hello{Refused: why})
+		c.refuse(now, from, got, h.Index, hello{Refused: why}, nil)
 		c.refused(now, from, why, nil)
 		return
 	}
@@ -185,25 +215,33 @@ func (c *control) offered(now time.Time, from PeerID, message []byte) {
 		k.yield(now, got, h, message)
 		return
 	}
-	if !c.room(now, from) {
+	if !c.room(now, from, false) {
 		c.counts.Flooded++
 		return
 	}
-	k := c.newConnection(now, from, false)
+	c.newConnection(now, from, false, nil).wait(now, got, h, message)
+}
+
+// wait asks the user about an offer.
+func (k *connection) wait(now time.Time, got *seal.Received, h *hello, message []byte) {
 	k.take(got, h, message)
 	k.setState(now, waiting)
 	k.settle(now)
-	if !c.cfg.ask {
+	if !k.c.cfg.ask {
 		k.allow(now)
 		return
 	}
-	c.notes.Push(note{kind: noteAsk, conn: k.number, peer: from})
+	k.c.notes.Push(note{kind: noteAsk, conn: k.number, peer: k.peer})
 }
 
 // rebooted ends the connections to a peer that knows nothing of them any more.
 func (c *control) rebooted(now time.Time, peer PeerID, boot uint64) {
 	for _, k := range c.order() {
-		if k.peer == peer && k.boot != 0 && boot != 0 && k.boot != boot {
+		switch {
+		case k.peer != peer || k.boot == 0 || boot == 0 || k.boot == boot:
+		case k.rides && k.state == dialing:
+			k.alone(now, whyAlone)
+		default:
 			k.end(now, &PeerError{Peer: peer, Err: ErrPeerRestarted})
 		}
 	}
@@ -222,21 +260,24 @@ func (c *control) unfit(h *hello) string {
 	return ""
 }
 
-// dialling returns our own dial of a peer that waits for an answer.
+// dialling returns our own dial of a peer that waits for an answer, and for a link.
 func (c *control) dialling(peer PeerID) *connection {
 	for _, k := range c.order() {
-		if k.peer == peer && k.state == dialing {
+		if k.peer == peer && k.state == dialing && !k.rides {
 			return k
 		}
 	}
 	return nil
 }
 
-// refuse answers an offer that leads to nothing. It makes no state.
-func (c *control) refuse(now time.Time, to PeerID, got *seal.Received, index uint32, h hello) {
+// refuse answers an offer that leads to nothing, by the link that it came by, if any. It
+// makes no state.
+func (c *control) refuse(now time.Time, to PeerID, got *seal.Received, index uint32, h hello, by *link) {
 	h.Boot, h.Stamp = c.boot, c.nextStamp(to, c.cfg.wall(now))
 	if message, _, err := got.Answer(encode(h)); err == nil {
-		c.notes.Push(note{kind: noteSignal, peer: to, message: wrap(msgAnswer, index, message)})
+		if message = wrap(msgAnswer, index, message); by == nil || !by.carry(now, message) {
+			c.notes.Push(note{kind: noteSignal, peer: to, message: message})
+		}
 	}
 }
 
@@ -253,7 +294,11 @@ func (c *control) decide(now time.Time, number uint32, allowed bool) {
 		return
 	}
 	if !allowed {
-		c.refuse(now, k.peer, k.received, k.theirs, hello{Refused: "not allowed"})
+		var by *link
+		if k.byPath {
+			by = k.link
+		}
+		c.refuse(now, k.peer, k.received, k.theirs, hello{Refused: "not allowed"}, by)
 		k.end(now, &PeerError{Peer: k.peer, Err: ErrNotAllowed})
 		return
 	}
@@ -264,7 +309,7 @@ func (c *control) decide(now time.Time, number uint32, allowed bool) {
 func (c *control) setProfile(now time.Time, p natprobe.Profile) {
 	c.enter(now)
 	c.profile = p
-	for _, k := range c.order() {
+	for _, k := range c.links {
 		k.say(partProfile, update{Profile: c.profileBytes()})
 	}
 	c.pump(now)

@@ -12,8 +12,10 @@ const (
 	maxComing = 64
 	// comingTime is how long each of them is safe from being dropped for another.
 	comingTime = 5 * time.Second
-	// maxForPeer bounds the connections to one peer that it has begun.
-	maxForPeer = 64
+	// maxForPeer bounds the connections to one peer that it has begun, and maxLinks those of
+	// them with paths of their own.
+	maxForPeer = 2048
+	maxLinks   = 64
 )
 
 // strangers is what is kept of peers beyond their connections: as little as can be, for
@@ -83,23 +85,29 @@ func (s *strangers) nextStamp(to PeerID, wall time.Time) uint64 {
 // that peer alone.
 func (s *strangers) outdated(id PeerID, last uint64) { s.peer(id).ours = last }
 
-// room reports whether another connection that a peer begins can be taken. When there are
-// too many that come to nothing, the oldest makes room.
-func (c *control) room(now time.Time, from PeerID) bool {
+// room reports whether another connection that a peer begins can be taken; rides says that
+// it shares the paths of another one, and so is no stranger's. When there are too many that
+// come to nothing, the oldest makes room.
+func (c *control) room(now time.Time, from PeerID, rides bool) bool {
 	var coming []*connection
-	ofPeer := 0
+	ofPeer, links := 0, 0
 	for _, k := range c.order() {
 		if k.theirOffer && k.peer == from {
 			ofPeer++
 		}
-		if k.theirOffer && !k.dialled && k.state < connected {
+		if k.theirOffer && !k.dialled && !k.rides && k.state < connected {
 			coming = append(coming, k)
 		}
 	}
+	for _, l := range c.links {
+		if l.peer == from && l.invited {
+			links++
+		}
+	}
 	switch {
-	case ofPeer >= maxForPeer:
+	case ofPeer >= maxForPeer, !rides && links >= maxLinks:
 		return false
-	case len(coming) < maxComing:
+	case rides || len(coming) < maxComing:
 		return true
 	}
 	i := slices.IndexFunc(coming, func(k *connection) bool { return now.Sub(k.began) >= comingTime })

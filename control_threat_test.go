@@ -301,6 +301,7 @@ func TestNonsenseOffers(t *testing.T) {
 		`{"t":5,"i":1}`, `{"t":5,"i":0,` + creds + `}`, `{"t":5,"i":16777216,` + creds + `}`, `{"t":5,"i":-1,` + creds + `}`,
 		`{"t":5,"i":1,"u":"a","p":"b"}`, `{"t":5,"i":1,"u":"` + strings.Repeat("a", 300) + `","p":"abcdefghijklmnopqrstuvwx"}`,
 		`{"t":5,"i":1,` + creds + `,"c":[` + many + `]}`, `{"t":5,"i":1,` + creds + `,"c":[1]}`, `{"t":5,"i":1,` + creds + `,"n":"!"}`,
+		`{"t":5,"i":1,"k":[1,2],` + creds + `}`, `{"t":5,"i":1,"k":[1]}`, `{"t":5,"i":1,"k":[1,16777216]}`, `{"t":5,"i":1,"k":"x"}`, `{"t":5,"i":1,"k":[-1,2]}`,
 		`{"t":5,"i":1,` + creds + `,"l":"other"}`, `{"t":6,"i":1,` + creds + `,"x":true}`, `{"r":"no"}`,
 	} {
 		_, offer, err := seal.NewOffer(eve, b.id.ID(), []byte(text), w.Secrets(fmt.Sprint(i)))
@@ -407,6 +408,9 @@ func TestForgedAnswers(t *testing.T) {
 		w.fail("%d connections, %d forged", len(a.standing()), a.counts.Forged)
 	}
 	// A peer that calls every stamp stale gets one more offer, and spoils no other dial.
+	a.do(func(now time.Time) { a.close(now, a.conn) })
+	w.Run(time.Second)
+	a.over = nil
 	var offers int
 	w.carry = func(from, to *simPeer, message []byte) bool {
 		if from == b || message[0] != msgOffer {

@@ -23,6 +23,7 @@ type update struct {
 	Pwd        string   `json:"p,omitzero"`
 	Profile    []byte   `json:"n,omitzero"`
 	Again      int      `json:"r,omitzero"` // how often the sender had cause to check everything again: the receiver should, too
+	Closed     []uint32 `json:"d,omitzero"` // indexes of connections on the link that the sender has closed, while others go on
 	Bye        bool     `json:"b,omitzero"`
 }
 
@@ -35,6 +36,7 @@ const (
 	partCredentials
 	partProfile
 	partAgain
+	partClosed
 )
 
 // part is one thing that the peer is to know, and has not acknowledged.
@@ -66,13 +68,13 @@ type outbox struct {
 }
 
 // say has the peer told something. Of what there can be only one, the last counts.
-func (k *connection) say(kind partKind, u update) {
+func (k *link) say(kind partKind, u update) {
 	o := &k.outbox
 	o.parts = slices.DeleteFunc(o.parts, func(p part) bool {
 		switch kind {
 		case partCredentials: // candidates of the credentials before are of no use any more
 			return p.kind == partCredentials || p.kind == partCandidate
-		case partCandidate, partWithdrawn:
+		case partCandidate, partWithdrawn, partClosed:
 			return false
 		}
 		return p.kind == kind
@@ -86,10 +88,10 @@ func (k *connection) say(kind partKind, u update) {
 }
 
 // unsaid has what is left to say said once the control is done with what it does.
-func (k *connection) unsaid(tries int) {
+func (k *link) unsaid(tries int) {
 	o := &k.outbox
 	o.tries = tries
-	if k.keys != nil && len(o.parts) > 0 && !o.queued {
+	if len(o.parts) > 0 && !o.queued && k.voice() != nil {
 		o.queued = true
 		k.c.talking = append(k.c.talking, k)
 	}
@@ -97,7 +99,7 @@ func (k *connection) unsaid(tries int) {
 
 // size is about how many bytes a part takes.
 func (p *part) size() (n int) {
-	n = 20 + len(p.Ufrag) + len(p.Pwd) + 2*len(p.Profile)
+	n = 20 + len(p.Ufrag) + len(p.Pwd) + 2*len(p.Profile) + 9*len(p.Closed)
 	for _, t := range p.Candidates {
 		n += len(t) + 3
 	}
@@ -116,6 +118,7 @@ func (o *outbox) message(limit int) (u update) {
 		u.Version = p.version
 		u.Candidates = append(u.Candidates, p.Candidates...)
 		u.Withdrawn = append(u.Withdrawn, p.Withdrawn...)
+		u.Closed = append(u.Closed, p.Closed...)
 		u.Again = max(u.Again, p.Again)
 		if p.Ufrag != "" {
 			u.Generation, u.Ufrag, u.Pwd = p.Generation, p.Ufrag, p.Pwd
@@ -144,18 +147,19 @@ func (o *outbox) candidates() (all []string) {
 }
 
 // tell sends what is left to say.
-func (k *connection) tell(now time.Time) {
+func (k *link) tell(now time.Time) {
 	o := &k.outbox
 	o.queued = false
-	if k.keys == nil || k.state == over || len(o.parts) == 0 {
+	v := k.voice()
+	if v == nil || len(o.parts) == 0 {
 		return
 	}
 	o.tellAt = now.Add(min(tellAgain<<min(o.tries, 10), tellAgainMost))
 	o.tries++
-	k.sendSignal(o.message(signalLimit))
+	v.sendSignal(o.message(signalLimit))
 	short := encode(o.message(pathLimit))
 	for _, p := range k.inUse() {
-		k.sealTo(now, p.route, seal.Control, short)
+		v.sealTo(now, p.route, seal.Control, short)
 	}
 	k.settle(now)
 }
@@ -163,7 +167,7 @@ func (k *connection) tell(now time.Time) {
 // sendSignal sends an update by the signalling.
 func (k *connection) sendSignal(u update) {
 	message := k.keys.SealSignal(encode(u))
-	k.c.notes.Push(note{kind: noteSignal, peer: k.peer, message: wrap(msgSealed, k.theirs, message)})
+	k.signal(wrap(msgSealed, k.theirs, message))
 }
 
 // updated takes in what the peer tells; from is the zero Route where that came by the
@@ -175,15 +179,9 @@ func (k *connection) updated(now time.Time, message []byte, from ice.Route) {
 	}
 	k.confirmed(now)
 	k.outbox.told(u.Ack)
-	if u.Bye && k.state == connected && !from.Remote.IsValid() {
-		// The signalling may be quicker than what the peer sent before by the path, which
-		// ends the connection as well.
-		k.byeAt = now.Add(byeWait)
-		k.settle(now)
-		return
-	}
 	if u.Bye {
-		k.end(now, &PeerError{Peer: k.peer, Err: ErrPeerClosed})
+		k.parted(now, u.Closed, from)
+		k.dismissed(now, from)
 		return
 	}
 	if u.Version > 0 {
@@ -196,14 +194,26 @@ func (k *connection) updated(now time.Time, message []byte, from ice.Route) {
 	}
 	if u.Version > k.theirVersion {
 		k.theirVersion = u.Version
-		k.learn(now, &u)
+		k.learn(now, &u, from)
 	}
 	k.c.pump(now)
-	k.settle(now)
+	k.link.settle(now)
+}
+
+// dismissed takes in that the peer has closed the connection.
+func (k *connection) dismissed(now time.Time, from ice.Route) {
+	if k.state == connected && !from.Remote.IsValid() {
+		// The signalling may be quicker than what the peer sent before by the path, which
+		// ends the connection as well.
+		k.byeAt = now.Add(byeWait)
+		k.settle(now)
+		return
+	}
+	k.end(now, &PeerError{Peer: k.peer, Err: ErrPeerClosed})
 }
 
 // learn follows what is new.
-func (k *connection) learn(now time.Time, u *update) {
+func (k *link) learn(now time.Time, u *update, from ice.Route) {
 	if u.Ufrag != "" && u.Generation > k.theirGen {
 		k.theirGen = u.Generation
 		k.renew.want(now, func(now time.Time) {
@@ -218,7 +228,7 @@ func (k *connection) learn(now time.Time, u *update) {
 	k.remember(u.Profile)
 	for _, text := range u.Withdrawn[:min(len(u.Withdrawn), maxCandidates)] {
 		if addr, err := netip.ParseAddrPort(text); err == nil {
-			k.leave(now, func(p *path) bool { return p.route.Remote == addr })
+			k.evade(now, func(p *path) bool { return p.route.Remote == addr })
 			k.c.ice.Withdraw(now, k.agent, addr)
 		}
 	}
@@ -232,10 +242,11 @@ func (k *connection) learn(now time.Time, u *update) {
 		})
 	}
 	k.refresh()
+	k.parted(now, u.Closed, from)
 }
 
 // again has the peer check everything again, as we do.
-func (k *connection) again() {
+func (k *link) again() {
 	k.agains++
 	k.say(partAgain, update{Again: k.agains})
 }
@@ -277,7 +288,7 @@ func (w *wish) follow(now time.Time) {
 }
 
 // meet takes in candidates of the peer. What makes no sense is passed over.
-func (k *connection) meet(now time.Time, texts []string) {
+func (k *link) meet(now time.Time, texts []string) {
 	for _, text := range texts[:min(len(texts), maxCandidates)] {
 		cand, err := ice.ParseCandidate(text)
 		if err != nil {

@@ -18,7 +18,7 @@ import (
 // and so is one of the signalling.
 type world struct {
 	*simnet.World
-	t      *testing.T
+	t      testing.TB
 	option worldOptions
 	relay  *turntest.Server
 	host   *simnet.Host // of the TURN server
@@ -78,7 +78,7 @@ func behind(a, b *simnet.Preset) func(*worldOptions) {
 
 func noTURN(o *worldOptions) { o.noTURN = true }
 
-func newWorld(t *testing.T, seed uint64, natA, natB string, with ...func(*worldOptions)) *world {
+func newWorld(t testing.TB, seed uint64, natA, natB string, with ...func(*worldOptions)) *world {
 	t.Helper()
 	w := &world{World: simnet.New(seed), t: t}
 	w.option.access.Delay = access

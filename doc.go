@@ -18,7 +18,7 @@
 // data moves to a better one by itself: direct before relayed, unless loss or round trip say
 // otherwise over a window. While the path in use does not answer, data takes the others as
 // well. When addresses change, NATs are rebooted or interfaces come and go, new paths are
-// made beside the old ones.
+// made beside the old ones. To dial a peer again makes another Conn, on the same paths.
 //
 // [Conn.Path] and [Conn.Paths] tell which way data goes, [Conn.Explain] why, and what was
 // tried; [Session.Events] tells all that happens.

@@ -13,7 +13,7 @@ type EventKind uint8
 // The kinds of events.
 const (
 	EventDialing    EventKind = iota // an offer leaves for Peer, or one of Peer's came
-	EventConnected                   // data can be sent, by Path
+	EventConnected                   // data can be sent, by Path; Reason says whether that stood already
 	EventUpgraded                    // the first direct path carries data in place of a relay
 	EventMoved                       // another Path carries data: Reason says why
 	EventDoubt                       // Path does not answer; data goes on all others as well
@@ -43,10 +43,12 @@ func (k EventKind) String() string {
 
 // Event is something that happened to a session. Which fields are set depends on Kind.
 type Event struct {
-	Kind   EventKind
-	At     time.Time
-	Peer   PeerID
-	Conn   uint32        // numbers the session's connections
+	Kind EventKind
+	At   time.Time
+	Peer PeerID
+	// Conn numbers the session's connections. What happens to paths that several of them share
+	// is told once, under the number of the oldest.
+	Conn   uint32
 	Path   Path          // in use
 	After  time.Duration // since the dial, or since the peer's offer
 	Reason string

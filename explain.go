@@ -17,11 +17,11 @@ type Step struct {
 	Err   error
 }
 
-// maxSteps bounds a connection's story. The first half of it stays.
+// maxSteps bounds a link's story. The first half of it stays.
 const maxSteps = 100
 
-// note adds to the story.
-func (k *connection) note(now time.Time, what string, err error) {
+// note adds to the story of the paths.
+func (k *link) note(now time.Time, what string, err error) {
 	if len(k.story) == maxSteps {
 		k.story = slices.Delete(k.story, maxSteps/2, maxSteps/2+1)
 	}
@@ -41,7 +41,10 @@ type Explanation struct {
 	Remote     natprobe.Profile
 	Why        string // why it is as it is, and what would change that
 	Infeasible bool   // no direct path is possible without a change at one of the routers
-	Story      []Step
+	// Shared is how many other connections to the peer use the same paths: what is said of
+	// them is said of all.
+	Shared int
+	Story  []Step // of the paths; what was before this connection began has a negative After
 }
 
 // Candidate is an address at which one side may be reached.
@@ -76,7 +79,18 @@ func (c *control) explain(now time.Time, number uint32) (Explanation, bool) {
 func (k *connection) explain(time.Time) Explanation {
 	m := k.c.ice
 	e := Explanation{
-		Peer: k.peer, State: connStates[k.state], Path: k.public(k.path), Local: k.c.profile, Remote: k.profile, Story: slices.Clone(k.story),
+		Peer: k.peer, State: connStates[k.state], Path: k.public(k.path), Local: k.c.profile, Remote: k.profile, Shared: len(k.conns) - 1,
+	}
+	for _, s := range k.story {
+		s.After -= k.began.Sub(k.link.began)
+		e.Story = append(e.Story, s)
+	}
+	if k.rides {
+		i := slices.IndexFunc(e.Story, func(s Step) bool { return s.After > 0 })
+		if i < 0 {
+			i = len(e.Story)
+		}
+		e.Story = slices.Insert(e.Story, i, Step{What: "this connection is dialled, on the paths that there are"})
 	}
 	if !k.readyAt.IsZero() {
 		e.Elapsed = k.readyAt.Sub(k.began)
@@ -110,12 +124,12 @@ func candidateOf(c ice.Candidate) Candidate {
 // why says why the path is what it is, and whether it cannot be otherwise.
 func (k *connection) why() (string, bool) {
 	switch {
-	case k.path != nil && !k.path.relayed:
-		return "direct: " + k.public(k.path).String(), false
 	case k.state == dialing:
 		return "the peer has not answered yet", false
 	case k.state == waiting:
 		return "the peer has dialled, and AllowPeer has not decided yet", false
+	case k.path != nil && !k.path.relayed:
+		return "direct: " + k.public(k.path).String(), false
 	case k.c.cfg.policy == RelayOnly:
 		return "relayed, as Config.Policy wants it", false
 	case len(k.c.ice.Pairs(k.agent)) == 0:
@@ -241,6 +255,9 @@ func (e Explanation) String() string {
 		fmt.Fprintf(&b, "usable after %v\n", e.Elapsed.Round(time.Millisecond))
 	}
 	fmt.Fprintf(&b, "why: %s\n", e.Why)
+	if e.Shared > 0 {
+		fmt.Fprintf(&b, "shared: %d more to the same peer by the same paths\n", e.Shared)
+	}
 	for i, nat := range []natprobe.Profile{e.Local, e.Remote} {
 		if nat != (natprobe.Profile{}) {
 			fmt.Fprintf(&b, "%s NAT: %v, %s\n", [...]string{"your", "the peer's"}[i], nat.Type, natOf(nat))

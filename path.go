@@ -24,7 +24,7 @@ const (
 	maxRelays = 8
 )
 
-// routes are the paths of a connection, and which of them carries data.
+// routes are the paths of a link, and which of them carries data.
 type routes struct {
 	paths   []*path
 	path    *path    // in use; nil: none
@@ -99,7 +99,7 @@ func (p *path) back() {
 func (p *path) measured() bool { return p.count >= enoughPings && len(p.rtts) >= enoughPings }
 
 // public is what the user may know of a path.
-func (k *connection) public(p *path) Path {
+func (k *link) public(p *path) Path {
 	if p == nil {
 		return Path{}
 	}
@@ -228,7 +228,7 @@ func (r *routes) sorted() []*path {
 
 // inUse are the paths that data goes by: one, or several while that is in doubt. What is
 // not sealed has no number by which the receiver could drop the second, so it goes by one.
-func (k *connection) inUse() []*path {
+func (k *link) inUse() []*path {
 	switch {
 	case k.path == nil:
 		return nil
@@ -245,7 +245,7 @@ func (k *connection) inUse() []*path {
 }
 
 // addPath takes in a pair that works.
-func (k *connection) addPath(now time.Time, pair ice.Pair) {
+func (k *link) addPath(now time.Time, pair ice.Pair) {
 	p := k.at(pair.Route)
 	if p == nil {
 		p = &path{route: pair.Route}
@@ -266,16 +266,16 @@ func (k *connection) addPath(now time.Time, pair ice.Pair) {
 
 // refresh takes in which addresses of the peer's are relayed: its own word for that may
 // come after a check from there.
-func (k *connection) refresh() {
+func (k *link) refresh() {
 	for _, p := range k.paths {
 		p.relayed = p.relayed || slices.Contains(k.relays, p.route.Remote)
 	}
 }
 
 // dropPath takes in that a pair does not work any more.
-func (k *connection) dropPath(now time.Time, pair ice.Pair, err error) {
+func (k *link) dropPath(now time.Time, pair ice.Pair, err error) {
 	p := k.at(pair.Route)
-	if p == nil || k.state == over {
+	if p == nil || k.over {
 		return
 	}
 	if k.c.ice.PairAt(k.agent, p.route).IsValid() {
@@ -292,8 +292,8 @@ func (k *connection) dropPath(now time.Time, pair ice.Pair, err error) {
 	k.steer(now)
 }
 
-// leave moves data off the paths that which names, whose end is known.
-func (k *connection) leave(now time.Time, which func(*path) bool) {
+// evade moves data off the paths that which names, whose end is known.
+func (k *link) evade(now time.Time, which func(*path) bool) {
 	for _, p := range k.paths {
 		p.leaving = p.leaving || which(p)
 	}
@@ -301,7 +301,7 @@ func (k *connection) leave(now time.Time, which func(*path) bool) {
 }
 
 // steer chooses the path, and follows what that means.
-func (k *connection) steer(now time.Time) {
+func (k *link) steer(now time.Time) {
 	before := k.path
 	to, reason := choosePath(k.paths, k.path)
 	if to == k.path && to != nil && now.Sub(k.moved) >= switchHold {
@@ -309,20 +309,15 @@ func (k *connection) steer(now time.Time) {
 	}
 	k.path = to
 	switch {
-	case to == nil && k.state == connected:
-		k.setState(now, lost)
-		k.restartAt, k.deadline = now.Add(restartWait), now.Add(lostMost)
-		k.c.tell(now, Event{Kind: EventLost, Peer: k.peer, Conn: k.number, Reason: reason})
-		k.c.ice.Refresh(now)
-		k.c.ice.Recheck(now, k.agent)
-		k.again()
-	case to != nil && k.state != connected && k.proven:
+	case to == nil && k.up:
+		k.lose(now, reason)
+	case to != nil && !k.up && k.acquainted():
 		k.moved = now
 		k.ready(now)
-	case to != before && to != nil && k.state == connected:
+	case to != before && to != nil && k.up:
 		k.moved = now
 		k.note(now, reason+": "+k.public(to).String(), nil)
-		e := Event{Kind: EventMoved, Peer: k.peer, Conn: k.number, Path: k.public(to), Reason: reason, After: now.Sub(k.began)}
+		e := Event{Kind: EventMoved, Peer: k.peer, Conn: k.eldest(), Path: k.public(to), Reason: reason, After: now.Sub(k.began)}
 		if !k.wasGood && !to.relayed {
 			e.Kind = EventUpgraded
 		}
@@ -339,7 +334,7 @@ func (k *connection) steer(now time.Time) {
 }
 
 // spare finds the best paths beside the one in use, which are kept measured.
-func (k *connection) spare() {
+func (k *link) spare() {
 	k.spares = [2]*path{}
 	for _, p := range k.sorted() {
 		i := 0
@@ -353,7 +348,7 @@ func (k *connection) spare() {
 }
 
 // tellRoutes tells the shell where data goes.
-func (k *connection) tellRoutes() {
+func (k *link) tellRoutes() {
 	var now, known []ice.Route
 	for _, p := range k.inUse() {
 		now = append(now, p.route)
@@ -363,13 +358,13 @@ func (k *connection) tellRoutes() {
 	}
 	if !slices.Equal(now, k.toldRoutes) || !slices.Equal(known, k.toldKnown) {
 		k.toldRoutes, k.toldKnown = now, known
-		k.c.notes.Push(note{kind: noteRoute, conn: k.number, peer: k.peer, route: now, known: known, event: Event{Path: k.public(k.path)}})
+		k.c.notes.Push(note{kind: noteRoute, conns: k.keyed(), peer: k.peer, route: now, known: known, event: Event{Path: k.public(k.path)}})
 	}
 }
 
 // disturbed doubts every path, and has all of them checked.
-func (k *connection) disturbed(now time.Time, why string) {
-	if k.keys == nil || k.state == over {
+func (k *link) disturbed(now time.Time, why string) {
+	if k.voice() == nil {
 		return
 	}
 	k.note(now, why+": all paths are checked", nil)
@@ -379,7 +374,7 @@ func (k *connection) disturbed(now time.Time, why string) {
 	k.active = now
 	k.c.ice.Recheck(now, k.agent)
 	k.again()
-	if k.state == lost {
+	if k.stood && !k.up {
 		k.restarts, k.restartAt = 0, now.Add(restartWait)
 	}
 	k.c.pump(now)

@@ -147,8 +147,14 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 func (s *Session) ID() PeerID { return s.cfg.Identity.ID() }
 
 // Dial connects to a peer, and returns as soon as data can be sent, be it by a relay: the
-// connection moves to better paths by itself. To dial a peer that is connected makes
-// another connection.
+// connection moves to better paths by itself.
+//
+// To dial a peer that is connected, or is being dialled, makes another Conn, with keys, an
+// index, queues and an end of its own, on the same paths: it takes one round trip of the
+// path, needs no rendezvous, and costs neither checks nor keepalives beside those that there
+// are. The peer's AllowPeer is asked about it, and its Accept returns it. The paths are given
+// up with the last Conn on them. A peer that was started anew meanwhile is dialled as if
+// there had been none. With Config.Plaintext each Conn has paths of its own.
 //
 // The error is ctx's; a *PeerError, which matches ErrSelf, ErrNobody, ErrOffline or wraps
 // a *RefusedError; a *PathsError, which matches ErrNoAnswer or ErrNoPath and tells what was
@@ -311,7 +317,7 @@ func (s *Session) handle(n note) {
 	case noteReady:
 		s.hand(c)
 	case noteRoute:
-		s.route(c, n)
+		s.route(n)
 	case noteData:
 		if c != nil {
 			c.deliver(n.data)
@@ -352,27 +358,30 @@ func (s *Session) hand(c *Conn) {
 	}
 }
 
-// route sets where a connection's data goes.
-func (s *Session) route(c *Conn, n note) {
-	if c == nil {
-		return
-	}
-	if s.cfg.Plaintext {
-		s.mu.Lock()
-		if old := c.known.Load(); old != nil {
-			s.unplain(c, *old)
-		}
-		for _, r := range n.known {
-			if r.Stream == 0 {
-				s.plain[ice.Route{Socket: r.Socket, Remote: r.Remote}] = c
-			}
-		}
-		s.mu.Unlock()
-	}
+// route sets where the data of connections goes.
+func (s *Session) route(n note) {
 	known, out := n.known, s.outlets(n.route)
-	c.known.Store(&known)
-	c.out.Store(&out)
-	c.setPath(n.event.Path)
+	for _, number := range n.conns {
+		c := s.conns[number]
+		if c == nil {
+			continue
+		}
+		if s.cfg.Plaintext {
+			s.mu.Lock()
+			if old := c.known.Load(); old != nil {
+				s.unplain(c, *old)
+			}
+			for _, r := range n.known {
+				if r.Stream == 0 {
+					s.plain[ice.Route{Socket: r.Socket, Remote: r.Remote}] = c
+				}
+			}
+			s.mu.Unlock()
+		}
+		c.known.Store(&known)
+		c.out.Store(&out)
+		c.setPath(n.event.Path)
+	}
 }
 
 // unplain takes a connection's routes away, unless another one has them by now.
@@ -419,11 +428,7 @@ func (s *Session) NotifyNetworkChange() { s.look(true) }
 func (s *Session) Close() error {
 	var err error
 	s.once.Do(func() {
-		_ = s.loop.Do(func(now time.Time) {
-			for _, k := range s.c.order() {
-				s.c.close(now, k.number)
-			}
-		})
+		_ = s.loop.Do(s.c.closeAll)
 		s.farewell()
 		s.cancel()
 		s.servers.close()

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -230,10 +231,18 @@ func TestSignallingComesAndGoes(t *testing.T) {
 		check(t, b.SetReadDeadline(time.Now().Add(time.Second)))
 		_, err = b.Read(make([]byte, 100))
 		check(t, err)
+		further, other := w.meet(t) // by the path that there is
+		check(t, further.Close())
+		_, err = other.Read(make([]byte, 100))
+		if !errors.Is(err, io.EOF) {
+			t.Errorf("the connection that was closed meanwhile: %v", err)
+		}
+		check(t, a.Close())
+		pass(time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		if _, err := w.ends[0].Dial(ctx, w.ends[1].ID()); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("a dial without signalling: %v", err)
+			t.Errorf("a dial without signalling and without a path: %v", err)
 		}
 		w.hub.cut(false)
 		pass(time.Minute)
@@ -241,8 +250,8 @@ func TestSignallingComesAndGoes(t *testing.T) {
 			t.Fatal("not signed on again")
 		}
 		second, _ := w.meet(t)
-		if second.Peer() != a.Peer() || a.Err() != nil {
-			t.Errorf("a second connection: %v, the first: %v", second.Peer(), a.Err())
+		if second.Peer() != a.Peer() || second.Explain().Shared != 0 {
+			t.Errorf("another connection: %v", second.Explain())
 		}
 	})
 }
