@@ -129,12 +129,12 @@ func (k *link) isDirect() bool {
 
 func (k *link) startLanes(now time.Time, sprays bool) {
 	a, c := &k.attempt, k.c
-	a.wanted, a.laneAt = false, time.Time{}
 	base, ok := c.mappings.stable()
 	peer := k.outsideOfPeer()
 	if !ok || len(peer) == 0 {
-		return
+		return // what is missing brings us back here when it comes
 	}
+	a.wanted, a.laneAt = false, time.Time{}
 	k.closeHoles(now, false) // of attempts before
 	c.sprayers.last++
 	run, err := punch.NewLanes(now, punch.LanesConfig{

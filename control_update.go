@@ -310,4 +310,5 @@ func (k *link) meet(now time.Time, texts []string) {
 		}
 		_ = k.c.ice.AddRemote(now, k.agent, cand)
 	}
+	k.tryLanes(now)
 }
