@@ -46,7 +46,7 @@ func TestExplain(t *testing.T) {
 		{nats: [2]string{"full-cone", "full-cone"}, policy: RelayOnly, kind: PathRelay, why: "as Config.Policy wants it"},
 	} {
 		w := newWorld(t, 1, r.nats[0], r.nats[1], func(o *worldOptions) {
-			o.config = func(c *controlConfig) { c.policy = r.policy }
+			o.config = func(c *controlConfig) { c.policy, c.noLanes = r.policy, true }
 		})
 		if !r.blind {
 			for i, p := range w.peers {

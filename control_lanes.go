@@ -29,27 +29,33 @@ const (
 	laneSockets = 1 << 12
 	// cheapFirst is how long the agents have where they will do, before lanes are run.
 	cheapFirst = time.Second
+	// attemptGap is the least time between two attempts of a link.
+	attemptGap = 5 * time.Second
 	// maxHoles is how many sockets of lanes a link keeps.
 	maxHoles = 4
 )
 
-// attempt is what a link does about hard NATs.
-type attempt struct {
+// laneState is what a link does about hard NATs.
+type laneState struct {
 	run     *punch.Lanes // nil: nothing is under way
 	id      uint64
 	sprays  bool // it has the one lane that may be run behind our NAT at a time
 	plan    []punch.Lane
 	reports []LaneReport
 	tries   int
-	said    int    // the last attempt that we have told of
-	theirs  int    // the last that the peer has told of
-	message []byte // the peer's, of that attempt
-	wanted  bool   // by either side
-	laneAt  time.Time
-	timer   machine.Timer
-	holes   []hole
-	opened  map[ice.Route]punch.LaneKind // by lanes
-	refused bool                         // the peer does not take part
+	said    int       // the last attempt that we have proposed or agreed to
+	theirs  int       // the same of the peer
+	begun   int       // the last that was begun
+	message []byte    // the peer's, of its last attempt
+	wanted  bool      // by either side
+	laneAt  time.Time // when it is looked at again
+	// notBefore keeps a peer from having us begin again and again.
+	notBefore time.Time
+	peerFree  bool // its handshake said that it could begin at once
+	timer     machine.Timer
+	holes     []hole
+	opened    map[ice.Route]punch.LaneKind // by lanes
+	refused   bool                         // the peer does not take part
 }
 
 // hole is a socket that a lane has opened and that a path uses, or may use soon.
@@ -75,12 +81,34 @@ type sprayers struct {
 	last machine.SocketID
 }
 
-// tryLanes begins an attempt if there is cause for one and the peer takes part, or sees to
-// it that one is begun when that is so.
+// tryLanes begins an attempt, or proposes one to the peer, if there is cause for one.
+// What keeps it from it brings us back here when it is gone.
+//
+// Both sides must run it at the same time, and each has one NAT for all of its peers. So an
+// attempt that tries many ports is proposed, by its number, and begins when the peer says the
+// same number; but for the first one, if the peer's handshake has said that its NAT is free.
 func (k *link) tryLanes(now time.Time) {
-	a, c := &k.attempt, k.c
-	if !a.wanted || a.run != nil || k.over || k.isDirect() || !k.mayLane() || !k.acquainted() {
+	a := &k.lane
+	if !a.wanted || !k.readyForLanes(now) {
 		return
+	}
+	a.wanted = false
+	first := a.said == 0 && a.theirs == 0 && a.peerFree
+	a.said = max(a.said, a.theirs) + 1
+	k.say(partLanes, update{Lanes: a.said})
+	if first || !a.sprays {
+		k.startLanes(now)
+	}
+}
+
+// readyForLanes reports whether an attempt can begin at once, and plans it.
+func (k *link) readyForLanes(now time.Time) bool {
+	a, c := &k.lane, k.c
+	if a.run != nil || k.over || k.isDirect() || !k.mayLane() || !k.acquainted() {
+		return false
+	}
+	if _, ok := c.mappings.stable(); !ok || len(k.outsideOfPeer()) == 0 {
+		return false
 	}
 	a.plan = punch.Plan(c.profile, k.profile, c.cfg.budget)
 	hard, sprays, cheap := false, false, 0.0
@@ -94,31 +122,36 @@ func (k *link) tryLanes(now time.Time) {
 			sprays = sprays || l.Kind == punch.LaneBirthday || l.Kind == punch.LaneBlocks
 		}
 	}
+	a.sprays = sprays
 	if !hard {
 		a.wanted = false
-		return
+		return false
 	}
-	at := k.began
-	if cheap > 0.5 {
-		at = at.Add(cheapFirst)
+	at := a.notBefore
+	if cheap > 0.5 && at.Before(k.began.Add(cheapFirst)) {
+		at = k.began.Add(cheapFirst)
 	}
 	if sprays && c.sprayers.next.After(at) {
 		at = c.sprayers.next
 	}
 	if sprays && c.sprayers.now != nil {
-		return // that one's end brings us back here
+		return false
 	}
 	if at.After(now) {
 		a.laneAt = at
-		return
+		k.settle(now)
+		return false
 	}
-	k.startLanes(now, sprays)
+	return true
 }
+
+// isFree reports whether a lane that tries many ports could begin behind our NAT.
+func (s *sprayers) isFree(now time.Time) bool { return s.now == nil && !s.next.After(now) }
 
 // mayLane reports whether both sides agree to attempts, and know enough for one.
 func (k *link) mayLane() bool {
 	c := k.c
-	return !c.cfg.noLanes && !k.attempt.refused && c.cfg.policy != RelayOnly &&
+	return !c.cfg.noLanes && !k.lane.refused && c.cfg.policy != RelayOnly &&
 		c.profile != (natprobe.Profile{}) && k.profile != (natprobe.Profile{})
 }
 
@@ -127,18 +160,14 @@ func (k *link) isDirect() bool {
 	return slices.ContainsFunc(k.paths, func(p *path) bool { return !p.relayed && !p.doubt })
 }
 
-func (k *link) startLanes(now time.Time, sprays bool) {
-	a, c := &k.attempt, k.c
-	base, ok := c.mappings.stable()
-	peer := k.outsideOfPeer()
-	if !ok || len(peer) == 0 {
-		return // what is missing brings us back here when it comes
-	}
+func (k *link) startLanes(now time.Time) {
+	a, c := &k.lane, k.c
+	base, _ := c.mappings.stable()
 	a.wanted, a.laneAt = false, time.Time{}
 	k.closeHoles(now, false) // of attempts before
 	c.sprayers.last++
 	run, err := punch.NewLanes(now, punch.LanesConfig{
-		Lanes: a.plan, Local: c.profile, Remote: k.profile, Peer: peer, Servers: c.ice.Servers(),
+		Lanes: a.plan, Local: c.profile, Remote: k.profile, Peer: k.outsideOfPeer(), Servers: c.ice.Servers(),
 		Secret: k.laneSecret(), Dialler: !k.invited,
 		Socket: base.Socket, LocalIP: base.Addr.Addr(), FirstSocket: firstLane + (c.sprayers.last%(1<<12))*laneSockets,
 		Budget: c.cfg.budget,
@@ -147,22 +176,19 @@ func (k *link) startLanes(now time.Time, sprays bool) {
 		k.note(now, "no attempt at the NATs' ports", err)
 		return
 	}
-	a.run, a.id, a.sprays = run, run.ID(), sprays
+	a.run, a.id = run, run.ID()
 	a.tries++
+	a.begun = a.said
 	a.timer.Fire = func(now time.Time) {
 		if a.run != nil {
 			a.run.HandleTimeout(now)
 		}
 	}
-	if sprays {
+	if a.sprays {
 		c.sprayers.now = k
 	}
 	c.sprayers.byID[a.id] = k
 	k.note(now, "an attempt at the NATs' ports begins", nil)
-	if a.said++; a.said <= a.theirs {
-		a.said = a.theirs
-	}
-	k.say(partLanes, update{Lanes: a.said})
 	if a.theirs == a.said && a.message != nil {
 		run.HandleMessage(now, a.message)
 	}
@@ -203,35 +229,40 @@ func (m *mappings) stable() (ice.Base, bool) {
 	return ice.Base{}, false
 }
 
-// lanesTold takes in that the peer has begun an attempt, or has something to say about one.
+// lanesTold takes in that the peer proposes an attempt, agrees to one, or has something to
+// say about one.
 func (k *link) lanesTold(now time.Time, u *update) {
-	a := &k.attempt
+	a := &k.lane
 	if u.Lanes < a.theirs || u.Lanes == 0 {
 		return
 	}
-	fresh := u.Lanes > a.theirs
-	a.theirs = u.Lanes
-	if u.Lane != nil {
-		a.message = u.Lane
-	} else if fresh {
+	if u.Lanes > a.theirs {
 		a.message = nil
 	}
-	if a.run != nil {
-		if u.Lane != nil {
+	if a.theirs = u.Lanes; u.Lane != nil {
+		a.message = u.Lane
+	}
+	switch {
+	case a.theirs < a.said:
+	case a.run != nil:
+		if a.theirs == a.said && u.Lane != nil {
 			a.run.HandleMessage(now, u.Lane)
 			k.driveLanes(now)
 		}
-		return
-	}
-	if fresh {
-		a.wanted = true
-		k.tryLanes(now)
+	case a.theirs > a.said && !k.readyForLanes(now):
+		a.wanted = true // we propose one when we are
+	case a.theirs > a.said:
+		a.said = a.theirs
+		k.say(partLanes, update{Lanes: a.said})
+		k.startLanes(now)
+	case a.begun < a.said && k.readyForLanes(now): // it agrees
+		k.startLanes(now)
 	}
 }
 
 // driveLanes follows what an attempt wants.
 func (k *link) driveLanes(now time.Time) {
-	a, c := &k.attempt, k.c
+	a, c := &k.lane, k.c
 	for more := a.run != nil; more; {
 		more = false
 		for t, ok := a.run.PollTransmit(); ok; t, ok = a.run.PollTransmit() {
@@ -261,7 +292,7 @@ func (k *link) driveLanes(now time.Time) {
 }
 
 func (k *link) laneEvent(now time.Time, e punch.LaneEvent) {
-	a := &k.attempt
+	a := &k.lane
 	switch e.Kind {
 	case punch.LaneStarted:
 		a.reports = append(a.reports[max(0, len(a.reports)-maxLaneReports+1):], LaneReport{Lane: a.planned(e.Lane), Attempt: a.tries, Outcome: "running"})
@@ -287,7 +318,7 @@ func (k *link) laneEvent(now time.Time, e punch.LaneEvent) {
 }
 
 // planned is the lane of the plan that is of a kind.
-func (a *attempt) planned(kind punch.LaneKind) punch.Lane {
+func (a *laneState) planned(kind punch.LaneKind) punch.Lane {
 	for _, l := range a.plan {
 		if l.Kind == kind && l.Ruled == "" {
 			return l
@@ -301,7 +332,7 @@ const maxLaneReports = 32
 
 // laneOpened has the agent check what a lane has opened.
 func (k *link) laneOpened(now time.Time, e punch.LaneEvent) {
-	a, c := &k.attempt, k.c
+	a, c := &k.lane, k.c
 	for i := range slices.Backward(a.reports) {
 		if r := &a.reports[i]; r.Kind == e.Lane && r.Attempt == a.tries {
 			r.Outcome = "opened"
@@ -341,7 +372,7 @@ func (k *link) laneOpened(now time.Time, e punch.LaneEvent) {
 
 // stopLanes ends an attempt. Sockets that the agent uses are kept.
 func (k *link) stopLanes(now time.Time) {
-	a, c := &k.attempt, k.c
+	a, c := &k.lane, k.c
 	run := a.run
 	if run == nil {
 		return
@@ -351,7 +382,7 @@ func (k *link) stopLanes(now time.Time) {
 		keep = append(keep, h.socket)
 	}
 	run.Close(now, keep...)
-	a.run = nil
+	a.run, a.notBefore = nil, now.Add(attemptGap)
 	for t, ok := run.PollTransmit(); ok; t, ok = run.PollTransmit() {
 		if t.Op != machine.Send {
 			c.out.Push(t)
@@ -384,7 +415,7 @@ func (k *link) stopLanes(now time.Time) {
 
 // closeHoles ends the use of sockets that no path goes by any more; all, of all of them.
 func (k *link) closeHoles(now time.Time, all bool) {
-	a, c := &k.attempt, k.c
+	a, c := &k.lane, k.c
 	a.holes = slices.DeleteFunc(a.holes, func(h hole) bool {
 		if !all && (a.run != nil || slices.ContainsFunc(k.paths, func(p *path) bool { return p.route.Socket == h.socket })) {
 			return false
@@ -397,7 +428,7 @@ func (k *link) closeHoles(now time.Time, all bool) {
 
 // laneOf is the lane that a path came of.
 func (k *link) laneOf(p *path) punch.LaneKind {
-	return k.attempt.opened[ice.Route{Socket: p.route.Socket, Remote: p.route.Remote}]
+	return k.lane.opened[ice.Route{Socket: p.route.Socket, Remote: p.route.Remote}]
 }
 
 // laneDatagram has attempts take in what is theirs, and reports whether nobody else wants it.
@@ -407,7 +438,7 @@ func (c *control) laneDatagram(now time.Time, d machine.Datagram) bool {
 	}
 	if id, ok := punch.LaneID(d.Data); ok {
 		if k := c.sprayers.byID[id]; k != nil {
-			k.attempt.run.HandleDatagram(now, d)
+			k.lane.run.HandleDatagram(now, d)
 			k.driveLanes(now)
 		}
 		return true
@@ -416,7 +447,7 @@ func (c *control) laneDatagram(now time.Time, d machine.Datagram) bool {
 		return false
 	}
 	for _, k := range c.running() {
-		k.attempt.run.HandleDatagram(now, d)
+		k.lane.run.HandleDatagram(now, d)
 		k.driveLanes(now)
 	}
 	return d.Socket >= firstLane
@@ -425,7 +456,7 @@ func (c *control) laneDatagram(now time.Time, d machine.Datagram) bool {
 // laneNotice has attempts take in what became of their sockets.
 func (c *control) laneNotice(now time.Time, n machine.Notice) {
 	for _, k := range c.running() {
-		k.attempt.run.HandleNotice(now, n)
+		k.lane.run.HandleNotice(now, n)
 		k.driveLanes(now)
 	}
 }
@@ -441,7 +472,7 @@ func (c *control) running() (all []*link) {
 
 // laneReports are what was tried, and then what is not because it cannot work.
 func (k *link) laneReports() []LaneReport {
-	all := slices.Clone(k.attempt.reports)
+	all := slices.Clone(k.lane.reports)
 	for _, l := range k.lanes() {
 		if l.Ruled != "" {
 			all = append(all, LaneReport{Lane: l, Outcome: "ruled out: " + l.Ruled})
@@ -460,7 +491,7 @@ func (k *link) lanes() []punch.Lane {
 
 // whyNoLane adds to what keeps two NATs apart what is done about it.
 func (k *link) whyNoLane(text string, infeasible bool) (string, bool) {
-	a := &k.attempt
+	a := &k.lane
 	best := punch.Lane{}
 	for _, l := range k.lanes() {
 		if l.Ruled == "" && l.Kind >= punch.LanePredicted && l.Kind != punch.LaneTCP && l.Probability > best.Probability {
@@ -470,13 +501,13 @@ func (k *link) whyNoLane(text string, infeasible bool) (string, bool) {
 	switch {
 	case best.Kind == punch.LaneNone:
 		return text, infeasible
-	case k.c.cfg.noLanes:
-		return text + "; attempts at the ports are switched off by Config.Budget", infeasible
-	case a.refused:
-		return text + "; the peer takes no part in attempts at the ports", infeasible
 	}
 	text = strings.TrimSuffix(strings.TrimSuffix(text, remedy), ": ")
 	switch {
+	case k.c.cfg.noLanes:
+		text += "; attempts at the ports are switched off by Config.Budget"
+	case a.refused:
+		text += "; the peer takes no part in attempts at the ports"
 	case a.run != nil:
 		text += fmt.Sprintf("; the lane %v is tried just now, with a chance of %.0f %%", best.Kind, 100*best.Probability)
 	case a.tries == 0:

@@ -3,10 +3,12 @@ package bradawl
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/punch"
 )
 
 // hardNAT is a symmetric NAT with ports of some kind.
@@ -125,7 +127,7 @@ func (r *tried) count(w *world) {
 	for _, p := range w.peers {
 		for _, k := range p.links {
 			s, o := 0, 0
-			for _, l := range k.attempt.reports {
+			for _, l := range k.lane.reports {
 				s, o = s+l.Sent, o+l.Opened
 			}
 			sent, opened = max(sent, s), max(opened, o)
@@ -152,8 +154,8 @@ func (r *tried) judge(t *testing.T, p hardPair, loss float64) {
 		if least = 0.99; loss > 0 {
 			least = 0.97
 		}
-		least -= 1.5 / float64(r.n) // as few seeds tell
 	}
+	least -= 1.5 / float64(r.n) // as few seeds tell
 	if share := float64(len(r.direct)) / float64(r.n); share < least {
 		t.Errorf("%s and %s, %g loss: %.1f %% direct of %d seeds", p.a.Name, p.b.Name, loss, 100*share, r.n)
 	}
@@ -197,5 +199,103 @@ func TestInfeasiblePairs(t *testing.T) {
 				w.fail("%s and %s: %d probes of what cannot work", random.Name, other.Name, direct)
 			}
 		}
+	}
+}
+
+// TestExplainLanes: what was tried, and with what hope, is told by both sides.
+func TestExplainLanes(t *testing.T) {
+	random := hardNAT(simnet.PortPolicy{Kind: simnet.Random})
+	cone := namedPreset(t, "port-restricted-cone")
+	for _, c := range []struct {
+		budget    punch.Budget
+		noLanes   [2]bool
+		direct    bool
+		why, lane string
+	}{
+		{direct: true, why: "direct", lane: "birthday: attempt 1, chance"},
+		{noLanes: [2]bool{true, false}, why: "switched off by Config.Budget"},
+		{noLanes: [2]bool{false, true}, why: "the peer takes no part"},
+		{budget: punch.Budget{Probes: 20}, why: "attempts were in vain, the best by the lane birthday", lane: "birthday: attempt 1, chance"},
+	} {
+		made := 0
+		w, _, ok := hardRun(t, 1, random, cone, func(o *worldOptions) {
+			o.config = func(cfg *controlConfig) {
+				cfg.budget, cfg.noLanes = c.budget, c.noLanes[made]
+				made++
+			}
+		})
+		a := w.peers[0]
+		e, _ := a.explain(w.Now(), a.conn)
+		if ok != c.direct || e.Infeasible || !strings.Contains(e.Why, c.why) || !strings.Contains(e.String(), c.lane) {
+			w.fail("%+v: want %q and %q", c, c.why, c.lane)
+		}
+	}
+}
+
+// TestLaneSockets: of the sockets that lanes have opened, those stay that carry data, and
+// none when the connection is over.
+func TestLaneSockets(t *testing.T) {
+	random := hardNAT(simnet.PortPolicy{Kind: simnet.Random})
+	w, _, ok := hardRun(t, 3, random, namedPreset(t, "port-restricted-cone"))
+	a, b := w.peers[0], w.peers[1]
+	if !ok {
+		w.fail("not direct")
+	}
+	w.Run(10 * time.Second)
+	k := a.conns[a.conn].link
+	if k.lane.run != nil || len(k.lane.holes) != 1 || k.path.route.Socket != k.lane.holes[0].socket || a.sprayers.now != nil || len(a.sprayers.byID) != 0 {
+		w.fail("%d holes, path by socket %d", len(k.lane.holes), k.path.route.Socket)
+	}
+	open := a.runner.Sockets()
+	w.chat(5*time.Second, chatEvery)
+	for _, p := range w.peers {
+		if p.path().Kind != PathDirect {
+			w.fail("%s is not direct after a while", p.name)
+		}
+	}
+	b.do(func(now time.Time) { b.close(now, b.conn) })
+	w.Run(time.Second)
+	if n := a.runner.Sockets(); n != open-1 || n > 5 || len(a.links) != 0 {
+		w.fail("%d sockets are open after the end, %d before", n, open)
+	}
+}
+
+// TestLanesOfOneAtATime: only one link tries many ports at a time, and the next waits as long
+// as the budget wants; a third peer is not starved.
+func TestLanesOfOneAtATime(t *testing.T) {
+	random := hardNAT(simnet.PortPolicy{Kind: simnet.Random})
+	cone := namedPreset(t, "port-restricted-cone")
+	w := newWorld(t, 5, "", "", behind(random, cone), func(o *worldOptions) { o.probe = true })
+	for _, name := range []string{"c", "d"} {
+		site, err := w.AddSiteOf(name, *cone, w.option.access)
+		w.check(err)
+		w.newPeer(site)
+	}
+	w.Run(15 * time.Second)
+	a := w.peers[0]
+	for _, p := range w.peers[1:] {
+		a.dialTo(p)
+	}
+	direct := func() (n int) {
+		for _, k := range a.links {
+			if k.path != nil && !k.path.relayed {
+				n++
+			}
+		}
+		return n
+	}
+	most := 0
+	w.RunUntil(3*time.Minute, func() bool {
+		running := 0
+		for _, k := range a.links {
+			if k.lane.run != nil && k.lane.sprays {
+				running++
+			}
+		}
+		most = max(most, running)
+		return direct() == 3
+	})
+	if most != 1 || direct() != 3 {
+		w.fail("%d at once, %d direct", most, direct())
 	}
 }

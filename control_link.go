@@ -47,7 +47,7 @@ type link struct {
 	lostAt    time.Time // when all is over, for want of a path
 	restartAt time.Time
 	restarts  int // in a row
-	attempt   attempt
+	lane      laneState
 	seekAt    time.Time
 	recheckAt time.Time
 	seeks     int // in a row
@@ -171,7 +171,7 @@ func (k *link) introduce(now time.Time, h *hello) {
 	k.remember(now, h.Profile)
 	_ = k.c.ice.SetRemote(now, k.agent, h.credentials()) // readHello saw to it
 	k.meet(now, h.Candidates)
-	k.attempt.refused, k.attempt.wanted = h.NoLanes, true
+	k.lane.refused, k.lane.peerFree, k.lane.wanted = h.NoLanes, h.Free, true
 	k.tryLanes(now)
 }
 
@@ -227,7 +227,7 @@ func (k *link) seek(now time.Time) {
 	k.again()
 	k.recheckAt = now.Add(k.path.rtt() / 2)
 	k.seeks++
-	k.attempt.wanted = true
+	k.lane.wanted = true
 	k.tryLanes(now)
 	k.seekLater(now)
 }
@@ -295,8 +295,8 @@ func (k *link) due(now time.Time) {
 	if isDue(now, k.seekAt) {
 		k.seek(now)
 	}
-	if isDue(now, k.attempt.laneAt) {
-		k.attempt.laneAt = time.Time{}
+	if isDue(now, k.lane.laneAt) {
+		k.lane.laneAt = time.Time{}
 		k.tryLanes(now)
 	}
 	if isDue(now, k.recheckAt) {
@@ -313,7 +313,7 @@ func (k *link) settle(now time.Time) {
 		return
 	}
 	next := machine.Earliest(k.lostAt, k.outbox.tellAt, k.renew.at, k.recheck.at, k.budget.at,
-		k.restartAt, k.seekAt, k.recheckAt, k.attempt.laneAt, k.nextBeat(now))
+		k.restartAt, k.seekAt, k.recheckAt, k.lane.laneAt, k.nextBeat(now))
 	if next.IsZero() {
 		k.c.timers.Stop(&k.timer)
 		return
