@@ -105,8 +105,9 @@ type connection struct {
 	rekeyedAt uint64 // what had been sent then
 
 	routes
-	timer machine.Timer
-	story []Step
+	timer   machine.Timer
+	story   []Step
+	attempt *attempt // nil: it is not recorded
 }
 
 func (k *connection) setState(now time.Time, to connState) {
@@ -115,6 +116,7 @@ func (k *connection) setState(now time.Time, to connState) {
 		return
 	}
 	k.state = to
+	k.attempt.changed(now, to)
 }
 
 func (c *control) newConnection(now time.Time, peer PeerID, dialled bool) *connection {
@@ -210,8 +212,10 @@ func (k *connection) repeat(now time.Time) {
 		c.notes.Push(note{kind: noteSignal, peer: k.peer, message: wrap(msgOffer, 0, k.offer)})
 		k.repeatAt = now.Add(min(repeatFirst<<min(k.offers, 10), repeatMost))
 		k.offers++
+		k.attempt.sent()
 	case k.answer != nil:
 		c.notes.Push(note{kind: noteSignal, peer: k.peer, message: k.answer})
+		k.attempt.sent()
 	}
 	k.settle(now)
 }
@@ -293,6 +297,7 @@ func (k *connection) allow(now time.Time) {
 	k.received = nil
 	k.answer = wrap(msgAnswer, k.theirs, message)
 	c.notes.Push(note{kind: noteSignal, peer: k.peer, message: k.answer})
+	k.attempt.sent()
 	k.useKeys(now, keys)
 	c.pump(now)
 	k.settle(now)
@@ -305,14 +310,8 @@ func (k *connection) confirmed(now time.Time) {
 		return
 	}
 	k.proven, k.offer, k.answer = true, nil, nil
+	k.attempt.confirmed(now)
 	k.steer(now)
-}
-
-func (k *connection) remember(profile []byte) {
-	var p natprobe.Profile
-	if len(profile) > 0 && p.UnmarshalBinary(profile) == nil {
-		k.profile = p
-	}
 }
 
 // introduce tells our agent of the peer's.
@@ -331,6 +330,7 @@ func (k *connection) useKeys(now time.Time, keys *seal.Keys) {
 
 // agentEvent takes in what the agent has to say.
 func (k *connection) agentEvent(now time.Time, e ice.Event) {
+	k.attempt.agentEvent(now, e)
 	switch e.Kind {
 	case ice.EventCandidate:
 		k.note(now, "candidate of ours: "+e.Candidate.String(), nil)
@@ -437,6 +437,7 @@ func (k *connection) end(now time.Time, err error) {
 	}
 	c := k.c
 	k.setState(now, over)
+	k.attempt.end(now, err)
 	if k.agent != 0 {
 		c.ice.CloseAgent(now, k.agent)
 		delete(c.byAgent, k.agent)

@@ -171,7 +171,7 @@ func TestChurn(t *testing.T) { // not parallel: it measures the heap
 	a, b := w.peers[0], w.peers[1]
 	forget := func() {
 		for _, p := range w.peers {
-			p.events, p.over, p.conns2 = nil, nil, nil
+			p.events, p.over, p.conns2, p.record = nil, nil, nil, nil
 		}
 	}
 	var heap uint64
@@ -229,7 +229,7 @@ func TestIdlePeers(t *testing.T) {
 		w.fail("%d and %d connections", len(a.conns), len(b.conns))
 	}
 	for _, p := range w.peers {
-		p.events, p.over, p.conns2 = nil, nil, nil
+		p.events, p.over, p.conns2, p.record = nil, nil, nil, nil
 	}
 	each := (heapInUse() - before) / (2 * count)
 	t.Logf("an idle connection has %d bytes", each)

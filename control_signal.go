@@ -270,6 +270,14 @@ func (c *control) setProfile(now time.Time, p natprobe.Profile) {
 	c.pump(now)
 }
 
+// remember takes in what the peer says of its NAT.
+func (k *connection) remember(profile []byte) {
+	var p natprobe.Profile
+	if len(profile) > 0 && p.UnmarshalBinary(profile) == nil {
+		k.profile = p
+	}
+}
+
 // profileBytes is what peers may know of our NAT.
 func (c *control) profileBytes() []byte {
 	p := c.profile

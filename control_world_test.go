@@ -42,7 +42,9 @@ type worldOptions struct {
 	ipv6   bool   // the servers have it, too, and relays of both families
 	preset [2]*simnet.Preset
 	config func(*controlConfig)
-	nobody bool // sites without sessions, which the test starts itself
+	// unrecorded leaves out the records.
+	unrecorded bool
+	nobody     bool // sites without sessions, which the test starts itself
 }
 
 const (

@@ -261,6 +261,7 @@ func (k *connection) addPath(now time.Time, pair ice.Pair) {
 		return
 	}
 	k.note(now, "pair works: "+k.public(p).String(), nil)
+	k.attempt.works(now, p)
 	k.steer(now)
 }
 
