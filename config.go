@@ -14,6 +14,7 @@ import (
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/punch"
+	"github.com/bradawl/bradawl/stats"
 	"github.com/bradawl/bradawl/turnclient"
 )
 
@@ -123,6 +124,17 @@ type Config struct {
 	// 2 s; from 100 ms on; negative: never.
 	WatchInterval time.Duration
 
+	// Record gets what becomes of each connection, for statistics: one event for each stage
+	// that it went through, of which none says who the peer is or where. A call at a time, on
+	// a goroutine of its own; 256 events wait for it, then further ones are dropped, and
+	// counted in Counts.Unrecorded. Close waits until those that wait have been handed over,
+	// so it must not be called from here. Default nil: nothing is recorded.
+	Record func(stats.Event)
+
+	// RecordGroup is the group of an experiment that the session is part of: Event.Group, a
+	// word of at most 64 characters of a-z, 0-9, '_' and '-'. Default "": of none.
+	RecordGroup string
+
 	// LoggerFactory makes the loggers. Default nil: nothing is logged. Secrets never are.
 	LoggerFactory logging.LoggerFactory
 }
@@ -143,6 +155,9 @@ func (c Config) withDefaults() (Config, error) {
 		return c, &ConfigError{"WatchInterval", fmt.Sprintf("%v is too often; use 0 (2 s), at least 100 ms, or a negative value for never", c.WatchInterval)}
 	case len(c.Protocol) > 255 || strings.ContainsAny(c.Protocol, "\r\n\x00"):
 		return c, &ConfigError{"Protocol", "is longer than 255 bytes, or has control characters; use a short name and a version"}
+	}
+	if err := recordable(c.RecordGroup); err != nil {
+		return c, &ConfigError{"RecordGroup", err.Error()}
 	}
 	for _, n := range c.Networks {
 		if !slices.Contains(allNetworks, n) {

@@ -80,7 +80,8 @@ type connection struct {
 	repeatAt time.Time
 	offers   int // sent
 	traffic
-	timer machine.Timer
+	timer   machine.Timer
+	attempt *attempt // nil: it is not recorded
 }
 
 func (k *connection) setState(now time.Time, to connState) {
@@ -89,6 +90,7 @@ func (k *connection) setState(now time.Time, to connState) {
 		return
 	}
 	k.state = to
+	k.attempt.changed(now, to)
 }
 
 // newConnection makes a connection, on a link that stands or on one of its own.
@@ -187,8 +189,10 @@ func (k *connection) repeat(now time.Time) {
 		k.signal(wrap(msgOffer, 0, k.offer))
 		k.repeatAt = now.Add(min(repeatFirst<<min(k.offers, 10), repeatMost))
 		k.offers++
+		k.attempt.sent()
 	case k.answer != nil && !(k.byPath && k.carry(now, k.answer)):
 		k.signal(k.answer)
+		k.attempt.sent()
 	}
 	k.settle(now)
 }
@@ -308,6 +312,7 @@ func (k *connection) confirmed(now time.Time) {
 		return
 	}
 	k.proven, k.offer, k.answer = true, nil, nil
+	k.attempt.confirmed(now)
 	k.tryLanes(now)
 	if k.up {
 		k.ready(now)
@@ -366,6 +371,7 @@ func (k *connection) end(now time.Time, err error) {
 	}
 	c := k.c
 	k.setState(now, over)
+	k.attempt.end(now, err)
 	k.quit(now, k)
 	c.timers.Stop(&k.timer)
 	delete(c.byIndex, k.index)

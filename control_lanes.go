@@ -492,13 +492,17 @@ func (k *link) lanes() []punch.Lane {
 // whyNoLane adds to what keeps two NATs apart what is done about it.
 func (k *link) whyNoLane(text string, infeasible bool) (string, bool) {
 	a := &k.lane
-	best := punch.Lane{}
-	for _, l := range k.lanes() {
+	best, open := punch.Lane{}, false
+	all := k.lanes()
+	for _, l := range all {
+		open = open || l.Ruled == "" && l.Kind != punch.LaneTCP
 		if l.Ruled == "" && l.Kind >= punch.LanePredicted && l.Kind != punch.LaneTCP && l.Probability > best.Probability {
 			best = l
 		}
 	}
 	switch {
+	case len(all) > 0 && !open && symmetric(k.c.profile) && symmetric(k.profile) && !infeasible:
+		return strings.TrimSuffix(text, elsewhere) + remedy, true
 	case best.Kind == punch.LaneNone:
 		return text, infeasible
 	}

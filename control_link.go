@@ -177,6 +177,7 @@ func (k *link) introduce(now time.Time, h *hello) {
 
 // agentEvent takes in what the agent has to say.
 func (k *link) agentEvent(now time.Time, e ice.Event) {
+	k.record().agentEvent(now, e)
 	switch e.Kind {
 	case ice.EventCandidate:
 		k.note(now, "candidate of ours: "+e.Candidate.String(), nil)

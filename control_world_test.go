@@ -45,7 +45,9 @@ type worldOptions struct {
 	// two addresses.
 	probe  bool
 	config func(*controlConfig)
-	nobody bool // sites without sessions, which the test starts itself
+	// unrecorded leaves out the records.
+	unrecorded bool
+	nobody     bool // sites without sessions, which the test starts itself
 }
 
 const (

@@ -154,6 +154,8 @@ func (k *connection) why() (string, bool) {
 	return k.whyNoLane(whyNotDirect(k.c.profile, k.profile))
 }
 
+const elsewhere = "neither side can know where the other will be; enable UPnP or PCP on either router"
+
 const remedy = "infeasible without port mapping; enable UPnP or PCP on either router"
 
 // whyNotDirect says what keeps two NATs apart, as far as their profiles tell, and whether
@@ -176,7 +178,7 @@ func whyNotDirect(ours, theirs natprobe.Profile) (string, bool) {
 		if wholeRange(ours) && wholeRange(theirs) {
 			return text + remedy, true
 		}
-		return text + "neither side can know where the other will be; enable UPnP or PCP on either router", false
+		return text + elsewhere, false
 	case symmetric(theirs) && filtersByPort(ours):
 		return oneSided("peer's NAT is symmetric with "+portsOf(theirs)+"; yours filters by port: ", theirs)
 	case symmetric(ours) && filtersByPort(theirs):

@@ -242,6 +242,7 @@ func (v *servers) follow(allocation *turnclient.Allocation, l *local) {
 				base = 0
 			}
 			if addr := allocation.RelayedAddr(); addr.IsValid() {
+				s.c.relayBy(l.id, protocolOf(allocation.Server().Transport))
 				base, _ = s.c.addBase(now, ice.Base{
 					Type: ice.Relay, Socket: l.id, Addr: addr, Mapped: allocation.MappedAddr(), Server: allocation.Server().Addr.Addr(),
 				})

@@ -261,6 +261,7 @@ func (k *link) addPath(now time.Time, pair ice.Pair) {
 		return
 	}
 	k.note(now, "pair works: "+k.public(p).String(), nil)
+	k.record().works(now, p)
 	k.steer(now)
 	if !p.relayed {
 		k.stopLanes(now)

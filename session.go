@@ -39,6 +39,7 @@ type Session struct {
 
 	outgoing chan outgoing // for the signalling
 	servers  servers
+	recorder *recorder
 
 	mu         sync.RWMutex
 	sockets    map[machine.SocketID]*tap.Socket
@@ -95,6 +96,7 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 		outgoing: make(chan outgoing, outgoingQueue), changed: make(chan struct{}),
 		sockets: make(map[machine.SocketID]*tap.Socket), streams: make(map[streamKey]*tap.Stream),
 		byIndex: make(map[uint32]*Conn), plain: make(map[ice.Route]*Conn),
+		recorder: newRecorder(cfg.Record),
 	}
 	s.servers.s = s
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -104,6 +106,7 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 		identity: cfg.Identity, protocol: cfg.Protocol, policy: cfg.Policy, plaintext: cfg.Plaintext, timeout: cfg.Timeout,
 		loopback: cfg.Loopback, score: cfg.Score, history: cfg.History, ask: cfg.AllowPeer != nil,
 		budget: cfg.Budget, noLanes: cfg.Budget.Probes < 0,
+		ids: s.recorder.ids(), group: cfg.RecordGroup,
 	}, mathrand.New(mathrand.NewChaCha8(seed)), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -138,6 +141,7 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 		}
 		s.c.pump(now)
 	})
+	s.wg.Go(s.recorder.run)
 	s.wg.Go(s.signOn)
 	s.wg.Go(s.watch)
 	s.servers.add(cfg.STUN, cfg.TURN)
@@ -238,9 +242,10 @@ func (s *Session) Signals() Signals {
 	return s.signals
 }
 
-// Counts returns what the session did not take.
+// Counts returns what the session did not take, or could not hand on.
 func (s *Session) Counts() (n Counts) {
 	_ = s.loop.Do(func(time.Time) { n = s.c.counts })
+	n.Unrecorded += s.recorder.lost.Load()
 	return n
 }
 
@@ -327,6 +332,8 @@ func (s *Session) handle(n note) {
 		if c != nil {
 			c.quiet.Store(true)
 		}
+	case noteRecord:
+		s.recorder.put(*n.record)
 	case noteRelays:
 		s.servers.check()
 	case notePermit:
@@ -425,7 +432,8 @@ func (s *Session) over(c *Conn, n note) {
 // only checks its paths.
 func (s *Session) NotifyNetworkChange() { s.look(true) }
 
-// Close closes all connections and sockets, and returns when every goroutine has ended.
+// Close closes all connections and sockets, and returns when every goroutine has ended, and
+// Config.Record has got what waited for it.
 func (s *Session) Close() error {
 	var err error
 	s.once.Do(func() {
@@ -434,6 +442,7 @@ func (s *Session) Close() error {
 		s.cancel()
 		s.servers.close()
 		err = s.loop.Close()
+		s.recorder.close()
 		s.pool.Close()
 		s.asks.Close()
 		s.wg.Wait()
