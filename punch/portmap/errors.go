@@ -39,7 +39,7 @@ type RouterError struct {
 // Error tells the name, the code and the words.
 func (e *RouterError) Error() string {
 	switch {
-	case e.Code == 0:
+	case e.Code == 0 && e.Text != "":
 		return e.Text
 	case e.Text == "" || e.Text == e.Name:
 		return fmt.Sprintf("%s (%d)", e.Name, e.Code)

@@ -178,7 +178,7 @@ func dechunk(b []byte, limit int) (body []byte, done bool, err error) {
 	}
 }
 
-// why is a status that is none of success in an error.
+// statusError is a status other than success as an error.
 func statusError(status int) error {
 	return &RouterError{Code: status, Name: "HTTP status"}
 }

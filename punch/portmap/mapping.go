@@ -175,8 +175,9 @@ func (mp *mapping) granted(now time.Time, s *speaker, g grant) {
 	mp.asked = false
 	if mp.state == Closed {
 		if g.err == nil { // it came too late
-			mp.hole = g.hole
-			mp.info.External = g.external
+			mp.hole, mp.info.External = g.hole, g.external
+		}
+		if mp.info.External.Addr().IsValid() {
 			mp.remove(now)
 		} else {
 			mp.gone()
@@ -303,10 +304,10 @@ func (mp *mapping) close(now time.Time) {
 	mp.m.timers.Stop(&mp.timer)
 	mp.setState(Closed, nil)
 	switch {
+	case mp.by != nil && mp.by.first(mp): // its answer is waited for, or nobody would delete what it grants
 	case was == Mapped:
 		mp.by.forget(mp)
 		mp.remove(now)
-	case mp.by != nil && mp.by.first(mp): // its answer is waited for, or nobody would delete what it grants
 	default:
 		if mp.by != nil {
 			mp.by.forget(mp)

@@ -132,7 +132,7 @@ func parseSOAP(status int, body []byte, action string) (map[string]string, error
 		return nil, err
 	case fault:
 		code, err := strconv.Atoi(args["errorCode"])
-		if err != nil {
+		if err != nil || code <= 0 {
 			return nil, bad("its fault tells no error code")
 		}
 		name, ok := upnpErrors[code]
