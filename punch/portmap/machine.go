@@ -113,7 +113,7 @@ func (m *Machine) SetGateways(now time.Time, list []Gateway) {
 }
 
 func (m *Machine) usable(g Gateway) bool {
-	if g.Addr.Is4() != g.Local.Is4() || g.Addr == g.Local {
+	if g.Addr.Is4() != g.Local.Is4() || g.Addr == g.Local && !m.cfg.Loopback {
 		return false
 	}
 	for _, a := range [...]netip.Addr{g.Addr, g.Local} {
