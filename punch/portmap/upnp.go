@@ -235,7 +235,7 @@ func (u *upnp) check(now time.Time, then func(time.Time, error)) {
 }
 
 func notConnected(told string) error {
-	return bad("it tells no outside address (%q): it is not connected", clip(told))
+	return bad("it tells no outside address (%q): it is not connected, or behind another NAT", clip(told))
 }
 
 func isFalse(s string) bool {
