@@ -73,8 +73,8 @@ func TestAnswersOfOthersAreNone(t *testing.T) {
 	} {
 		w := newWorld(t, simnet.GatewayConfig{}, Config{})
 		m := &ear{}
-		host := w.site.Host
-		if host = w.w.AddHost("liar", w.site.LAN(), simnet.Link{}); c.router {
+		host := w.w.AddHost("liar", w.site.LAN(), simnet.Link{})
+		if c.router {
 			host.Iface().SetAddrs(w.gw.Addr())
 		}
 		run, err := simnet.Run(host, machine.Machine[struct{}](m), simnet.RunOptions{Sockets: []netip.AddrPort{netip.AddrPortFrom(host.Addr(), c.port)}}, nil)

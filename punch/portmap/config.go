@@ -40,7 +40,8 @@ type Config struct {
 	// at most 64 bytes.
 	Description string
 
-	// NoPCP, NoNATPMP and NoUPnP leave protocols out. Default: all are tried.
+	// NoPCP, NoNATPMP and NoUPnP leave protocols out. Default: all are tried, but for UPnP
+	// where the gateway's address is a public one of another network.
 	NoPCP, NoNATPMP, NoUPnP bool
 
 	// Loopback lets a gateway be on a loopback address, and take mappings to one. Default

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/ipcheck"
 	"github.com/bradawl/bradawl/internal/machine"
 )
 
@@ -17,7 +18,8 @@ type gateway struct {
 	broken   bool // the socket
 	reopen   machine.Timer
 	started  bool
-	again    bool // who did not answer is to be asked anew
+	asked    time.Time // when it was found out last what it speaks
+	again    bool      // who did not answer is to be asked anew
 	speakers []*speaker
 	order    []*speaker // those that answered, in the order in which they did
 	watcher  machine.Timer
@@ -27,7 +29,7 @@ type gateway struct {
 func newGateway(m *Machine, at Gateway) *gateway {
 	g := &gateway{m: m, Gateway: at, socket: m.sockets}
 	m.sockets++
-	for method, left := range map[Method]bool{PCP: m.cfg.NoPCP, NATPMP: m.cfg.NoNATPMP || at.Addr.Is6(), UPnP: m.cfg.NoUPnP} {
+	for method, left := range map[Method]bool{PCP: m.cfg.NoPCP, NATPMP: m.cfg.NoNATPMP || at.Addr.Is6(), UPnP: m.cfg.NoUPnP || !at.isLocal()} {
 		if !left {
 			g.speakers = append(g.speakers, newSpeaker(g, method))
 		}
@@ -39,16 +41,30 @@ func newGateway(m *Machine, at Gateway) *gateway {
 	return g
 }
 
+// isLocal reports whether the router is on the host's own network, as those that speak
+// UPnP are: a provider's is not searched for one.
+func (g Gateway) isLocal() bool {
+	if !ipcheck.Public(g.Addr) {
+		return true
+	}
+	p, err := g.Local.Prefix(64)
+	return g.Addr.Is6() && err == nil && p.Contains(g.Addr)
+}
+
 func (g *gateway) open() {
 	g.m.out.Push(machine.Transmit{Op: machine.OpenSocket, Socket: g.socket, Local: netip.AddrPortFrom(g.Local, 0)})
 }
 
-// discover finds out which protocols the router speaks, once.
+// stale is how old it may be that a router did not answer: somebody may have switched a
+// protocol on meanwhile.
+const stale = 30 * time.Second
+
+// discover finds out which protocols the router speaks, unless that is known.
 func (g *gateway) discover(now time.Time) {
-	if g.broken || g.started && !g.again {
+	if g.broken || g.started && !g.again && now.Sub(g.asked) < stale {
 		return
 	}
-	g.started, g.again = true, false
+	g.started, g.again, g.asked = true, false, now
 	for _, s := range g.speakers {
 		if s.state != speaks && len(s.jobs) == 0 {
 			s.err = ErrNoAnswer

@@ -108,8 +108,9 @@ func (c *Client) watch(ctx context.Context) {
 		all, err := c.cfg.Gateways()
 		if err != nil {
 			c.log.Debugf("gateways: %v", err)
+		} else {
+			c.loop.Post(func(now time.Time) { c.m.SetGateways(now, all) })
 		}
-		c.loop.Post(func(now time.Time) { c.m.SetGateways(now, all) })
 		if first {
 			close(c.found)
 		}

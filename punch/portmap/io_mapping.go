@@ -37,11 +37,12 @@ func (m *Mapping) take(e Event) {
 	if e.Kind != EventState || m.closed || e.State == Waiting && e.Err == nil {
 		return
 	}
+	changed := m.info != e.Info
 	m.info, m.err = e.Info, e.Err
 	if e.State == Closed {
 		m.info, m.err, m.closed = Info{}, ErrClosed, true
 		close(m.changes)
-	} else if m.known {
+	} else if m.known && changed {
 		select {
 		case <-m.changes: // the latest counts
 		default:

@@ -282,3 +282,26 @@ func TestReplays(t *testing.T) {
 		t.Errorf("%s and %s", a, b)
 	}
 }
+
+// A protocol that is switched on is found by whoever asks next.
+func TestSwitchedOnLater(t *testing.T) {
+	w := newWorld(t, simnet.GatewayConfig{}, Config{})
+	w.await(w.request(UDP, any4(5000), 0), Refused, 10*time.Second)
+	w.gw.Set(func(g *simnet.GatewayConfig) { g.UPnP = true })
+	w.w.Run(30 * time.Second)
+	w.await(w.request(UDP, any4(5001), 0), Mapped, time.Second)
+}
+
+func TestWhoIsSearchedByUPnP(t *testing.T) {
+	for _, c := range []struct {
+		router, local string
+		want          bool
+	}{
+		{"192.168.1.1", "192.168.1.2", true}, {"100.64.0.1", "100.64.0.2", true}, {"fe80::1%eth0", "2001:db8::2", true},
+		{"2001:db8::1", "2001:db8::2", true}, {"198.51.100.1", "198.51.100.2", false}, {"2001:db8:1::1", "2001:db8::2", false},
+	} {
+		if g := (Gateway{netip.MustParseAddr(c.router), netip.MustParseAddr(c.local)}); g.isLocal() != c.want {
+			t.Errorf("%+v: %v", g, g.isLocal())
+		}
+	}
+}

@@ -72,7 +72,7 @@ func (u *upnp) search(now time.Time) {
 	for _, to := range [...]netip.Addr{g.Addr, group} {
 		for version := 1; version <= 2; version++ {
 			at := netip.AddrPortFrom(to, m.cfg.SSDPPort)
-			m.out.Push(machine.Transmit{Op: machine.Send, Socket: g.socket, Remote: at, Data: searchFor(at, version), TTL: 2})
+			m.out.Push(machine.Transmit{Op: machine.Send, Socket: g.socket, Remote: at, Data: searchFor(at, version)})
 		}
 	}
 	u.s.sends++
