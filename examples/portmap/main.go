@@ -1,10 +1,11 @@
 // Portmap asks this host's router for a port that anybody can reach, and tells what the
 // router said, protocol by protocol, in its own words.
 //
-//	portmap [-tcp] [-port N] [-external N] [-hold TIME] [-only pcp|nat-pmp|upnp]
+//	portmap [-tcp] [-addr IP] [-port N] [-external N] [-hold TIME] [-only pcp|nat-pmp|upnp]
 //
 // Without -port it opens a UDP socket of its own and, with -hold, shows what arrives
-// there. At the end the mapping is deleted. A host without such a router is told so
+// there. With -addr and an IPv6 address of this host, where nothing is translated, the
+// router's firewall is asked for a pinhole. At the end the mapping is deleted. A host without such a router is told so
 // within some seconds.
 //
 // Exit code 0 means that there was a mapping, 1 that there was none, 2 that the
@@ -47,6 +48,7 @@ var errNone = errors.New("no mapping")
 
 type options struct {
 	protocol portmap.Protocol
+	addr     netip.Addr
 	port     uint
 	external uint
 	hold     time.Duration
@@ -56,6 +58,7 @@ func parse(args []string, cfg *portmap.Config, help io.Writer) (o options, err e
 	flags := flag.NewFlagSet("portmap", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // errors are told once, by main
 	tcp := flags.Bool("tcp", false, "map TCP instead of UDP")
+	flags.TextVar(&o.addr, "addr", netip.IPv4Unspecified(), "local `address` to map (default any of IPv4)")
 	flags.UintVar(&o.port, "port", 0, "local `port` to map (default that of a new UDP socket)")
 	flags.UintVar(&o.external, "external", 0, "outside `port` to ask for (default the local one)")
 	flags.DurationVar(&o.hold, "hold", 0, "`time` to keep the mapping")
@@ -100,7 +103,7 @@ func run(ctx context.Context, args []string, cfg portmap.Config, out io.Writer) 
 		return err
 	}
 	if o.port == 0 {
-		pc, err := net.ListenPacket("udp4", ":0")
+		pc, err := net.ListenPacket("udp", netip.AddrPortFrom(o.addr, 0).String())
 		if err != nil {
 			return err
 		}
@@ -124,9 +127,12 @@ func run(ctx context.Context, args []string, cfg portmap.Config, out io.Writer) 
 	limit, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	start := time.Now()
-	internal := netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(o.port))
+	internal := netip.AddrPortFrom(o.addr, uint16(o.port))
 	mapping, err := client.Map(limit, o.protocol, internal, uint16(o.external))
 	took := time.Since(start).Round(time.Millisecond)
+	if bad := (*portmap.ConfigError)(nil); errors.As(err, &bad) {
+		return err
+	}
 	for _, w := range client.Words() {
 		fmt.Fprintln(out, w)
 	}

@@ -146,7 +146,7 @@ func TestNoGateway(t *testing.T) {
 }
 
 func TestArguments(t *testing.T) {
-	for _, args := range [][]string{{"x"}, {"-port", "65536"}, {"-tcp"}, {"-only", "x"}, {"-hold", "x"}} {
+	for _, args := range [][]string{{"x"}, {"-port", "65536"}, {"-tcp"}, {"-only", "x"}, {"-hold", "x"}, {"-addr", "x"}, {"-addr", "127.0.0.1", "-port", "5000"}} {
 		if err := run(t.Context(), args, portmap.Config{}, &log{}); err == nil || errors.Is(err, errNone) {
 			t.Errorf("%v: %v", args, err)
 		}

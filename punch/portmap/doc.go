@@ -20,7 +20,8 @@
 // Nothing of this is authenticated: who is on the same network can answer in the
 // router's place. What can be checked is: answers come from the gateway that was asked,
 // with PCP's nonce; UPnP descriptions are fetched from the gateway's own address and
-// nowhere else, without redirects and names, up to 256 KiB; XML may be 32 deep and has
+// nowhere else (for IPv6 from the address on the host's own network that answered, as the
+// gateway is known by a link-local one), without redirects and names, up to 256 KiB; XML may be 32 deep and has
 // no entities. Lifetimes are taken for a day at most, and a router that says again and
 // again that it has restarted makes us ask once in 5 s.
 package portmap

@@ -51,6 +51,17 @@ func (g Gateway) isLocal() bool {
 	return g.Addr.Is6() && err == nil && p.Contains(g.Addr)
 }
 
+// mayBe reports whether the router may speak UPnP by an address: by the one that we know,
+// or, as routers of IPv6 do whose route leads to a link-local address, by another of
+// this host's own network.
+func (g Gateway) mayBe(a netip.Addr) bool {
+	if a.WithZone("") == g.Addr.WithZone("") {
+		return true
+	}
+	p, err := g.Local.Prefix(64)
+	return a.Is6() && err == nil && p.Contains(a) && a != g.Local
+}
+
 func (g *gateway) open() {
 	g.m.out.Push(machine.Transmit{Op: machine.OpenSocket, Socket: g.socket, Local: netip.AddrPortFrom(g.Local, 0)})
 }
@@ -107,14 +118,15 @@ var errLeft = bad("this host's router is another one now")
 // address asked, and from its port where the protocol has one (RFC 6886 section 3.3,
 // RFC 6887 section 8.3).
 func (g *gateway) datagram(now time.Time, d machine.Datagram) {
-	if d.Remote.Addr().WithZone("") != g.Addr.WithZone("") || len(d.Data) == 0 {
+	if len(d.Data) == 0 {
 		return
 	}
 	switch {
 	case d.Data[0] == 'H':
-		if s := g.speaker(UPnP); s != nil {
+		if s := g.speaker(UPnP); s != nil && g.mayBe(d.Remote.Addr()) {
 			s.upnp.found(now, d)
 		}
+	case d.Remote.Addr().WithZone("") != g.Addr.WithZone(""):
 	case d.Remote.Port() != g.m.cfg.Port:
 	case d.Data[0] == 0:
 		if a, ok := parsePMP(d.Data); ok {

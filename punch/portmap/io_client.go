@@ -94,7 +94,7 @@ func (c *Client) dial(ctx context.Context, network string, local netip.AddrPort,
 	if err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(all, func(g Gateway) bool { return g.Addr.Unmap() == to.Addr() }) {
+	if !slices.ContainsFunc(all, func(g Gateway) bool { return g.Addr.Unmap() == to.Addr() || g.mayBe(to.Addr()) }) {
 		return nil, errElsewhere
 	}
 	return c.cfg.Dial(ctx, network, local, address)

@@ -240,7 +240,14 @@ func (s *speaker) finish(now time.Time, g grant) {
 			s.state, s.err = speaks, nil
 			s.g.order = append(slices.DeleteFunc(s.g.order, func(o *speaker) bool { return o == s }), s)
 		}
+		if g.err == nil {
+			s.restarted(now) // where it was asked because it had been silent
+		}
 		s.g.m.placeAll(now)
+	case jobWatch:
+		if g.err != nil && s.method == UPnP { // it may have another URL now
+			s.jobs = append(s.jobs, &job{kind: jobProbe})
+		}
 	case jobMap:
 		if errors.Is(g.err, ErrNoAnswer) && j.mp.state != Mapped {
 			s.state, s.err = mute, g.err

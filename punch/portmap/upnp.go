@@ -97,7 +97,7 @@ func (u *upnp) due(now time.Time) {
 }
 
 // found takes in an answer to the search. That it came from the gateway has been seen
-// to; it must also name the gateway's address.
+// to; it must also name the address that it came from.
 func (u *upnp) found(now time.Time, d machine.Datagram) {
 	location, ok := parseSSDP(d.Data)
 	if !u.searching || !ok || len(u.known) == maxLocations || slices.Contains(u.known, location) {
@@ -106,7 +106,7 @@ func (u *upnp) found(now time.Time, d machine.Datagram) {
 	u.known = append(u.known, location)
 	p, err := locate(location)
 	if err == nil {
-		p, err = p.on(u.s.g.Addr)
+		p, err = p.on(d.Remote.Addr())
 	}
 	if err != nil {
 		u.why = bad("the location that SSDP tells: %q %v", clip(location), err)
