@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/bradawl/bradawl/internal/netio"
 	"github.com/bradawl/bradawl/punch/portmap"
 )
 
@@ -30,7 +29,7 @@ func Example() {
 
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	local := netio.AddrPortOf(pc.LocalAddr())
+	local := pc.LocalAddr().(*net.UDPAddr).AddrPort()
 	mapping, err := client.Map(ctx, portmap.UDP, netip.AddrPortFrom(netip.IPv4Unspecified(), local.Port()), 0)
 	if err != nil {
 		fmt.Println("no mapping")

@@ -205,31 +205,33 @@ func (c *Client) Words() (words []Word) {
 	return words
 }
 
-// ExternalAddr returns the outside IPv4 address that a router tells, by mapping a UDP
-// port for a moment where none is mapped. It fits natprobe.Config.Gateway. The errors
+// ExternalAddr returns the outside IPv4 address that a router tells: that of a mapping, or
+// else of UDP port 9, mapped for a moment. It fits natprobe.Config.Gateway. The errors
 // are those of Map.
 func (c *Client) ExternalAddr(ctx context.Context) (netip.Addr, error) {
-	told := func() netip.Addr {
-		for _, w := range c.Words() {
-			if w.External.Is4() {
-				return w.External
+	var told netip.Addr
+	_ = c.loop.Do(func(time.Time) {
+		for _, mp := range c.m.mappings {
+			if a := mp.info.External.Addr(); mp.state == Mapped && a.Is4() {
+				told = a
 			}
 		}
-		return netip.Addr{}
-	}
-	if a := told(); a.IsValid() {
-		return a, nil
+	})
+	if told.IsValid() {
+		return told, nil
 	}
 	const discard = 9 // whose service nobody runs
 	mp, err := c.Map(ctx, UDP, netip.AddrPortFrom(netip.IPv4Unspecified(), discard), 0)
-	if err != nil {
-		if a := told(); a.IsValid() {
-			return a, nil
-		}
-		return netip.Addr{}, err
+	if err == nil {
+		told = mp.External().Addr()
+		return told, mp.Close()
 	}
-	a := mp.External().Addr()
-	return a, mp.Close()
+	for _, w := range c.Words() { // a router may tell its address and map nothing
+		if w.External.Is4() {
+			return w.External, nil
+		}
+	}
+	return netip.Addr{}, err
 }
 
 // Recheck has the gateways looked at and the mappings renewed, at most every 5 s: for

@@ -87,6 +87,25 @@ func TestClientByEachProtocol(t *testing.T) {
 	}
 }
 
+func TestExternalAddr(t *testing.T) {
+	for _, c := range []struct {
+		cfg   simnet.GatewayConfig
+		knows bool
+	}{
+		{simnet.GatewayConfig{PCP: true}, true}, {simnet.GatewayConfig{NATPMP: true}, true}, {simnet.GatewayConfig{UPnP: true}, true},
+		{simnet.GatewayConfig{UPnP: true, UPnPError: 606}, true}, {simnet.GatewayConfig{PCP: true, PCPResult: 2}, false}, {simnet.GatewayConfig{}, false},
+	} {
+		home(t, c.cfg, func(t *testing.T, s *simnet.Site, gw *simnet.Gateway, client *portmap.Client) {
+			for range 2 {
+				a, err := client.ExternalAddr(t.Context())
+				if (err == nil) != c.knows || c.knows && a != s.NAT.Addrs()[0] || s.NAT.Statics() != 0 {
+					t.Errorf("%+v: %v, %v, %d mappings", c.cfg, a, err, s.NAT.Statics())
+				}
+			}
+		})
+	}
+}
+
 func TestClientTellsOfChanges(t *testing.T) {
 	home(t, simnet.GatewayConfig{PCP: true}, func(t *testing.T, s *simnet.Site, gw *simnet.Gateway, c *portmap.Client) {
 		m, err := c.Map(t.Context(), portmap.UDP, port(5000), 0)
