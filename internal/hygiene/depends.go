@@ -31,7 +31,7 @@ var guards = []guard{
 	{"github.com/nats-io", []string{"stats/natsbus", "punch/rendezvous/natsbus"}, true, "NATS is a leaf"},
 	{"github.com/quic-go", []string{"examples"}, true, "QUIC is an example"},
 	{"database/sql", []string{"stats/sqlstore", "examples"}, true, "SQL is a leaf"},
-	{"net/http", []string{"punch/rendezvous", "punch/portmap", "stats/prom", "stats/dashboard", "examples"}, true, "it doubles a small binary"},
+	{"net/http", []string{"punch/rendezvous", "stats/prom", "stats/dashboard", "examples"}, true, "it doubles a small binary"},
 	{"html/template", []string{"stats/dashboard", "examples"}, true, "it keeps the linker from dropping unused methods"},
 }
 

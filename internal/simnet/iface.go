@@ -116,7 +116,7 @@ func (i *Iface) deliver(p *Packet) {
 }
 
 func (i *Iface) arrive(p *Packet) {
-	if i.off || i.net.lookup(p.Dst.Addr()) != i {
+	if i.off || i.net.lookup(p.Dst.Addr()) != i && !p.Dst.Addr().IsMulticast() {
 		i.drop(p, "interface down")
 		return
 	}

@@ -18,6 +18,7 @@ type translator struct {
 	byInside map[mapKey]*mapping
 	byPort   map[portKey]*mapping
 	strays   map[portKey]time.Time // poisoned ports, by when the last stray came
+	statics  statics               // what hosts inside have asked for
 	sweepAt  time.Time             // when the first entry may expire of a table found full
 	onChange func(now time.Time, m *mapping, what string)
 }
@@ -45,7 +46,8 @@ type mapping struct {
 	made    time.Time
 	until   time.Time // when the last of its flows expires
 	flows   map[netip.AddrPort]*flow
-	sweep   int // how many flows there may be before expired ones are looked for
+	sweep   int  // how many flows there may be before expired ones are looked for
+	static  bool // on request: open to all, until its time is over and not by use
 }
 
 // Why a packet is not let through. Of the first group the sender inside can be told.
@@ -82,6 +84,7 @@ func (t *translator) clear() {
 	t.byInside = make(map[mapKey]*mapping)
 	t.byPort = make(map[portKey]*mapping)
 	t.strays = make(map[portKey]time.Time)
+	t.statics.clear()
 	t.sweepAt = time.Time{}
 }
 
@@ -93,7 +96,10 @@ func (t *translator) out(now time.Time, p *Packet) (refused string) {
 	if reason := t.forbidden(p.Proto, p.Dst.Port()); reason != "" {
 		return reason
 	}
-	m := t.lookup(now, t.mapKey(p.Proto, p.Src, p.Dst))
+	m := t.statics.from(now, p.Proto, p.Src)
+	if m == nil {
+		m = t.lookup(now, t.mapKey(p.Proto, p.Src, p.Dst))
+	}
 	if m == nil {
 		if !t.begins(p) {
 			return noConnection
@@ -132,8 +138,7 @@ func (t *translator) in(now time.Time, p *Packet) (refused string) {
 
 // admit finds the mapping and the flow of a packet from the outside that may come in.
 func (t *translator) admit(now time.Time, p *Packet) (m *mapping, f *flow, refused string) {
-	m = t.byPort[t.portKey(p.Proto, p.Dst, p.Src)]
-	if m == nil || t.expired(now, m) {
+	if m = t.at(now, p.Proto, p.Dst, p.Src); m == nil {
 		return nil, nil, noMapping
 	}
 	if !t.allows(now, m, p.Src) {
@@ -249,7 +254,7 @@ func (t *translator) pool(inside netip.Addr) (netip.Addr, bool) {
 }
 
 func (t *translator) free(now time.Time, proto Proto, outside, remote netip.AddrPort) bool {
-	if t.poisoned(now, proto, outside, remote) {
+	if t.poisoned(now, proto, outside, remote) || t.statics.at(now, proto, outside) != nil {
 		return false
 	}
 	m := t.byPort[t.portKey(proto, outside, remote)]

@@ -10,8 +10,8 @@ import (
 // neither refreshes nor ends anything (RFC 5382 REQ 10).
 func (t *translator) inError(now time.Time, p *Packet) string {
 	e := p.Error
-	m := t.byPort[t.portKey(e.Proto, e.Src, e.Dst)]
-	if m == nil || t.expired(now, m) || t.by[e.Proto].Mapping.part(e.Dst) != m.remote {
+	m := t.at(now, e.Proto, e.Src, e.Dst)
+	if m == nil || !m.static && t.by[e.Proto].Mapping.part(e.Dst) != m.remote {
 		return noError
 	}
 	e.Src = m.inside
@@ -23,7 +23,10 @@ func (t *translator) inError(now time.Time, p *Packet) string {
 // (RFC 5508 REQ 5).
 func (t *translator) outError(now time.Time, p *Packet) string {
 	e := p.Error
-	m := t.lookup(now, t.mapKey(e.Proto, e.Dst, e.Src))
+	m := t.statics.from(now, e.Proto, e.Dst)
+	if m == nil {
+		m = t.lookup(now, t.mapKey(e.Proto, e.Dst, e.Src))
+	}
 	if m == nil {
 		return noError
 	}

@@ -83,7 +83,7 @@ func (t *translator) flow(now time.Time, m *mapping, remote netip.AddrPort, p *P
 // allows tells whether the filter lets packets of remote in.
 func (t *translator) allows(now time.Time, m *mapping, remote netip.AddrPort) bool {
 	filter := t.by[m.proto].Filtering
-	if filter == EndpointIndependent {
+	if filter == EndpointIndependent || m.static {
 		return true
 	}
 	if f := t.find(now, m, remote); f != nil && f.sent {
@@ -113,6 +113,7 @@ func (t *translator) pass(now time.Time, m *mapping, f *flow, p *Packet, way dir
 	old := f.until
 	f.until = f.fresh.Add(t.life(m.proto, f))
 	switch {
+	case m.static:
 	case f.until.After(m.until):
 		if f.sent || t.InboundRefresh {
 			m.until = f.until

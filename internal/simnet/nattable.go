@@ -48,7 +48,7 @@ func (t *translator) live(now time.Time) (n int) {
 			n++
 		}
 	}
-	return n
+	return n + t.statics.live(now)
 }
 
 // poison remembers a datagram that was not let in.
@@ -75,6 +75,7 @@ func (t *translator) readdress(now time.Time, outside []netip.Addr) {
 		kept[a] = true
 	}
 	t.drop(now, func(m *mapping) bool { return !kept[m.outside.Addr()] })
+	t.statics.keep(func(m *mapping) bool { return kept[m.outside.Addr()] })
 	for inside, a := range t.pooled {
 		if !kept[a] {
 			delete(t.pooled, inside)

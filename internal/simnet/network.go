@@ -13,9 +13,10 @@ type Network struct {
 	name    string
 	hops    uint8
 	addrs   map[netip.Addr]*Iface
-	pools   []*pool // where its own addresses come from
-	wide    []route // for prefixes behind a firewall
-	up4     *NAT    // where everything else goes, by family; nil for the internet
+	pools   []*pool                 // where its own addresses come from
+	wide    []route                 // for prefixes behind a firewall
+	groups  map[netip.Addr][]*Iface // who listens to a multicast address
+	up4     *NAT                    // where everything else goes, by family; nil for the internet
 	up6     *NAT
 	severed map[[2]netip.Addr]bool
 }
@@ -122,6 +123,10 @@ func (n *Network) forward(p *Packet) {
 		return
 	}
 	p.TTL -= n.hops
+	if dst.IsMulticast() {
+		n.multicast(p)
+		return
+	}
 	if i := n.lookup(dst); i != nil {
 		i.deliver(p)
 		return

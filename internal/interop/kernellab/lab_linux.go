@@ -105,6 +105,9 @@ type NATConfig struct {
 	// called DMZ), on the port that it was sent to: for it this is a full cone.
 	// Default: nobody.
 	ForwardTo netip.Addr
+	// Mappable adds the nftables chains that miniupnpd fills with what hosts inside ask
+	// for, and lets in what they map.
+	Mappable bool
 	// KnownOnly passes on to it only what comes from addresses that something
 	// inside has sent to: a restricted cone.
 	KnownOnly bool
@@ -149,6 +152,11 @@ func newNAT(t testing.TB, upstream *Namespace, gateway netip.Addr, c NATConfig) 
 	}
 	if err := masquerade(n, c); err != nil {
 		return nil, fmt.Errorf("%s: nftables masquerade: %w", n.Name, err)
+	}
+	if c.Mappable {
+		if err := mappable(n); err != nil {
+			return nil, fmt.Errorf("%s: nftables chains of miniupnpd: %w", n.Name, err)
+		}
 	}
 	if !c.Gateway.IsValid() {
 		c.Gateway = netip.AddrFrom4([4]byte{192, 168, 1, 1})

@@ -62,8 +62,35 @@ func masquerade(n *Namespace, c NATConfig) error {
 			return err
 		}
 	}
+	if c.Mappable {
+		r.rule(forward, append(ifname(expr.MetaKeyIIFNAME), known(expr.CtKeySTATUS, statusDNAT)...), accept)
+	}
 	r.onlyAnswers(forward)
 	r.onlyAnswers(r.chain("input", nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter))
+	return r.Flush()
+}
+
+// mappable makes the chains that miniupnpd wants to find, as its own nft_init.sh does.
+func mappable(n *Namespace) error {
+	c, err := nftables.New(nftables.WithNetNSFd(int(n.handle())))
+	if err != nil {
+		return err
+	}
+	r := &ruleset{c, c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: "filter"})}
+	hooks := []struct {
+		hook, jump string
+		kind       nftables.ChainType
+		at         *nftables.ChainHook
+		priority   *nftables.ChainPriority
+	}{
+		{"forward", "miniupnpd", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter},
+		{"prerouting", "prerouting_miniupnpd", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest},
+		{"postrouting", "postrouting_miniupnpd", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource},
+	}
+	for _, h := range hooks {
+		r.AddChain(&nftables.Chain{Name: h.jump, Table: r.table})
+		r.rule(r.chain(h.hook, h.kind, h.at, h.priority), nil, &expr.Verdict{Kind: expr.VerdictJump, Chain: h.jump})
+	}
 	return r.Flush()
 }
 
@@ -127,10 +154,11 @@ func (r *ruleset) forwardUnasked(forward *nftables.Chain, host netip.Addr, known
 		match = append(append(match, endpoint(saddr, dport)...),
 			&expr.Lookup{SourceRegister: 1, SetID: asked.ID, SetName: asked.Name})
 	}
-	const statusDNAT = 1 << 5 // IPS_DST_NAT
 	r.rule(forward, append(match, known(expr.CtKeySTATUS, statusDNAT)...), accept)
 	return nil
 }
+
+const statusDNAT = 1 << 5 // IPS_DST_NAT
 
 var (
 	accept = &expr.Verdict{Kind: expr.VerdictAccept}
