@@ -118,6 +118,8 @@ func (w *sandwich) send(now time.Time) {
 		w.tell(now)
 	case w.round == maxRounds:
 		w.m.end(now, w.run, "no port was foretold rightly in 12 rounds")
+	case !w.m.believed(w.round, w.m.cfg.Local):
+		w.m.end(now, w.run, "the ports are not what the profile foretells")
 	default:
 		w.begin(now)
 	}

@@ -45,7 +45,8 @@ type laneHost struct {
 	tap     *laneTap
 	events  []punch.LaneEvent
 	budget  punch.Budget
-	mute    bool // what it tells is lost
+	mute    bool   // what it tells is lost
+	said    []byte // what it told last
 }
 
 // laneTap runs Lanes and watches what they ask for.
@@ -179,6 +180,7 @@ func (w *lanesWorld) startOne(i int, lanes []punch.Lane) {
 	h.runner, err = simnet.Run(h.site.Host, h.tap, h.socket(), func(_ time.Time, e punch.LaneEvent) {
 		h.events = append(h.events, e)
 		if e.Kind == punch.LaneTell && !h.mute {
+			h.said = e.Message
 			w.After(signalling, func() {
 				if other.lanes != nil {
 					other.runner.Do(func(now time.Time) { other.lanes.HandleMessage(now, e.Message) })
@@ -187,6 +189,9 @@ func (w *lanesWorld) startOne(i int, lanes []punch.Lane) {
 		}
 	})
 	w.check(err)
+	if other.said != nil { // signalling keeps the last one
+		h.runner.Do(func(now time.Time) { h.lanes.HandleMessage(now, other.said) })
+	}
 }
 
 // first is the host's first event of kind k.
