@@ -87,8 +87,7 @@ func natOf(t *testing.T, name string, change ...func(*simnet.NATConfig)) simnet.
 	return p
 }
 
-// newLanesWorld builds a world and measures both NATs. loss is that of a path between the
-// hosts, each way, once they have been measured.
+// newLanesWorld builds a world and measures both NATs.
 func newLanesWorld(t *testing.T, seed uint64, a, b simnet.Preset) *lanesWorld {
 	t.Helper()
 	w := &lanesWorld{World: simnet.New(seed), t: t}
@@ -141,13 +140,6 @@ func (h *laneHost) measure() {
 
 func (h *laneHost) socket() simnet.RunOptions {
 	return simnet.RunOptions{Sockets: []netip.AddrPort{netip.AddrPortFrom(h.site.Addr(), local)}}
-}
-
-// setLoss loses packets of the path between the hosts from now on.
-func (w *lanesWorld) setLoss(loss float64) {
-	for _, h := range w.hosts {
-		h.iface().SetLink(simnet.Link{Delay: access, Loss: loss / 2}, simnet.Link{Delay: access, Loss: loss / 2})
-	}
 }
 
 func (h *laneHost) iface() *simnet.Iface {
