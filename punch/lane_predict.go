@@ -54,6 +54,7 @@ type sandwich struct {
 	probe, last   *laneSocket // last asks the last question where only one server is known
 	second        *laneSocket // probes after the peer has
 	seconded      bool
+	odd           int // rounds whose bracket cannot be: each counts as three that failed
 	before, after *laneQuery
 	told          [2]uint16
 	fired         bool
@@ -132,7 +133,7 @@ func (w *sandwich) send(now time.Time) {
 		w.tell(now)
 	case w.round == maxRounds:
 		w.m.end(now, w.run, "no port was foretold rightly in 12 rounds")
-	case !w.m.believed(w.round, w.m.cfg.Local):
+	case !w.m.believed(w.round+2*w.odd, w.m.cfg.Local):
 		w.m.end(now, w.run, "the ports are not what the profile foretells")
 	default:
 		w.begin(now)
@@ -143,9 +144,13 @@ func (w *sandwich) dest() netip.AddrPort { return w.m.dests[(w.round-1)%len(w.m.
 
 // answered tells the peer as soon as both ports are known; one alone may do later.
 func (w *sandwich) answered(now time.Time, q *laneQuery) {
-	if w.before != nil && w.after != nil && w.before.port != 0 && w.after.port != 0 {
-		w.tell(now)
+	if w.before == nil || w.after == nil || w.before.port == 0 || w.after.port == 0 {
+		return
 	}
+	if delta := w.m.cfg.Local.Ports.Delta; delta != 0 && !believable(w.before.port, w.after.port, delta) {
+		w.odd++
+	}
+	w.tell(now)
 }
 
 func (w *sandwich) tell(now time.Time) {
@@ -191,6 +196,7 @@ type bracket struct {
 	run   *laneRun
 	told  tellEntry
 	ports []uint16
+	sure  int // of ports, that are bracketed; the others follow, and are tried once
 	next  int // of ports
 	at    time.Time
 	step  int // in repeats
@@ -204,7 +210,9 @@ func (w *bracket) heard(now time.Time, t tellEntry) {
 		return
 	}
 	w.told = t
-	w.ports = append(bracketed(t.first, t.second, t.delta), following(t)...)
+	w.ports = bracketed(t.first, t.second, t.delta)
+	w.sure = len(w.ports)
+	w.ports = append(w.ports, following(t)...)
 	w.next, w.at, w.step = 0, now, 0
 }
 
@@ -217,7 +225,7 @@ func (w *bracket) wants() (int, time.Time) {
 	switch {
 	case w.next < len(w.ports):
 		return 1, w.at
-	case len(w.ports) > 0 && w.step < len(repeats):
+	case w.sure > 0 && w.step < len(repeats):
 		return 1, w.at.Add(repeats[w.step])
 	}
 	return 0, time.Time{}
@@ -226,7 +234,7 @@ func (w *bracket) wants() (int, time.Time) {
 func (w *bracket) send(now time.Time) {
 	if w.next >= len(w.ports) {
 		w.step++
-		w.next = 0
+		w.next, w.ports = 0, w.ports[:w.sure]
 	}
 	port := w.ports[w.next]
 	if w.next++; w.next == len(w.ports) && w.step == 0 {
@@ -263,7 +271,7 @@ func bracketed(before, after uint16, delta int) (ports []uint16) {
 				add(p)
 			}
 		}
-	case before != 0 && after != 0 && apart%delta == 0 && apart/delta >= 2 && apart/delta <= widest:
+	case before != 0 && after != 0 && believable(before, after, delta):
 		// Others may have got in between on either side of ours, so the middle is likeliest.
 		n := apart / delta
 		for i := range n {
@@ -292,6 +300,13 @@ func bracketed(before, after uint16, delta int) (ports []uint16) {
 		}
 	}
 	return ports
+}
+
+// believable reports whether two ports can be of mappings that were made just before and
+// just after another one.
+func believable(before, after uint16, delta int) bool {
+	apart := int(int16(after - before))
+	return apart%delta == 0 && apart/delta >= 2 && apart/delta <= widest
 }
 
 // following lists the ports that come after a bracket, for as long as it takes the peer to

@@ -47,6 +47,7 @@ type laneHost struct {
 	budget  punch.Budget
 	mute    bool   // what it tells is lost
 	said    []byte // what it told last
+	heard   func(message []byte)
 }
 
 // laneTap runs Lanes and watches what they ask for.
@@ -171,6 +172,9 @@ func (w *lanesWorld) startOne(i int, lanes []punch.Lane) {
 	h.tap = &laneTap{Lanes: h.lanes, open: make(map[machine.SocketID]bool)}
 	h.runner, err = simnet.Run(h.site.Host, h.tap, h.socket(), func(_ time.Time, e punch.LaneEvent) {
 		h.events = append(h.events, e)
+		if e.Kind == punch.LaneTell && h.heard != nil {
+			h.heard(e.Message)
+		}
 		if e.Kind == punch.LaneTell && !h.mute {
 			h.said = e.Message
 			w.After(signalling, func() {
