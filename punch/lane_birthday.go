@@ -53,7 +53,7 @@ type manySockets struct {
 }
 
 func newManySockets(m *Lanes, r *laneRun) laneWork {
-	w := &manySockets{m: m, run: r, want: m.limits.sockets, turns: m.limits.left()}
+	w := &manySockets{m: m, run: r, want: m.limits.sockets - m.limits.urgent.sockets, turns: m.limits.left()}
 	if r.Sockets > 0 {
 		w.want = min(w.want, r.Sockets)
 	}

@@ -13,9 +13,9 @@ const (
 	// crossMargin is how many mappings more than foreseen may be made between the question
 	// for a port and the burst: checks of our own, others by chance.
 	crossMargin = 3
-	// crossAge is how old a port is when it is used, before that is known: the answer has to
-	// come, and to get to the peer.
-	crossAge = 200 * time.Millisecond
+	// crossAge is how old a port is when it is used, beside two round trips to the STUN
+	// server, before that is known: the answer has to come, and to get to the peer.
+	crossAge = 50 * time.Millisecond
 	// crossStale is how old it may be in the first round. The peer may have begun later.
 	crossStale = 400 * time.Millisecond
 	// maxAhead is how far the peer's rounds are followed at once.
@@ -32,7 +32,7 @@ func (m *Lanes) newCrossing(r *laneRun) laneWork {
 	if r.Hard != Both || len(m.stuns) == 0 {
 		return nil
 	}
-	w := &crossing{m: m, run: r, age: crossAge}
+	w := &crossing{m: m, run: r}
 	p := m.cfg.Local
 	w.keeps = p.Ports.Model == natprobe.PortsPreserving || p.Mapping == natprobe.MappingEndpointIndependent
 	if !w.keeps && p.Ports.Delta == 0 {
@@ -48,6 +48,7 @@ type crossing struct {
 	keeps  bool // a socket's port is the same for all: nothing to cross
 	round  int
 	rounds int // that we began; the peer may skip some
+	failed int // of them, though both targets were known
 	asker  *laneSocket
 	query  *laneQuery
 	group  []*laneSocket
@@ -77,6 +78,9 @@ func (w *crossing) begin(now time.Time, round int) {
 	if w.asker != nil && !w.asker.met && !w.keeps {
 		w.m.close(w.asker)
 	}
+	if w.fired {
+		w.failed++
+	}
 	w.rounds++
 	w.round, w.at = round, now
 	w.query, w.target, w.theirs, w.fired, w.step, w.next, w.group = nil, 0, 0, false, 0, 0, nil
@@ -86,11 +90,6 @@ func (w *crossing) begin(now time.Time, round int) {
 	if w.keeps {
 		w.group = append(w.group, w.asker)
 		return
-	}
-	for range w.size() {
-		if s := w.m.openSocket(w.run); s != nil {
-			w.group = append(w.group, s)
-		}
 	}
 }
 
@@ -118,6 +117,9 @@ func (w *crossing) answered(now time.Time, q *laneQuery) {
 		return
 	}
 	port := int(q.port)
+	if w.age == 0 {
+		w.age = crossAge + 2*q.rtt
+	}
 	if !w.keeps {
 		port += w.ahead() * w.m.cfg.Local.Ports.Delta
 	}
@@ -126,6 +128,13 @@ func (w *crossing) answered(now time.Time, q *laneQuery) {
 		return
 	}
 	w.target = target
+	for len(w.group) < w.size() && !w.keeps {
+		s := w.m.openSocket(w.run)
+		if s == nil {
+			break
+		}
+		w.group = append(w.group, s)
+	}
 	w.m.tell(now)
 }
 
@@ -151,7 +160,7 @@ func (w *crossing) heard(now time.Time, t tellEntry) {
 	if w.query != nil && w.query.sent > 0 {
 		// How old our port was when the peer's came is how old it will be the next time.
 		age := now.Sub(w.query.at)
-		w.age = min(max(age, crossAge), time.Second)
+		w.age = min(age, time.Second)
 		if round == 1 && age > crossStale && !w.keeps && w.rounds < maxRounds {
 			w.begin(now, 2)
 		}
@@ -204,6 +213,8 @@ func (w *crossing) send(now time.Time) {
 		}
 	case w.rounds >= maxRounds:
 		w.m.end(now, w.run, "the ports did not meet in 12 rounds")
+	case !w.m.believed(w.failed, w.m.cfg.Local, w.m.cfg.Remote):
+		w.m.end(now, w.run, "the ports are not what the profiles foretell")
 	default:
 		w.begin(now, w.round+1)
 	}

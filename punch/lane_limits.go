@@ -15,7 +15,8 @@ const (
 	bucketDepth = 16
 	// bucketDebt is how many answers and probes in answer may leave before their time.
 	bucketDebt = 16
-	// maxReserve is how many packets, and how many entries, are kept back for them.
+	// maxReserve is how many packets, and how many entries, are kept back for them; and how
+	// many, and how many sockets, those who try many ports leave to those who need few.
 	maxReserve = 64
 )
 
@@ -24,7 +25,8 @@ type limits struct {
 	sockets, probes, entries, rate int
 	least                          float64
 
-	reserve struct{ probes, entries int }
+	// What is kept back for answers, and for lanes that need little.
+	reserve, urgent struct{ probes, entries, sockets int }
 
 	open int // sockets
 	sent int
@@ -60,20 +62,37 @@ func (b Budget) limits() limits {
 	return l
 }
 
-// room reports whether a packet from s to remote is within the budget. A lane leaves the
-// reserve.
-func (l *limits) room(s machine.SocketID, remote netip.AddrPort, lane bool) bool {
+// keepBack keeps something back for lanes that need little.
+func (l *limits) keepBack() {
+	l.urgent.probes, l.urgent.entries, l.urgent.sockets = min(2*maxReserve, l.probes/8), min(maxReserve, l.entries/8), min(maxReserve, l.sockets/4)
+}
+
+// room reports whether a packet from s to remote is within the budget: for an answer, for a
+// lane that needs little, or for one that tries many ports.
+func (l *limits) room(s machine.SocketID, remote netip.AddrPort, use use) bool {
 	probes, entries := l.probes, l.entries
-	if lane {
+	if use > forAnswers {
 		probes, entries = probes-l.reserve.probes, entries-l.reserve.entries
+	}
+	if use > forFew {
+		probes, entries = probes-l.urgent.probes, entries-l.urgent.entries
 	}
 	return l.sent < probes && (l.made[entry{s, remote}] || len(l.made) < entries)
 }
 
-// left is how many packets, each to another remote, lanes may still send.
+// left is how many packets, each to another remote, a lane that tries many ports may send.
 func (l *limits) left() int {
-	return max(0, min(l.probes-l.reserve.probes-l.sent, l.entries-l.reserve.entries-len(l.made)))
+	return max(0, min(l.probes-l.reserve.probes-l.urgent.probes-l.sent, l.entries-l.reserve.entries-l.urgent.entries-len(l.made)))
 }
+
+// use is what a packet is for.
+type use uint8
+
+const (
+	forAnswers use = iota
+	forFew
+	forMany
+)
 
 // take notes a packet and reports whether it makes an entry.
 func (l *limits) take(s machine.SocketID, remote netip.AddrPort) (fresh bool) {

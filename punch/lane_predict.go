@@ -1,6 +1,7 @@
 package punch
 
 import (
+	"math"
 	"net/netip"
 	"time"
 
@@ -15,7 +16,9 @@ const (
 	// maxBracket is how many ports are tried in a round, and widest how far a bracket may be
 	// apart to be believed, in steps.
 	maxBracket = 12
-	widest     = 64
+	// maxFollowing is how many ports beyond it are.
+	maxFollowing = 20
+	widest       = 64
 )
 
 // repeats are when, since a round began, its packets are sent once more: lost ones cost no
@@ -38,12 +41,20 @@ func (m *Lanes) newPredicted(r *laneRun) laneWork {
 // sandwich is the hard side: a socket that is new to the NAT asks a STUN server, probes the
 // peer and asks another server, back to back. The ports in the two answers bracket the one
 // that the peer has to try.
+//
+// Some NATs, Linux as it comes among them, remember a probe that they do not let in, and
+// then no mapping of the peer's towards its sender keeps the port that we know. So the peer
+// tries the ports that come next as well, and when it tells that it has, one more socket
+// probes: its is the second packet, not the first.
 type sandwich struct {
 	silent
 	m             *Lanes
 	run           *laneRun
 	round         int
 	probe, last   *laneSocket // last asks the last question where only one server is known
+	second        *laneSocket // probes after the peer has
+	seconded      bool
+	odd           int // rounds whose bracket cannot be: each counts as three that failed
 	before, after *laneQuery
 	told          [2]uint16
 	fired         bool
@@ -55,10 +66,11 @@ type sandwich struct {
 func (w *sandwich) begin(now time.Time) {
 	w.round++
 	w.at, w.step, w.fired, w.told = now, 0, false, [2]uint16{}
-	w.last = nil
+	w.last, w.second, w.seconded = nil, nil, false
 	if w.probe = w.m.openSocket(w.run); w.probe != nil && !w.m.twoServers() {
 		w.last = w.m.openSocket(w.run)
 	}
+	w.second = w.m.openSocket(w.run)
 }
 
 // twoServers reports whether there are STUN servers with two IPs, the first and the last:
@@ -91,7 +103,7 @@ func (w *sandwich) rtt() (d time.Duration) {
 }
 
 func (w *sandwich) send(now time.Time) {
-	dest := w.m.dests[(w.round-1)%len(w.m.dests)]
+	dest := w.dest()
 	switch {
 	case !w.fired && w.ready():
 		last := w.last
@@ -110,6 +122,9 @@ func (w *sandwich) send(now time.Time) {
 			return
 		}
 		w.m.try(now, w.run, w.probe.id, dest)
+		if w.seconded {
+			w.m.try(now, w.run, w.second.id, dest)
+		}
 		for _, q := range []*laneQuery{w.before, w.after} {
 			if q.port == 0 {
 				w.m.ask(now, q)
@@ -118,16 +133,24 @@ func (w *sandwich) send(now time.Time) {
 		w.tell(now)
 	case w.round == maxRounds:
 		w.m.end(now, w.run, "no port was foretold rightly in 12 rounds")
+	case !w.m.believed(w.round+2*w.odd, w.m.cfg.Local):
+		w.m.end(now, w.run, "the ports are not what the profile foretells")
 	default:
 		w.begin(now)
 	}
 }
 
+func (w *sandwich) dest() netip.AddrPort { return w.m.dests[(w.round-1)%len(w.m.dests)] }
+
 // answered tells the peer as soon as both ports are known; one alone may do later.
 func (w *sandwich) answered(now time.Time, q *laneQuery) {
-	if w.before != nil && w.after != nil && w.before.port != 0 && w.after.port != 0 {
-		w.tell(now)
+	if w.before == nil || w.after == nil || w.before.port == 0 || w.after.port == 0 {
+		return
 	}
+	if delta := w.m.cfg.Local.Ports.Delta; delta != 0 && !believable(w.before.port, w.after.port, delta) {
+		w.odd++
+	}
+	w.tell(now)
 }
 
 func (w *sandwich) tell(now time.Time) {
@@ -144,11 +167,19 @@ func (w *sandwich) say(t *tellEntry) bool {
 	t.round, t.first, t.second = uint16(w.round), w.told[0], w.told[1]
 	if p := w.m.cfg.Local.Ports; p.Model == natprobe.PortsSequential {
 		t.delta, t.rate = p.Delta, p.Rate
+	} else if w.second != nil && w.second.open {
+		t.second = w.second.local.Port() // a NAT that keeps ports keeps this one
 	}
 	return true
 }
 
-func (w *sandwich) heard(now time.Time, t tellEntry) { w.m.overThere(now, w.run, t) }
+// heard takes it that the peer has tried the ports of a round.
+func (w *sandwich) heard(now time.Time, t tellEntry) {
+	w.m.overThere(now, w.run, t)
+	if int(t.round) == w.round && w.fired && !w.seconded && w.second != nil && w.second.open {
+		w.seconded = w.m.try(now, w.run, w.second.id, w.dest())
+	}
+}
 
 // overThere ends a lane soon where the other side has ended it.
 func (m *Lanes) overThere(now time.Time, r *laneRun, t tellEntry) {
@@ -165,6 +196,7 @@ type bracket struct {
 	run   *laneRun
 	told  tellEntry
 	ports []uint16
+	sure  int // of ports, that are bracketed; the others follow, and are tried once
 	next  int // of ports
 	at    time.Time
 	step  int // in repeats
@@ -179,14 +211,21 @@ func (w *bracket) heard(now time.Time, t tellEntry) {
 	}
 	w.told = t
 	w.ports = bracketed(t.first, t.second, t.delta)
+	w.sure = len(w.ports)
+	w.ports = append(w.ports, following(t)...)
 	w.next, w.at, w.step = 0, now, 0
+}
+
+func (w *bracket) say(t *tellEntry) bool {
+	t.round = w.told.round
+	return t.round != 0
 }
 
 func (w *bracket) wants() (int, time.Time) {
 	switch {
 	case w.next < len(w.ports):
 		return 1, w.at
-	case len(w.ports) > 0 && w.step < len(repeats):
+	case w.sure > 0 && w.step < len(repeats):
 		return 1, w.at.Add(repeats[w.step])
 	}
 	return 0, time.Time{}
@@ -195,10 +234,12 @@ func (w *bracket) wants() (int, time.Time) {
 func (w *bracket) send(now time.Time) {
 	if w.next >= len(w.ports) {
 		w.step++
-		w.next, w.ports = 0, w.ports[:min(len(w.ports), maxBracket/2)]
+		w.next, w.ports = 0, w.ports[:w.sure]
 	}
 	port := w.ports[w.next]
-	w.next++
+	if w.next++; w.next == len(w.ports) && w.step == 0 {
+		defer w.m.tell(now)
+	}
 	w.asked[port] = true
 	if !w.m.try(now, w.run, w.m.cfg.Socket, netip.AddrPortFrom(w.m.ips[int(w.told.round-1)%len(w.m.ips)], port)) {
 		w.m.end(now, w.run, "the budget is spent")
@@ -230,7 +271,7 @@ func bracketed(before, after uint16, delta int) (ports []uint16) {
 				add(p)
 			}
 		}
-	case before != 0 && after != 0 && apart%delta == 0 && apart/delta >= 2 && apart/delta <= widest:
+	case before != 0 && after != 0 && believable(before, after, delta):
 		// Others may have got in between on either side of ours, so the middle is likeliest.
 		n := apart / delta
 		for i := range n {
@@ -256,6 +297,30 @@ func bracketed(before, after uint16, delta int) (ports []uint16) {
 	case after != 0:
 		for k := 1; k <= maxBracket/2; k++ {
 			add(a - k*delta)
+		}
+	}
+	return ports
+}
+
+// believable reports whether two ports can be of mappings that were made just before and
+// just after another one.
+func believable(before, after uint16, delta int) bool {
+	apart := int(int16(after - before))
+	return apart%delta == 0 && apart/delta >= 2 && apart/delta <= widest
+}
+
+// following lists the ports that come after a bracket, for as long as it takes the peer to
+// hear that they were tried.
+func following(t tellEntry) (ports []uint16) {
+	const later = 0.25 // s
+	last := int(t.second)
+	if t.second == 0 {
+		last = int(t.first) + 2*t.delta
+	}
+	mean := min(t.rate, 100) * later
+	for k := 1; k <= 4+int(mean+2*math.Sqrt(mean)) && k <= maxFollowing && t.delta != 0; k++ {
+		if p, ok := wrapPort(last + k*t.delta); ok {
+			ports = append(ports, p)
 		}
 	}
 	return ports

@@ -77,7 +77,7 @@ func (r *replays) again(id wire.TransactionID) bool {
 
 // try sends a probe of a lane; false: the budget has no room for it.
 func (m *Lanes) try(now time.Time, r *laneRun, socket machine.SocketID, remote netip.AddrPort) bool {
-	if !m.limits.room(socket, remote, true) {
+	if !m.limits.room(socket, remote, r.use()) || socket != m.cfg.Socket && !m.isOpen(socket) {
 		return false
 	}
 	return m.sendProbe(now, r, socket, netip.AddrPort{}, remote)
@@ -137,7 +137,7 @@ func (m *Lanes) laneProbe(now time.Time, d machine.Datagram) {
 // laneRequest answers a probe of the peer, and probes back: the way in is open.
 func (m *Lanes) laneRequest(now time.Time, d machine.Datagram) {
 	id := m.msg.TransactionID()
-	if ipcheck.Unusable(d.Remote, false) != "" || m.seen.again(id) || !m.limits.room(d.Socket, d.Remote, false) || m.bucket.owes(now) {
+	if ipcheck.Unusable(d.Remote, false) != "" || m.seen.again(id) || !m.limits.room(d.Socket, d.Remote, forAnswers) || m.bucket.owes(now) {
 		return
 	}
 	p := m.pair(d)
@@ -161,7 +161,7 @@ func (m *Lanes) laneRequest(now time.Time, d machine.Datagram) {
 // (RFC 8445 7.3.1.4). Whoever copies a probe from a false address gets no more than one
 // for each.
 func (m *Lanes) trigger(now time.Time, p *lanePair) {
-	if !m.limits.room(p.socket, p.remote, false) || m.bucket.owes(now) || p.socket != m.cfg.Socket && !m.isOpen(p.socket) {
+	if !m.limits.room(p.socket, p.remote, forAnswers) || m.bucket.owes(now) || p.socket != m.cfg.Socket && !m.isOpen(p.socket) {
 		return
 	}
 	m.sendProbe(now, p.lane, p.socket, p.local, p.remote)

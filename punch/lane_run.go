@@ -1,11 +1,13 @@
 package punch
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/natprobe"
 )
 
 // laneRun is one lane that is run.
@@ -49,10 +51,17 @@ func running(r *laneRun) bool { return !r.ended }
 // spare is how many tokens a lane leaves: those that try many ports leave a burst to those
 // whose packets must leave together.
 func (r *laneRun) spare() int {
-	if r.Kind == LaneBirthday || r.Kind == LaneBlocks {
+	if r.use() == forMany {
 		return bucketDepth - 4
 	}
 	return 0
+}
+
+func (r *laneRun) use() use {
+	if r.Kind == LaneBirthday || r.Kind == LaneBlocks {
+		return forMany
+	}
+	return forFew
 }
 
 // begin starts a lane, if it is one of ours.
@@ -78,7 +87,26 @@ func (m *Lanes) begin(now time.Time, l Lane) {
 		m.end(now, r, "the peer named no public address")
 	case r.work == nil:
 		m.end(now, r, "what it needs is not known")
+	case m.limits.left() == 0:
+		m.end(now, r, "the budget has nothing left for it")
 	}
+}
+
+// believed reports whether a lane that foretells ports should go on after so many rounds
+// that failed. Where the profile is right, most rounds succeed; the more fail, the likelier
+// it is wrong.
+func (m *Lanes) believed(failed int, profiles ...natprobe.Profile) bool {
+	const succeeds = 0.7 // of the rounds, with loss and others behind the same NAT
+	right := 1.0
+	for _, p := range profiles {
+		if c := p.Ports.Confidence; c > 0 {
+			right *= min(c, 0.99)
+		} else {
+			right *= 0.9
+		}
+	}
+	still := right * math.Pow(1-succeeds, float64(failed))
+	return still/(still+1-right)*succeeds >= m.limits.least
 }
 
 // end ends a lane. Its sockets stay where something came in by them, until all is over.
@@ -139,7 +167,12 @@ type laneSocket struct {
 
 // openSocket asks for one more socket; nil: the budget has none left.
 func (m *Lanes) openSocket(r *laneRun) *laneSocket {
-	if m.limits.open >= m.limits.sockets || len(m.order) >= m.limits.entries {
+	most, bind := m.limits.sockets, m.bind
+	if r.use() == forMany {
+		most -= m.limits.urgent.sockets
+		bind = m.evenPort(bind)
+	}
+	if m.limits.open >= most || len(m.order) >= m.limits.entries {
 		return nil
 	}
 	s := &laneSocket{id: m.lastID, lane: r}
@@ -148,8 +181,17 @@ func (m *Lanes) openSocket(r *laneRun) *laneSocket {
 	r.sockets++
 	m.socks[s.id] = s
 	m.order = append(m.order, s)
-	m.out.Push(machine.Transmit{Op: machine.OpenSocket, Socket: s.id, Local: m.bind})
+	m.out.Push(machine.Transmit{Op: machine.OpenSocket, Socket: s.id, Local: bind})
 	return s
+}
+
+// evenPort chooses an even local port where the NAT keeps parity: then the peer need try no
+// odd ones.
+func (m *Lanes) evenPort(a netip.AddrPort) netip.AddrPort {
+	if m.cfg.Local.Ports.Parity != natprobe.Yes {
+		return a
+	}
+	return netip.AddrPortFrom(a.Addr(), uint16(32768+2*m.rng.IntN(16384)))
 }
 
 func (m *Lanes) close(s *laneSocket) {

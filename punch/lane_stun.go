@@ -25,7 +25,7 @@ type laneQuery struct {
 
 // ask sends the request of q, whose socket and remote are set, for the first time or again.
 func (m *Lanes) ask(now time.Time, q *laneQuery) bool {
-	if !m.isOpen(q.socket) || !m.limits.room(q.socket, q.remote, true) {
+	if !m.isOpen(q.socket) || !m.limits.room(q.socket, q.remote, q.lane.use()) {
 		return false
 	}
 	if q.sent == 0 {

@@ -157,6 +157,9 @@ func NewLanes(now time.Time, cfg LanesConfig, rng *rand.Rand, secrets io.Reader)
 	m.bucket = newBucket(now, m.limits.rate)
 	m.linger.Fire = m.finish
 	m.choosePeer()
+	if slices.ContainsFunc(cfg.Lanes, func(l Lane) bool { return l.Ruled == "" && (l.Kind == LanePredicted || l.Kind == LaneCrossing) }) {
+		m.limits.keepBack()
+	}
 	for _, l := range cfg.Lanes {
 		if l.Ruled == "" && !slices.ContainsFunc(m.lanes, func(r *laneRun) bool { return r.Kind == l.Kind }) {
 			m.begin(now, l)
@@ -210,6 +213,9 @@ func laneID(secret []byte) uint64 {
 // ID is what the probes of this connection carry, for LaneID: the same on both sides.
 func (m *Lanes) ID() uint64 { return m.id }
 
+// Owns reports whether a socket is one that Lanes opened and that is not the caller's yet.
+func (m *Lanes) Owns(id machine.SocketID) bool { return m.socks[id] != nil }
+
 // Close ends everything at once and closes all sockets that were opened but those to
 // keep, which are the caller's from now on. What the lanes under way took is told, and no
 // event follows after that.
@@ -219,9 +225,11 @@ func (m *Lanes) Close(now time.Time, keep ...machine.SocketID) {
 	}
 	m.stop()
 	for _, s := range m.order {
-		if !s.gone && !slices.Contains(keep, s.id) {
-			m.close(s)
+		if slices.Contains(keep, s.id) {
+			s.gone = true
+			delete(m.socks, s.id)
 		}
+		m.close(s)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"testing"
+	"time"
 
 	"github.com/bradawl/bradawl/internal/simnet"
 	"github.com/bradawl/bradawl/punch"
@@ -34,6 +35,9 @@ type laneCase struct {
 	crossB     float64
 	what       string
 	budgetBoth punch.Budget
+	skew       time.Duration // from a's start to b's, or the other way about
+	jitter     time.Duration
+	reorder    float64
 }
 
 func (c laneCase) name() string {
@@ -43,6 +47,9 @@ func (c laneCase) name() string {
 	}
 	if c.cross+c.crossB > 0 {
 		s += fmt.Sprintf(", %.0f/s and %.0f/s", c.cross, c.crossB)
+	}
+	if c.skew != 0 {
+		s += fmt.Sprintf(", skew %v", c.skew)
 	}
 	if c.loss > 0 {
 		s += fmt.Sprintf(", %.0f %% loss", c.loss*100)
@@ -60,7 +67,10 @@ func (c laneCase) run(t *testing.T, seed uint64) *lanesWorld {
 	})
 	b := natOf(t, c.b, func(n *simnet.NATConfig) { n.Ports.CrossTraffic = c.crossB })
 	w := newLanesWorld(t, seed, a, b)
-	w.setLoss(c.loss)
+	link := simnet.Link{Delay: access, Loss: c.loss / 2, Jitter: c.jitter, Reorder: c.reorder} // two such links make a path
+	for _, h := range w.hosts {
+		h.iface().SetLink(link, link)
+	}
 	ours, theirs := punch.Lane{Kind: c.kind, Hard: punch.Ours}, punch.Lane{Kind: c.kind, Hard: punch.Theirs}
 	if c.both {
 		ours.Hard, theirs.Hard = punch.Both, punch.Both
@@ -68,7 +78,15 @@ func (c laneCase) run(t *testing.T, seed uint64) *lanesWorld {
 	for _, h := range w.hosts {
 		h.budget = c.budgetBoth
 	}
-	w.start([2][]punch.Lane{{ours}, {theirs}})
+	w.began = w.Now()
+	lanes := [2][]punch.Lane{{ours}, {theirs}}
+	first := 0
+	if c.skew < 0 {
+		first = 1
+	}
+	w.startOne(first, lanes[first])
+	w.Run(max(c.skew, -c.skew))
+	w.startOne(1-first, lanes[1-first])
 	return w
 }
 
@@ -172,4 +190,42 @@ func TestLanesBlocks(t *testing.T) {
 		{kind: punch.LaneBlocks, both: true, a: "symmetric-sequential", b: "symmetric-block", rate: .3},
 		{kind: punch.LaneBlocks, both: true, a: "symmetric-sequential-3", b: "symmetric-block", rate: .3, cross: 5},
 	})
+}
+
+// What is not as it should be: one side begins later, packets are delayed and overtake each
+// other, many others use the same NAT, and the easy side's NAT is one that a first packet
+// from outside spoils.
+func TestLanesInBadConditions(t *testing.T) {
+	t.Parallel()
+	var cases []laneCase
+	for _, c := range []laneCase{
+		{kind: punch.LaneBirthday, a: "symmetric-random", b: "port-restricted-cone"},
+		{kind: punch.LanePredicted, a: "symmetric-sequential-2", b: "port-restricted-cone"},
+		{kind: punch.LaneCrossing, both: true, a: "symmetric-sequential", b: "symmetric-sequential-3"},
+	} {
+		c.rate, c.p90 = .98, 3
+		for _, change := range []func(c *laneCase){
+			func(c *laneCase) { c.skew = 300 * time.Millisecond },
+			func(c *laneCase) { c.skew = time.Second },
+			func(c *laneCase) { c.skew = -time.Second },
+			func(c *laneCase) { c.what, c.jitter, c.reorder = "jitter", 20*time.Millisecond, .1 },
+			func(c *laneCase) { c.loss = .2 },
+			func(c *laneCase) {
+				c.what, c.loss, c.jitter, c.cross, c.skew, c.p90 = "jitter", .1, 20*time.Millisecond, 20, 300*time.Millisecond, 5
+				if c.both {
+					c.crossB = 20
+				}
+			},
+			func(c *laneCase) {
+				if !c.both {
+					c.b = "linux"
+				}
+			},
+		} {
+			c := c
+			change(&c)
+			cases = append(cases, c)
+		}
+	}
+	runLaneCases(t, cases)
 }

@@ -45,7 +45,9 @@ type laneHost struct {
 	tap     *laneTap
 	events  []punch.LaneEvent
 	budget  punch.Budget
-	mute    bool // what it tells is lost
+	mute    bool   // what it tells is lost
+	said    []byte // what it told last
+	heard   func(message []byte)
 }
 
 // laneTap runs Lanes and watches what they ask for.
@@ -86,8 +88,7 @@ func natOf(t *testing.T, name string, change ...func(*simnet.NATConfig)) simnet.
 	return p
 }
 
-// newLanesWorld builds a world and measures both NATs. loss is that of a path between the
-// hosts, each way, once they have been measured.
+// newLanesWorld builds a world and measures both NATs.
 func newLanesWorld(t *testing.T, seed uint64, a, b simnet.Preset) *lanesWorld {
 	t.Helper()
 	w := &lanesWorld{World: simnet.New(seed), t: t}
@@ -142,13 +143,6 @@ func (h *laneHost) socket() simnet.RunOptions {
 	return simnet.RunOptions{Sockets: []netip.AddrPort{netip.AddrPortFrom(h.site.Addr(), local)}}
 }
 
-// setLoss loses packets of the path between the hosts from now on.
-func (w *lanesWorld) setLoss(loss float64) {
-	for _, h := range w.hosts {
-		h.iface().SetLink(simnet.Link{Delay: access, Loss: loss / 2}, simnet.Link{Delay: access, Loss: loss / 2})
-	}
-}
-
 func (h *laneHost) iface() *simnet.Iface {
 	if h.site.NAT != nil {
 		return h.site.NAT.Iface()
@@ -178,7 +172,11 @@ func (w *lanesWorld) startOne(i int, lanes []punch.Lane) {
 	h.tap = &laneTap{Lanes: h.lanes, open: make(map[machine.SocketID]bool)}
 	h.runner, err = simnet.Run(h.site.Host, h.tap, h.socket(), func(_ time.Time, e punch.LaneEvent) {
 		h.events = append(h.events, e)
+		if e.Kind == punch.LaneTell && h.heard != nil {
+			h.heard(e.Message)
+		}
 		if e.Kind == punch.LaneTell && !h.mute {
+			h.said = e.Message
 			w.After(signalling, func() {
 				if other.lanes != nil {
 					other.runner.Do(func(now time.Time) { other.lanes.HandleMessage(now, e.Message) })
@@ -187,6 +185,9 @@ func (w *lanesWorld) startOne(i int, lanes []punch.Lane) {
 		}
 	})
 	w.check(err)
+	if other.said != nil { // signalling keeps the last one
+		h.runner.Do(func(now time.Time) { h.lanes.HandleMessage(now, other.said) })
+	}
 }
 
 // first is the host's first event of kind k.
