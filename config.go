@@ -14,6 +14,7 @@ import (
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/punch"
+	"github.com/bradawl/bradawl/punch/portmap"
 	"github.com/bradawl/bradawl/stats"
 	"github.com/bradawl/bradawl/turnclient"
 )
@@ -94,6 +95,14 @@ type Config struct {
 	// and no peer's are joined.
 	Budget punch.Budget
 
+	// NoPortMapping leaves out to ask routers for ports, by PCP, NAT-PMP and UPnP. Default
+	// false; with Loopback or sockets of one's own, routers are asked only if Gateways names
+	// them.
+	NoPortMapping bool
+
+	// Gateways lists the routers to ask. Default: the system's default routes.
+	Gateways func() ([]portmap.Gateway, error)
+
 	// Port is the local port of the session's sockets. Default 0: any.
 	Port uint16
 
@@ -137,6 +146,10 @@ type Config struct {
 
 	// LoggerFactory makes the loggers. Default nil: nothing is logged. Secrets never are.
 	LoggerFactory logging.LoggerFactory
+
+	// routerSockets and routerDial are ListenPacket and Dial as they were given.
+	routerSockets func(ctx context.Context, network, address string) (net.PacketConn, error)
+	routerDial    func(ctx context.Context, network string, local netip.AddrPort, remote string) (net.Conn, error)
 }
 
 var allNetworks = []string{"udp4", "udp6", "tcp4", "tcp6"}
@@ -179,6 +192,10 @@ func (c Config) withDefaults() (Config, error) {
 			return c, &ConfigError{fmt.Sprintf("TURN[%d]", i), err.Error()}
 		}
 	}
+	if c.ListenPacket != nil && c.Gateways == nil {
+		c.NoPortMapping = true // the system's routers are not where those sockets are
+	}
+	c.routerSockets, c.routerDial = c.ListenPacket, c.Dial
 	if len(c.Networks) == 0 {
 		c.Networks = allNetworks
 	}

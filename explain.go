@@ -38,6 +38,7 @@ type Explanation struct {
 	Candidates []Candidate   // ours, then the peer's
 	Checks     []Check       // every pair of addresses, the best first
 	Lanes      []LaneReport  // attempts at hard NATs, and the ways that are ruled out
+	Routers    []string      // what the routers here said to port mapping, in their own words
 	Local      natprobe.Profile
 	Remote     natprobe.Profile
 	Why        string // why it is as it is, and what would change that
@@ -280,6 +281,9 @@ func (e Explanation) String() string {
 			fmt.Fprintf(&b, ": %v", c.Err)
 		}
 		b.WriteByte('\n')
+	}
+	for _, w := range e.Routers {
+		fmt.Fprintf(&b, "  router %s\n", w)
 	}
 	for _, l := range e.Lanes {
 		fmt.Fprintf(&b, "  lane %v\n", l)

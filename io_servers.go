@@ -124,7 +124,11 @@ func (v *servers) resolve(names []string) {
 // probe finds out what the NAT does.
 func (v *servers) probe(names []string) {
 	s := v.s
-	report, err := natprobe.Discover(s.ctx, natprobe.Config{Servers: names, ListenPacket: s.cfg.ListenPacket, NoTCP: true, LoggerFactory: s.cfg.LoggerFactory})
+	cfg := natprobe.Config{Servers: names, ListenPacket: s.cfg.ListenPacket, NoTCP: true, LoggerFactory: s.cfg.LoggerFactory}
+	if s.ports != nil {
+		cfg.Gateway = s.ports.ExternalAddr
+	}
+	report, err := natprobe.Discover(s.ctx, cfg)
 	if err != nil {
 		s.log.Debugf("NAT: %v", err)
 		return

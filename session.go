@@ -16,6 +16,7 @@ import (
 	"github.com/bradawl/bradawl/internal/plog"
 	"github.com/bradawl/bradawl/internal/tap"
 	"github.com/bradawl/bradawl/natprobe"
+	"github.com/bradawl/bradawl/punch/portmap"
 )
 
 // Session is this program among its peers: it is reachable by its PeerID, and dials others
@@ -36,6 +37,8 @@ type Session struct {
 	conns    map[uint32]*Conn       // the loop's, as are the dials
 	dials    map[uint32]chan result // that wait
 	incoming chan *Conn
+
+	ports *portmap.Client // nil: routers are not asked
 
 	outgoing chan outgoing // for the signalling
 	servers  servers
@@ -113,6 +116,9 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 	}
 	listeners, err := s.open(ctx)
 	if err == nil {
+		s.ports, err = s.newPortmap()
+	}
+	if err == nil {
 		options := drive.Options{Listeners: listeners, Dial: s.dialStream, Effect: s.effect, Log: s.log}
 		for _, l := range s.locals {
 			options.Sockets = append(options.Sockets, l.socket)
@@ -121,6 +127,9 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 	}
 	if err != nil {
 		s.cancel()
+		if s.ports != nil {
+			_ = s.ports.Close()
+		}
 		for _, l := range s.locals {
 			_ = l.socket.Close()
 		}
@@ -136,12 +145,21 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 		for i, l := range s.tcp {
 			for _, b := range l.bases() {
 				id, _ := s.c.addBase(now, b)
+				if b.TCPType == ice.Passive {
+					s.tcp[i].passive = id
+				}
 				s.tcp[i].open = id // the last one's
 			}
 		}
 		s.c.pump(now)
 	})
 	s.wg.Go(s.recorder.run)
+	for _, l := range s.locals {
+		s.mapLocal(portmap.UDP, l.spec().Addr, l.base, l.gone)
+	}
+	for _, l := range s.tcp {
+		s.mapLocal(portmap.TCP, l.addr, l.passive, nil)
+	}
 	s.wg.Go(s.signOn)
 	s.wg.Go(s.watch)
 	s.servers.add(cfg.STUN, cfg.TURN)
@@ -441,6 +459,9 @@ func (s *Session) Close() error {
 		s.farewell()
 		s.cancel()
 		s.servers.close()
+		if s.ports != nil {
+			_ = s.ports.Close()
+		}
 		err = s.loop.Close()
 		s.recorder.close()
 		s.pool.Close()
