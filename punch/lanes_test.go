@@ -267,6 +267,7 @@ func (r *lanesRig) aims() {
 func laneMessage(number uint32, entries ...[6]uint16) []byte {
 	b := []byte{tellVersion, laneDialler, 0, 0}
 	b = binary.BigEndian.AppendUint32(b, number)
+	b = binary.BigEndian.AppendUint64(b, laneID(secret))
 	for _, e := range entries {
 		for _, v := range e {
 			b = binary.BigEndian.AppendUint16(b, v)
@@ -308,7 +309,9 @@ func TestLanesPassOverMessages(t *testing.T) {
 	own[1] = 0
 	later := slices.Clone(good)
 	later[0] = 9
-	for _, b := range [][]byte{nil, {1}, own, later, make([]byte, 1000), append(slices.Clone(good), make([]byte, MaxLaneMessage)...)} {
+	before := slices.Clone(good)
+	before[8] ^= 1
+	for _, b := range [][]byte{nil, {1}, own, later, before, make([]byte, 1000), append(slices.Clone(good), make([]byte, MaxLaneMessage)...)} {
 		a.HandleMessage(a.now, b)
 		a.drain()
 	}
