@@ -18,9 +18,15 @@
 // the same one. The port must be the one that the rendezvous was dialled from, which
 // [ReusePort] makes possible.
 //
+// [Lanes] goes on where this does not suffice, because a NAT gives a socket another outside
+// port for each remote: it foretells the port where the NAT's ports are a sequence, leads two
+// sequences past each other, and has many mappings of one side meet many tries of the other
+// (a birthday) where they are random, all under one [Budget]. It is a machine for whoever runs
+// checks beside it, such as an ICE agent, and chooses no path.
+//
 // [Pinger] measures a path by probes of 8 bytes.
 //
-// The machines behind these ([UDPMachine], [TCPMachine], [PingerMachine]) have no
+// The machines behind these ([UDPMachine], [TCPMachine], [PingerMachine]), and Lanes, have no
 // sockets, no goroutines and no clock: they are what this module's event loop runs,
 // and its simulator.
 package punch

@@ -11,8 +11,8 @@ import (
 
 const (
 	// crossMargin is how many mappings more than foreseen may be made between the question
-	// for a port and the burst: checks of our own, others by chance.
-	crossMargin = 3
+	// for a port and the burst: checks that an agent sends beside, others by chance.
+	crossMargin = 6
 	// crossAge is how old a port is when it is used, beside two round trips to the STUN
 	// server, before that is known: the answer has to come, and to get to the peer.
 	crossAge = 50 * time.Millisecond

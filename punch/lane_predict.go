@@ -318,7 +318,7 @@ func following(t tellEntry) (ports []uint16) {
 		last = int(t.first) + 2*t.delta
 	}
 	mean := min(t.rate, 100) * later
-	for k := 1; k <= 4+int(mean+2*math.Sqrt(mean)) && k <= maxFollowing && t.delta != 0; k++ {
+	for k := 1; k <= crossMargin+int(mean+2*math.Sqrt(mean)) && k <= maxFollowing && t.delta != 0; k++ {
 		if p, ok := wrapPort(last + k*t.delta); ok {
 			ports = append(ports, p)
 		}

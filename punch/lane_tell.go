@@ -10,11 +10,12 @@ import (
 // MaxLaneMessage is the greatest length of a message of a LaneTell, in bytes.
 const MaxLaneMessage = tellHead + 8*tellSize
 
-// A message: version, flags, two bytes reserved, its number; then, for each lane, 12 bytes:
-// kind, flags, round, two ports, step of the ports (signed), rate in tenths.
+// A message: version, flags, two bytes reserved, its number, the ID of the connection; then,
+// for each lane, 12 bytes: kind, flags, round, two ports, step of the ports (signed), rate in
+// tenths. By the ID, what an attempt before this one left on its way is told apart.
 const (
 	tellVersion = 1
-	tellHead    = 8
+	tellHead    = 16
 	tellSize    = 12
 
 	tellOver = 1 << 0 // the lane has ended on the sender's side
@@ -40,6 +41,7 @@ func (m *Lanes) tell(now time.Time) {
 		b[1] = laneDialler
 	}
 	binary.BigEndian.PutUint32(b[4:], m.told)
+	binary.BigEndian.PutUint64(b[8:], m.id)
 	for _, r := range m.lanes {
 		var t tellEntry
 		if r.work != nil {
@@ -60,10 +62,11 @@ func (m *Lanes) tell(now time.Time) {
 }
 
 // HandleMessage takes what the peer's LaneTell carried. It may come late, twice or out of
-// order, and hold anything: what the peer says chooses among ports of the addresses that
+// order (if before these Lanes were made, the last one is to be handed over then), and hold
+// anything: what the peer says chooses among ports of the addresses that
 // signalling named, within our own budget, and no more.
 func (m *Lanes) HandleMessage(now time.Time, b []byte) {
-	if m.state != lanesRun || len(b) < tellHead || len(b) > MaxLaneMessage || b[0] != tellVersion || (b[1]&laneDialler != 0) == m.cfg.Dialler {
+	if m.state != lanesRun || len(b) < tellHead || len(b) > MaxLaneMessage || b[0] != tellVersion || (b[1]&laneDialler != 0) == m.cfg.Dialler || binary.BigEndian.Uint64(b[8:]) != m.id {
 		return
 	}
 	number := binary.BigEndian.Uint32(b[4:])

@@ -24,7 +24,8 @@ type LanesConfig struct {
 	// Local and Remote are what is known of this side's NAT and of the peer's.
 	Local, Remote natprobe.Profile
 	// Peer are the peer's outside addresses that signalling named. Ports are guessed at
-	// these IPs only, and only where they may be on the internet; at most 4 IPs.
+	// these IPs only, and only where they may be on the internet; at most 4 IPs. The peer can
+	// name somebody else's: name only what another has seen it at, such as the rendezvous.
 	Peer []netip.AddrPort
 	// Servers are STUN servers, asked what port a socket has outside. Predicted and
 	// crossing lanes need one; two of different IPs save sockets.
@@ -240,8 +241,7 @@ func (m *Lanes) stop() {
 	for _, p := range m.pairs {
 		m.timers.Stop(&p.timer)
 	}
-	clear(m.flights)
-	m.queries = nil
+	m.flights, m.queries = nil, nil
 }
 
 // finish ends the machine by itself.

@@ -130,6 +130,12 @@ func TestLanesBirthday(t *testing.T) {
 		{kind: punch.LaneBirthday, a: "symmetric-address", b: "port-restricted-cone", rate: .98, p50: 1.0, p90: 2.5},
 		{kind: punch.LaneBirthday, a: "symmetric-random", b: "restricted-cone", rate: 1, p90: .3},
 		{kind: punch.LaneBirthday, a: "cgnat-symmetric", b: "port-restricted-cone", rate: .99, p50: .4, p90: .6},
+		{kind: punch.LaneBirthday, a: "symmetric-random", b: "cgnat", rate: .98, p50: 1.0, p90: 2.5},
+		{kind: punch.LaneBirthday, a: "symmetric-random", b: "firewall", rate: .98, p50: 1.0, p90: 2.5},
+		{kind: punch.LaneBirthday, a: "symmetric-random", b: "port-restricted-cone", what: "even ports", rate: .98, p50: .8, p90: 2,
+			change: func(n *simnet.NATConfig) { n.Ports.Parity = true }},
+		{kind: punch.LaneBirthday, a: "symmetric-random", b: "port-restricted-cone", what: "polite", rate: .9, p50: 1.6, p90: 3.7,
+			budgetBoth: punch.Polite},
 	})
 }
 
@@ -157,7 +163,9 @@ func TestLanesPredicted(t *testing.T) {
 			}
 		}
 	}
-	cases = append(cases, laneCase{kind: punch.LanePredicted, a: "symmetric-preserving", b: "port-restricted-cone", rate: .99, p50: .5, p90: 2})
+	cases = append(cases, laneCase{kind: punch.LanePredicted, a: "symmetric-sequential", b: "cgnat", rate: .99, p50: .5, p90: 2},
+		laneCase{kind: punch.LanePredicted, a: "symmetric-sequential-2", b: "firewall", rate: .99, p50: .5, p90: 2},
+		laneCase{kind: punch.LanePredicted, a: "symmetric-preserving", b: "port-restricted-cone", rate: .99, p50: .5, p90: 2})
 	runLaneCases(t, cases)
 }
 

@@ -39,13 +39,3 @@ func Plan(l, r natprobe.Profile, b Budget) []Lane {
 	}
 	return []Lane{{Kind: k, Hard: side, Probability: .9, Sockets: 256, Probes: 1600, Entries: 1600}}
 }
-
-// WithDefaults fills in what is left out.
-func (b Budget) WithDefaults() Budget {
-	l := b.limits()
-	b.Probes, b.Sockets, b.Entries, b.Rate = l.probes, l.sockets, l.entries, l.rate
-	if b.Cooldown == 0 {
-		b.Cooldown = 60e9
-	}
-	return b
-}
