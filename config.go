@@ -2,6 +2,7 @@ package bradawl
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -176,6 +177,11 @@ func (c Config) withDefaults() (Config, error) {
 		if !slices.Contains(allNetworks, n) {
 			return c, &ConfigError{"Networks", fmt.Sprintf("%q is none; use udp4, udp6, tcp4 and tcp6", n)}
 		}
+	}
+	if err := c.Budget.Check(); err != nil {
+		wrong := new(punch.ConfigError)
+		errors.As(err, &wrong)
+		return c, &ConfigError{wrong.Field, wrong.Reason}
 	}
 	if s, ok := c.Signaler.(checker); ok {
 		if err := s.Check(); err != nil {
