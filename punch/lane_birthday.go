@@ -53,7 +53,7 @@ type manySockets struct {
 }
 
 func newManySockets(m *Lanes, r *laneRun) laneWork {
-	w := &manySockets{m: m, run: r, want: m.limits.sockets - m.limits.urgent.sockets, turns: m.limits.left()}
+	w := &manySockets{m: m, run: r, want: m.limits.left(forMany).sockets, turns: m.limits.tries(forMany)}
 	if r.Sockets > 0 {
 		w.want = min(w.want, r.Sockets)
 	}
@@ -155,7 +155,8 @@ type manyPorts struct {
 	silent
 	m     *Lanes
 	run   *laneRun
-	ports []uint16
+	ports Spray
+	most  int // packets
 	at    int
 	size  int // how many ports there are
 	done  bool
@@ -163,12 +164,12 @@ type manyPorts struct {
 }
 
 func newManyPorts(m *Lanes, r *laneRun) laneWork {
-	most := m.limits.left()
+	ports := RangeOf(m.cfg.Remote)
+	w := &manyPorts{m: m, run: r, ports: NewSpray(ports, m.rng.Uint64()), size: ports.Size(), most: m.limits.tries(forMany), asked: make(map[uint16]bool)}
 	if r.Probes > 0 {
-		most = min(most, r.Probes)
+		w.most = min(w.most, r.Probes)
 	}
-	ports, size := sprayOrder(m.cfg.Remote, most, m.rng)
-	return &manyPorts{m: m, run: r, ports: ports, size: size, asked: make(map[uint16]bool)}
+	return w
 }
 
 func (w *manyPorts) wants() (int, time.Time) {
@@ -179,10 +180,10 @@ func (w *manyPorts) wants() (int, time.Time) {
 }
 
 func (w *manyPorts) send(now time.Time) {
-	if w.at < len(w.ports) && !w.hopeless() {
-		port := w.ports[w.at]
+	if w.at < w.most && !w.hopeless() {
+		port, ok := w.ports.Next()
 		ip := w.m.ips[w.at%len(w.m.ips)]
-		if w.m.try(now, w.run, w.m.cfg.Socket, netip.AddrPortFrom(ip, port)) {
+		if ok && w.m.try(now, w.run, w.m.cfg.Socket, netip.AddrPortFrom(ip, port)) {
 			w.asked[port] = true
 			w.at++
 			return
@@ -198,8 +199,8 @@ func (w *manyPorts) send(now time.Time) {
 // are not known; they are taken to be as many as ours may be.
 func (w *manyPorts) hopeless() bool {
 	left := max(1, w.size-w.at)
-	miss := max(0, 1-float64(w.m.limits.sockets)/float64(left))
-	return 1-math.Pow(miss, float64(w.m.limits.rate)) < w.m.limits.least
+	miss := max(0, 1-float64(max(w.m.limits.Sockets, 1))/float64(left))
+	return 1-math.Pow(miss, float64(w.m.limits.Rate)) < w.m.limits.Least
 }
 
 func (w *manyPorts) tried(a netip.AddrPort) bool { return w.asked[a.Port()] }

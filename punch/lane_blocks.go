@@ -22,7 +22,7 @@ const (
 // pairs that expect each other are to be hoped for; where one side's ports are a sequence,
 // the other aims at those to come, and it is N/R.
 func (m *Lanes) newBlocks(r *laneRun) laneWork {
-	w := &blocks{m: m, run: r, total: m.limits.left()}
+	w := &blocks{m: m, run: r, total: m.limits.tries(forMany)}
 	local, remote := m.cfg.Local.Ports, m.cfg.Remote.Ports
 	if r.Entries > 0 {
 		w.total = min(w.total, r.Entries)
@@ -33,7 +33,12 @@ func (m *Lanes) newBlocks(r *laneRun) laneWork {
 		w.total = min(w.total, int(remote.High-remote.Low)+1+blockAhead) // beyond what the peer can make
 	}
 	if remote.Model != natprobe.PortsSequential {
-		w.ports, _ = sprayOrder(m.cfg.Remote, w.total, m.rng)
+		spray := NewSpray(RangeOf(m.cfg.Remote), m.rng.Uint64())
+		for port := range spray.All() {
+			if w.ports = append(w.ports, port); len(w.ports) >= w.total {
+				break
+			}
+		}
 	}
 	if local.Model == natprobe.PortsSequential && local.Delta != 0 {
 		if len(m.stuns) == 0 {
@@ -130,10 +135,9 @@ func (w *blocks) heard(now time.Time, t tellEntry) {
 	if w.m.overThere(now, w.run, t); len(w.ports) > 0 || t.first == 0 {
 		return
 	}
-	delta := w.m.cfg.Remote.Ports.Delta
-	for k := 1; k <= w.total+blockAhead && delta != 0; k++ {
-		if port, ok := wrapPort(int(t.first) + k*delta); ok {
-			w.ports = append(w.ports, port)
+	if s, ok := SequenceOf(w.m.cfg.Remote, t.first, 0); ok {
+		for k := 1; k <= w.total+blockAhead; k++ {
+			w.ports = append(w.ports, s.Port(k))
 		}
 	}
 }

@@ -100,7 +100,7 @@ func (w *crossing) ahead() int {
 	return int(mean+1.5*math.Sqrt(mean)) + 1 + crossMargin
 }
 
-func (w *crossing) size() int { return min(w.ahead()+1, bucketDepth-2) }
+func (w *crossing) size() int { return min(w.ahead()+1, pacerDepth-2) }
 
 func (w *crossing) opened(now time.Time, s *laneSocket) {
 	if s == w.asker {
@@ -116,18 +116,13 @@ func (w *crossing) answered(now time.Time, q *laneQuery) {
 	if q != w.query || w.target != 0 {
 		return
 	}
-	port := int(q.port)
 	if w.age == 0 {
 		w.age = crossAge + 2*q.rtt
 	}
-	if !w.keeps {
-		port += w.ahead() * w.m.cfg.Local.Ports.Delta
+	w.target = q.port
+	if s, ok := SequenceOf(w.m.cfg.Local, q.port, 0); ok && !w.keeps {
+		w.target = s.Port(w.ahead())
 	}
-	target, ok := wrapPort(port)
-	if !ok {
-		return
-	}
-	w.target = target
 	for len(w.group) < w.size() && !w.keeps {
 		s := w.m.openSocket(w.run)
 		if s == nil {

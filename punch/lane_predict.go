@@ -3,6 +3,7 @@ package punch
 import (
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/natprobe"
@@ -210,7 +211,7 @@ func (w *bracket) heard(now time.Time, t tellEntry) {
 		return
 	}
 	w.told = t
-	w.ports = bracketed(t.first, t.second, t.delta)
+	w.ports = bracketed(t)
 	w.sure = len(w.ports)
 	w.ports = append(w.ports, following(t)...)
 	w.next, w.at, w.step = 0, now, 0
@@ -249,93 +250,67 @@ func (w *bracket) send(now time.Time) {
 func (w *bracket) tried(a netip.AddrPort) bool { return w.asked[a.Port()] }
 
 // bracketed lists the ports that a mapping may have got which was made between two others,
-// with a step of delta, the likeliest first: at most maxBracket. Of the two ports one may be
-// 0, unknown; delta 0 says that a socket keeps its port.
-func bracketed(before, after uint16, delta int) (ports []uint16) {
-	add := func(port int) {
-		if p, ok := wrapPort(port); ok && len(ports) < maxBracket {
-			for _, have := range ports {
-				if have == p {
-					return
-				}
+// the likeliest first: at most maxBracket. Of the two ports one may be 0, unknown; delta 0
+// says that a socket keeps its port.
+func bracketed(t tellEntry) (ports []uint16) {
+	if t.delta == 0 {
+		for _, p := range []uint16{t.first, t.second} {
+			if p >= leastPort && !slices.Contains(ports, p) {
+				ports = append(ports, p)
 			}
-			ports = append(ports, p)
 		}
+		return ports
 	}
-	b, a := int(before), int(after)
-	apart := int(int16(after - before))
+	s, back := t.sequence(t.first), t.sequence(t.second)
 	switch {
-	case delta == 0:
-		for _, p := range []int{b, a} {
-			if p != 0 {
-				add(p)
-			}
-		}
-	case before != 0 && after != 0 && believable(before, after, delta):
-		// Others may have got in between on either side of ours, so the middle is likeliest.
-		n := apart / delta
-		for i := range n {
-			if k := n/2 + (i+1)/2*(1-2*(i%2)); k > 0 && k < n {
-				add(b + k*delta)
-			}
-		}
-	case before != 0 && after != 0:
+	case t.first != 0 && t.second != 0 && believable(t.first, t.second, t.delta):
+		return s.Sandwich(nil, t.first, t.second, 1, maxBracket)
+	case t.first != 0 && t.second != 0:
 		// The profile's step is wrong, or the packets left in another order.
-		if apart%2 == 0 && abs(apart) <= 2*widest {
-			add(b + apart/2)
+		if apart := int(int16(t.second - t.first)); apart%2 == 0 && max(apart, -apart) <= 2*widest {
+			s.Delta = apart / 2
+			ports = append(ports, s.Port(1))
+			s.Delta = t.delta
 		}
 		for k := 1; k <= 3; k++ {
-			add(b + k*delta)
-			add(a - k*delta)
+			ports = append(ports, s.Port(k), back.Port(-k))
 		}
-		add(a + delta)
-		add(b - delta)
-	case before != 0:
+		return append(ports, back.Port(1), s.Port(-1))
+	case t.first != 0:
+		return s.Next(nil, 1, 0, maxBracket/2)
+	case t.second != 0:
 		for k := 1; k <= maxBracket/2; k++ {
-			add(b + k*delta)
-		}
-	case after != 0:
-		for k := 1; k <= maxBracket/2; k++ {
-			add(a - k*delta)
+			ports = append(ports, back.Port(-k))
 		}
 	}
 	return ports
 }
 
+// sequence is that of the sender of t after one of its ports.
+func (t tellEntry) sequence(port uint16) Sequence {
+	return Sequence{Last: port, Delta: t.delta, Rate: t.rate}
+}
+
 // believable reports whether two ports can be of mappings that were made just before and
 // just after another one.
 func believable(before, after uint16, delta int) bool {
-	apart := int(int16(after - before))
-	return apart%delta == 0 && apart/delta >= 2 && apart/delta <= widest
+	n, ok := Sequence{Delta: delta}.steps(before, after)
+	return ok && n >= 2 && n <= widest
 }
 
 // following lists the ports that come after a bracket, for as long as it takes the peer to
 // hear that they were tried.
 func following(t tellEntry) (ports []uint16) {
 	const later = 0.25 // s
-	last := int(t.second)
+	s, first := t.sequence(t.second), 1
 	if t.second == 0 {
-		last = int(t.first) + 2*t.delta
+		s, first = t.sequence(t.first), 3
 	}
 	mean := min(t.rate, 100) * later
-	for k := 1; k <= crossMargin+int(mean+2*math.Sqrt(mean)) && k <= maxFollowing && t.delta != 0; k++ {
-		if p, ok := wrapPort(last + k*t.delta); ok {
-			ports = append(ports, p)
+	for k := range min(crossMargin+int(mean+2*math.Sqrt(mean)), maxFollowing) {
+		if t.delta != 0 {
+			ports = append(ports, s.Port(first+k))
 		}
 	}
 	return ports
 }
-
-// wrapPort brings a port that lies beyond the range of ports back into it, as a NAT's
-// counter does that runs from 1024 to 65535; false: it is too far out.
-func wrapPort(p int) (uint16, bool) {
-	const n = 65536 - leastPort
-	if p < leastPort {
-		p += n
-	} else if p > 65535 {
-		p -= n
-	}
-	return uint16(p), p >= leastPort && p <= 65535
-}
-
-func abs(x int) int { return max(x, -x) }

@@ -88,10 +88,12 @@ func (m *Lanes) sendProbe(now time.Time, r *laneRun, socket machine.SocketID, lo
 	if err != nil {
 		return false // without randomness a probe would be forgeable
 	}
-	m.flights[id] = flown{entry{socket, remote}, now, r}
 	m.builder.Reset(wire.BindingRequest, id)
 	m.addState()
-	m.finishProbe(now, r, socket, local, remote)
+	if !m.finishProbe(now, r, socket, local, remote) {
+		return false
+	}
+	m.flights[id] = flown{entry{socket, remote}, now, r}
 	return true
 }
 
@@ -105,20 +107,24 @@ func (m *Lanes) addState() {
 	m.builder.AddRaw(wire.AttrPunchState, state[:])
 }
 
-func (m *Lanes) finishProbe(now time.Time, r *laneRun, socket machine.SocketID, local, remote netip.AddrPort) {
+func (m *Lanes) finishProbe(now time.Time, r *laneRun, socket machine.SocketID, local, remote netip.AddrPort) bool {
 	m.builder.AddIntegrity(m.cfg.Secret)
 	m.builder.AddFingerprint()
-	m.transmit(now, r, machine.Transmit{Socket: socket, Local: local, Remote: remote, Data: bytes.Clone(m.builder.Bytes())})
+	return m.transmit(now, r, machine.Transmit{Socket: socket, Local: local, Remote: remote, Data: bytes.Clone(m.builder.Bytes())})
 }
 
-// transmit sends a datagram, and notes what it costs.
-func (m *Lanes) transmit(now time.Time, r *laneRun, t machine.Transmit) {
-	if m.limits.take(t.Socket, t.Remote) {
+// transmit sends a datagram, if the budget lets it, and notes what it costs.
+func (m *Lanes) transmit(now time.Time, r *laneRun, t machine.Transmit) bool {
+	ok, fresh := m.limits.take(now, t.Socket, t.Remote)
+	if !ok {
+		return false
+	}
+	if fresh {
 		r.entries++
 	}
 	r.sent++
-	m.bucket.take(now)
 	m.out.Push(t)
+	return true
 }
 
 // laneProbe takes a probe or an answer that carries our ID and is decoded.
@@ -137,7 +143,7 @@ func (m *Lanes) laneProbe(now time.Time, d machine.Datagram) {
 // laneRequest answers a probe of the peer, and probes back: the way in is open.
 func (m *Lanes) laneRequest(now time.Time, d machine.Datagram) {
 	id := m.msg.TransactionID()
-	if ipcheck.Unusable(d.Remote, false) != "" || m.seen.again(id) || !m.limits.room(d.Socket, d.Remote, forAnswers) || m.bucket.owes(now) {
+	if ipcheck.Unusable(d.Remote, false) != "" || m.seen.again(id) || !m.limits.room(d.Socket, d.Remote, forAnswers) {
 		return
 	}
 	p := m.pair(d)
@@ -161,7 +167,7 @@ func (m *Lanes) laneRequest(now time.Time, d machine.Datagram) {
 // (RFC 8445 7.3.1.4). Whoever copies a probe from a false address gets no more than one
 // for each.
 func (m *Lanes) trigger(now time.Time, p *lanePair) {
-	if !m.limits.room(p.socket, p.remote, forAnswers) || m.bucket.owes(now) || p.socket != m.cfg.Socket && !m.isOpen(p.socket) {
+	if !m.limits.room(p.socket, p.remote, forAnswers) || p.socket != m.cfg.Socket && !m.isOpen(p.socket) {
 		return
 	}
 	m.sendProbe(now, p.lane, p.socket, p.local, p.remote)

@@ -52,7 +52,7 @@ func running(r *laneRun) bool { return !r.ended }
 // whose packets must leave together.
 func (r *laneRun) spare() int {
 	if r.use() == forMany {
-		return bucketDepth - 4
+		return pacerDepth - 4
 	}
 	return 0
 }
@@ -87,7 +87,7 @@ func (m *Lanes) begin(now time.Time, l Lane) {
 		m.end(now, r, "the peer named no public address")
 	case r.work == nil:
 		m.end(now, r, "what it needs is not known")
-	case m.limits.left() == 0:
+	case m.limits.tries(r.use()) == 0:
 		m.end(now, r, "the budget has nothing left for it")
 	}
 }
@@ -106,7 +106,7 @@ func (m *Lanes) believed(failed int, profiles ...natprobe.Profile) bool {
 		}
 	}
 	still := right * math.Pow(1-succeeds, float64(failed))
-	return still/(still+1-right)*succeeds >= m.limits.least
+	return still/(still+1-right)*succeeds >= m.limits.Least
 }
 
 // end ends a lane. Its sockets stay where something came in by them, until all is over.
@@ -141,7 +141,7 @@ func (m *Lanes) run(now time.Time) {
 				break
 			}
 			n, at := r.work.wants()
-			if n == 0 || at.After(now) || m.bucket.when(n, r.spare()).After(now) {
+			if n == 0 || at.After(now) || m.limits.pacer.When(n+r.spare()).After(now) {
 				break
 			}
 			r.work.send(now)
@@ -167,17 +167,15 @@ type laneSocket struct {
 
 // openSocket asks for one more socket; nil: the budget has none left.
 func (m *Lanes) openSocket(r *laneRun) *laneSocket {
-	most, bind := m.limits.sockets, m.bind
+	bind := m.bind
 	if r.use() == forMany {
-		most -= m.limits.urgent.sockets
 		bind = m.evenPort(bind)
 	}
-	if m.limits.open >= most || len(m.order) >= m.limits.entries {
+	if m.limits.left(r.use()).sockets <= 0 || len(m.order) >= m.limits.entries() || !m.limits.pacer.Open() {
 		return nil
 	}
 	s := &laneSocket{id: m.lastID, lane: r}
 	m.lastID++
-	m.limits.open++
 	r.sockets++
 	m.socks[s.id] = s
 	m.order = append(m.order, s)
@@ -199,7 +197,7 @@ func (m *Lanes) close(s *laneSocket) {
 		return
 	}
 	s.gone, s.open = true, false
-	m.limits.open--
+	m.limits.pacer.Close()
 	delete(m.socks, s.id)
 	m.out.Push(machine.Transmit{Op: machine.CloseSocket, Socket: s.id})
 }

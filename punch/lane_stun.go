@@ -41,8 +41,7 @@ func (m *Lanes) ask(now time.Time, q *laneQuery) bool {
 	}
 	q.sent++
 	m.builder.Reset(wire.BindingRequest, q.id)
-	m.transmit(now, q.lane, machine.Transmit{Socket: q.socket, Remote: q.remote, Data: bytes.Clone(m.builder.Bytes())})
-	return true
+	return m.transmit(now, q.lane, machine.Transmit{Socket: q.socket, Remote: q.remote, Data: bytes.Clone(m.builder.Bytes())})
 }
 
 // stunAnswer takes an answer, from the server that was asked and on the socket that asked.

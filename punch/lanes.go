@@ -42,7 +42,8 @@ type LanesConfig struct {
 	LocalIP netip.Addr
 	// FirstSocket is the number of the first socket that is opened; the others follow.
 	FirstSocket machine.SocketID
-	// Budget is what it may cost; the zero value has the defaults.
+	// Budget is what it may cost; the zero value has the defaults. Its Cooldown, and that no
+	// two attempts at once birthday behind one NAT, is for the caller to see to.
 	Budget Budget
 }
 
@@ -119,7 +120,6 @@ type Lanes struct {
 	stuns  []netip.AddrPort
 	bind   netip.AddrPort
 	limits limits
-	bucket bucket
 
 	lanes   []*laneRun // the most urgent first
 	socks   map[machine.SocketID]*laneSocket
@@ -147,15 +147,17 @@ func NewLanes(now time.Time, cfg LanesConfig, rng *rand.Rand, secrets io.Reader)
 	if err := checkSecret(cfg.Secret); err != nil {
 		return nil, err
 	}
+	if err := cfg.Budget.Check(); err != nil {
+		return nil, err
+	}
 	if rng == nil || secrets == nil {
 		return nil, &ConfigError{Field: "rng", Reason: "and secrets must both be given"}
 	}
 	m := &Lanes{
 		cfg: cfg, id: laneID(cfg.Secret), rng: rng, secrets: secrets, started: now,
-		limits: cfg.Budget.limits(), socks: make(map[machine.SocketID]*laneSocket),
+		limits: newLimits(now, cfg.Budget), socks: make(map[machine.SocketID]*laneSocket),
 		flights: make(map[wire.TransactionID]flown), lastID: cfg.FirstSocket,
 	}
-	m.bucket = newBucket(now, m.limits.rate)
 	m.linger.Fire = m.finish
 	m.choosePeer()
 	if slices.ContainsFunc(cfg.Lanes, func(l Lane) bool { return l.Ruled == "" && (l.Kind == LanePredicted || l.Kind == LaneCrossing) }) {
@@ -244,11 +246,8 @@ func (m *Lanes) stop() {
 	m.flights, m.queries = nil, nil
 }
 
-// finish ends the machine by itself.
+// finish ends the machine, all of whose lanes are over.
 func (m *Lanes) finish(now time.Time) {
-	for _, r := range m.lanes {
-		m.end(now, r, "the others are over")
-	}
 	m.stop()
 	for _, s := range m.order {
 		if !s.gone && !s.kept {
@@ -284,6 +283,9 @@ func (m *Lanes) HandleNotice(now time.Time, n machine.Notice) {
 	s := m.socks[n.Socket]
 	switch {
 	case n.Kind == machine.SocketFailed && n.Socket == m.cfg.Socket:
+		for _, r := range m.lanes {
+			m.end(now, r, "the socket that the peer knows broke")
+		}
 		m.finish(now)
 		return
 	case s == nil || s.gone:
@@ -315,7 +317,7 @@ func (m *Lanes) NextTimeout() time.Time {
 		next = machine.Earliest(next, r.until)
 		n, at := r.work.wants()
 		if n > 0 {
-			if free := m.bucket.when(n, r.spare()); at.Before(free) {
+			if free := m.limits.pacer.When(n + r.spare()); at.Before(free) {
 				at = free
 			}
 			next = machine.Earliest(next, at)

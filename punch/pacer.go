@@ -33,7 +33,13 @@ func (p *Pacer) When(n int) time.Time {
 // Take spends a packet, and an entry if the NAT makes a new one for it, and reports whether
 // it may leave now. If not, nothing is spent.
 func (p *Pacer) Take(now time.Time, entry bool) bool {
-	if p.probes == 0 || entry && p.entries == 0 || p.When(1).After(now) {
+	return !p.When(1).After(now) && p.TakeEarly(now, entry)
+}
+
+// TakeEarly is Take for what cannot wait: up to 16 packets more may leave together, and the
+// others wait for longer then.
+func (p *Pacer) TakeEarly(now time.Time, entry bool) bool {
+	if p.probes == 0 || entry && p.entries == 0 || p.full.Sub(now) >= 2*pacerDepth*p.step {
 		return false
 	}
 	if p.full.Before(now) {
