@@ -45,7 +45,7 @@ func BlocksChance(ours, theirs, ourPorts, theirPorts int) float64 {
 	if ours <= 0 || theirs <= 0 {
 		return 0
 	}
-	return -math.Expm1(-float64(ours) / float64(max(ourPorts, 1)) * float64(theirs) / float64(max(theirPorts, 1)))
+	return -math.Expm1(-(float64(ours) / float64(max(ourPorts, 1))) * (float64(theirs) / float64(max(theirPorts, 1))))
 }
 
 // BirthdayCourse is how a birthday lane goes on: from the same moment on one side opens
