@@ -215,7 +215,7 @@ func TestExplainLanes(t *testing.T) {
 		{direct: true, why: "direct", lane: "birthday: attempt 1, chance"},
 		{noLanes: [2]bool{true, false}, why: "switched off by Config.Budget"},
 		{noLanes: [2]bool{false, true}, why: "the peer takes no part"},
-		{budget: punch.Budget{Probes: 20}, why: "attempts were in vain, the best by the lane birthday", lane: "birthday: attempt 1, chance"},
+		{budget: punch.Budget{Probes: 90, Entries: 90}, why: "attempts were in vain, the best by the lane birthday", lane: "birthday: attempt 1, chance"},
 	} {
 		made := 0
 		w, _, ok := hardRun(t, 1, random, cone, func(o *worldOptions) {
