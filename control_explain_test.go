@@ -181,3 +181,27 @@ func TestDirectOnly(t *testing.T) {
 		w.fail("%v", a.over)
 	}
 }
+
+// TestRelayToldLate: a peer that uses relays alone is behind one, also where its checks come
+// before it has told which.
+func TestRelayToldLate(t *testing.T) {
+	w := newWorld(t, 1, "open", "open", func(o *worldOptions) {
+		made := 0
+		o.config = func(c *controlConfig) {
+			if made++; made == 1 {
+				c.policy = RelayOnly
+			}
+		}
+	})
+	w.connect(PathRelay)
+	b := w.peers[1]
+	b.do(func(now time.Time) {
+		k := b.conns[b.conn].link
+		early := ice.Pair{Route: ice.Route{Remote: netip.MustParseAddrPort("198.51.100.9:5000")}}
+		early.Remote.Type = ice.PeerReflexive
+		k.addPath(now, early)
+		if p := k.at(early.Route); p == nil || !p.relayed {
+			w.fail("%+v", p)
+		}
+	})
+}

@@ -32,6 +32,7 @@ type link struct {
 
 	profile natprobe.Profile // the peer's
 	relays  []netip.AddrPort // the peer's, the last
+	hidden  bool             // the peer uses relays alone: whatever it comes by is one
 
 	outbox
 	helloVersion uint64 // of what our offer or answer has of it
@@ -171,6 +172,7 @@ func (k *link) introduce(now time.Time, h *hello) {
 	k.remember(now, h.Profile)
 	_ = k.c.ice.SetRemote(now, k.agent, h.credentials()) // readHello saw to it
 	k.meet(now, h.Candidates)
+	k.hidden = h.Policy == RelayOnly
 	k.lane.refused, k.lane.peerFree, k.lane.wanted = h.NoLanes, h.Free, true
 	k.tryLanes(now)
 }

@@ -273,7 +273,7 @@ func (k *link) addPath(now time.Time, pair ice.Pair) {
 // come after a check from there.
 func (k *link) refresh() {
 	for _, p := range k.paths {
-		p.relayed = p.relayed || slices.Contains(k.relays, p.route.Remote)
+		p.relayed = p.relayed || k.hidden || slices.Contains(k.relays, p.route.Remote)
 	}
 }
 
