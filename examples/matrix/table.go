@@ -47,12 +47,17 @@ func (c cell) percent() int {
 	return p
 }
 
-// way is how the direct connections came about, in a few words; "": by UDP, as usual.
+// way is how the direct connections came about, for where there is little room: what is
+// seldom needed before what usually does; "": all by UDP, as usual.
 func (c cell) way() string {
-	if len(c.ways) == 1 && c.ways[0] == "udp" {
+	unusual := slices.DeleteFunc(slices.Clone(c.ways), func(w string) bool { return w == "udp" })
+	switch len(unusual) {
+	case 0:
 		return ""
+	case 1:
+		return unusual[0]
 	}
-	return strings.Join(c.ways, ", ")
+	return unusual[0] + ", …"
 }
 
 // at is the cell of a row and a column, whichever of the two was the first.
@@ -196,6 +201,16 @@ func (t table) caption() string {
 	return text + "."
 }
 
+// aboutWays says what the words for ways are that a cell may name; there may be others.
+var aboutWays = map[string]string{
+	"tcp":       "direct over TCP",
+	"mapped":    "a router mapped a port on request",
+	"predicted": "the next port of one NAT was foretold",
+	"crossing":  "the next ports of both were foretold",
+	"birthday":  "one side had many ports open, and the other found one of them",
+	"blocks":    "both had many ports open, out of the few that their NATs give them",
+}
+
 // legend says what the words in the cells are.
 func (t table) legend() string {
 	var relay, none, missing, tcp bool
@@ -227,8 +242,14 @@ func (t table) legend() string {
 	add(relay, "relay: by the TURN server alone, usable after the time given")
 	add(none, "none: not connected")
 	add(missing, "–: not measured")
-	add(tcp, "tcp: direct over TCP")
-	add(len(lanes) > 0, strings.Join(slices.Compact(slices.Sorted(slices.Values(lanes))), ", ")+": what opened the way where plain checks do not get through")
+	add(tcp, "tcp: "+aboutWays["tcp"])
+	for _, lane := range slices.Compact(slices.Sorted(slices.Values(lanes))) {
+		text := aboutWays[lane]
+		if text == "" {
+			text = "opened the way where plain checks do not get through"
+		}
+		add(true, lane+": "+text)
+	}
 	if len(parts) == 0 {
 		return ""
 	}

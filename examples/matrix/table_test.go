@@ -44,6 +44,11 @@ func TestCells(t *testing.T) {
 	if c = s.at(2, 2); c.runs != 0 || c.big() != "–" {
 		t.Errorf("what could not be tried: %+v", c)
 	}
+	for want, ways := range map[string][]string{"": {"udp"}, "tcp": {"udp", "tcp"}, "birthday, …": {"birthday", "udp", "tcp"}} {
+		if got := (cell{ways: ways}).way(); got != want {
+			t.Errorf("%v in short: %q, want %q", ways, got, want)
+		}
+	}
 	for _, c := range []struct {
 		direct, runs, want int
 	}{{0, 1000, 0}, {1, 1000, 1}, {999, 1000, 99}, {1000, 1000, 100}, {1, 3, 33}, {0, 0, 0}} {
@@ -88,7 +93,7 @@ Share of the connections that became direct within 10 s, and the median of the t
  3  closed  100 %   none      –
            20.0 s
 
-relay: by the TURN server alone, usable after the time given; none: not connected; –: not measured; tcp: direct over TCP; birthday: what opened the way where plain checks do not get through.
+relay: by the TURN server alone, usable after the time given; none: not connected; –: not measured; tcp: direct over TCP; birthday: one side had many ports open, and the other found one of them.
 `
 
 func TestText(t *testing.T) {
@@ -114,7 +119,7 @@ const wantMarkdown = `| | open | hard | closed |
 
 Share of the connections that became direct within 10 s, and the median of the times from the dial until then; simulated, 80 ms round trip, 3 connections for each pair. ` +
 	`relay: by the TURN server alone, usable after the time given; none: not connected; –: not measured; tcp: direct over TCP; ` +
-	"birthday: what opened the way where plain checks do not get through. Made by `go run ./examples/matrix -nats open,hard,closed`.\n"
+	"birthday: one side had many ports open, and the other found one of them. Made by `go run ./examples/matrix -nats open,hard,closed`.\n"
 
 func TestMarkdown(t *testing.T) {
 	if got := sample().markdown(); got != wantMarkdown {
@@ -167,6 +172,14 @@ func TestSVG(t *testing.T) {
 		if !strings.Contains(all, want) {
 			t.Errorf("no %q in\n%s", want, picture)
 		}
+	}
+}
+
+// A way that is new has its place in the legend, too.
+func TestLegend(t *testing.T) {
+	s := table{nats: []string{"open"}, cells: map[[2]string]cell{{"open", "open"}: {runs: 1, usable: 1, direct: 1, ways: []string{"tunnel", "udp"}}}}
+	if got, want := s.legend(), "tunnel: opened the way where plain checks do not get through."; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 
