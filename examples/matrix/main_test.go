@@ -59,7 +59,7 @@ func TestMeasures(t *testing.T) {
 // Who interrupts it gets what there is.
 func TestInterrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 		defer cancel()
 		var out, said bytes.Buffer
 		err := run(ctx, strings.Fields("-nats open,udp-blocked -runs 1"), &out, &said)
