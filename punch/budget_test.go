@@ -69,8 +69,10 @@ func TestPacer(t *testing.T) {
 	if probes, entries := p.Left(); probes != 0 || entries != 10 {
 		t.Errorf("%d and %d left", probes, entries)
 	}
-	if !p.Open() || !p.Open() || p.Open() {
-		t.Error("not two sockets")
+	for i, want := range []bool{true, true, false} {
+		if p.Open() != want {
+			t.Errorf("socket %d of 2", i+1)
+		}
 	}
 	if p.Close(); !p.Open() {
 		t.Error("none after one was closed")

@@ -119,18 +119,6 @@ func poissonAt(k int, mean float64) float64 {
 	return math.Exp(float64(k)*math.Log(mean) - mean - gamma)
 }
 
-// atMost is the chance of k or fewer where mean are expected.
-func atMost(k int, mean float64) float64 {
-	sum := 0.0
-	for i := max(0, int(mean-12*math.Sqrt(mean))-1); i <= k; i++ {
-		p := poissonAt(i, mean)
-		if sum += p; p < 1e-12 && float64(i) > mean {
-			break
-		}
-	}
-	return min(sum, 1)
-}
-
 // Sandwich appends to dst the ports that our own mappings got which were made between two
 // of a STUN server's, at most max, the likeliest first. before and after are the ports
 // that the server saw, own is how many mappings were made in between at even distances. So
