@@ -57,6 +57,9 @@ func newManySockets(m *Lanes, r *laneRun) laneWork {
 	if r.Sockets > 0 {
 		w.want = min(w.want, r.Sockets)
 	}
+	if r.Entries > 0 {
+		w.turns = min(w.turns, r.Entries)
+	}
 	if p := m.cfg.Local.Ports; p.Model == natprobe.PortsBlock && p.High > p.Low {
 		w.turns = min(w.turns, (int(p.High-p.Low)+1)/2) // the rest of the block is for the host's other flows
 	}

@@ -13,9 +13,11 @@ const (
 	// crossMargin is how many mappings more than foreseen may be made between the question
 	// for a port and the burst: checks that an agent sends beside, others by chance.
 	crossMargin = 6
-	// crossAge is how old a port is when it is used, beside two round trips to the STUN
-	// server, before that is known: the answer has to come, and to get to the peer.
-	crossAge = 50 * time.Millisecond
+	// maxCross is how many sockets a burst has at most: they leave together.
+	maxCross = pacerDepth - 2
+	// crossLag is how long it takes the peer's port to come after ours was named, beside a
+	// round trip to the STUN server, before that is known.
+	crossLag = 50 * time.Millisecond
 	// crossStale is how old it may be in the first round. The peer may have begun later.
 	crossStale = 400 * time.Millisecond
 	// maxAhead is how far the peer's rounds are followed at once.
@@ -32,10 +34,11 @@ func (m *Lanes) newCrossing(r *laneRun) laneWork {
 	if r.Hard != Both || len(m.stuns) == 0 {
 		return nil
 	}
-	w := &crossing{m: m, run: r}
 	p := m.cfg.Local
-	w.keeps = p.Ports.Model == natprobe.PortsPreserving || p.Mapping == natprobe.MappingEndpointIndependent
-	if !w.keeps && p.Ports.Delta == 0 {
+	w := &crossing{m: m, run: r, keeps: p.Ports.Model == natprobe.PortsPreserving || p.Mapping == natprobe.MappingEndpointIndependent}
+	if seq, ok := SequenceOf(p, 0, 0); ok {
+		w.steps = steps{delta: seq.Delta, rate: seq.Rate}
+	} else if !w.keeps {
 		return nil
 	}
 	w.begin(m.started, 1)
@@ -51,14 +54,18 @@ type crossing struct {
 	failed int // of them, though both targets were known
 	asker  *laneSocket
 	query  *laneQuery
+	again  *laneQuery // right behind query, to another server; nil where only one is known
+	steps  steps
 	group  []*laneSocket
 	target uint16 // ours; 0: not known yet
 	theirs uint16 // of this round; 0: not known yet
 	fired  bool
-	at     time.Time // of the burst, or of the round's beginning before
-	step   int       // in repeats
-	next   int       // of group, while a repetition is under way
-	age    time.Duration
+	at     time.Time       // of the burst, or of the round's beginning before
+	step   int             // in repeats
+	next   int             // of group, while a repetition is under way
+	aimed  time.Time       // when our target was named last
+	lag    time.Duration   // from there to the burst
+	age    time.Duration   // of the port that the target was counted from, when the burst leaves
 	old    [][]*laneSocket // of the rounds before
 }
 
@@ -83,7 +90,7 @@ func (w *crossing) begin(now time.Time, round int) {
 	}
 	w.rounds++
 	w.round, w.at = round, now
-	w.query, w.target, w.theirs, w.fired, w.step, w.next, w.group = nil, 0, 0, false, 0, 0, nil
+	w.query, w.again, w.target, w.theirs, w.fired, w.step, w.next, w.group = nil, nil, 0, 0, false, 0, 0, nil
 	if w.asker = w.m.openSocket(w.run); w.asker == nil {
 		return
 	}
@@ -93,18 +100,32 @@ func (w *crossing) begin(now time.Time, round int) {
 	}
 }
 
-// ahead is how many steps our target lies ahead, and size how many sockets the burst has:
-// others make a number of mappings meanwhile that is Poisson distributed.
+// ahead is how many steps our target lies ahead. Others make a number of mappings meanwhile
+// that is Poisson distributed.
 func (w *crossing) ahead() int {
-	mean := min(w.m.cfg.Local.Ports.Rate*w.age.Seconds(), 64)
-	return int(mean+1.5*math.Sqrt(mean)) + 1 + crossMargin
+	mean := min(w.steps.rate*w.age.Seconds(), 64)
+	k := int(mean+1.5*math.Sqrt(mean)) + 1 + crossMargin
+	if k >= maxCross { // what is not to be covered lies on both sides
+		k = max(maxCross-1, int(mean)+maxCross/2)
+	}
+	return k
 }
 
-func (w *crossing) size() int { return min(w.ahead()+1, pacerDepth-2) }
+// size is how many sockets the burst has: from no mappings of others on, if there can be
+// so many.
+func (w *crossing) size() int { return min(w.ahead()+1, maxCross) }
 
 func (w *crossing) opened(now time.Time, s *laneSocket) {
-	if s == w.asker {
-		w.query = &laneQuery{entry: entry{s.id, w.m.stuns[(w.rounds-1)%len(w.m.stuns)]}, lane: w.run}
+	if s != w.asker {
+		return
+	}
+	first, other := w.m.stuns[0], w.m.stuns[len(w.m.stuns)-1]
+	if w.rounds%2 == 0 {
+		first, other = other, first
+	}
+	w.query = &laneQuery{entry: entry{s.id, first}, lane: w.run}
+	if w.m.twoServers() && !w.keeps {
+		w.again = &laneQuery{entry: entry{s.id, other}, lane: w.run}
 	}
 }
 
@@ -113,15 +134,32 @@ func (w *crossing) lost(now time.Time, s *laneSocket) {
 }
 
 func (w *crossing) answered(now time.Time, q *laneQuery) {
-	if q != w.query || w.target != 0 {
+	if q == w.query || q == w.again {
+		w.aim(now, w.again == nil || w.query.port != 0 && w.again.port != 0)
+	}
+}
+
+// aim names a port of ours: once all answers are there, or later from the one that is.
+func (w *crossing) aim(now time.Time, all bool) {
+	if w.query == nil || w.target != 0 || !all && w.step == 0 || w.query.port == 0 {
 		return
 	}
-	if w.age == 0 {
-		w.age = crossAge + 2*q.rtt
+	if w.aimed.IsZero() {
+		w.lag = crossLag + w.query.rtt
 	}
-	w.target = q.port
-	if s, ok := SequenceOf(w.m.cfg.Local, q.port, 0); ok && !w.keeps {
-		w.target = s.Port(w.ahead())
+	w.aimed = now
+	w.age = min(now.Sub(w.query.at)+w.lag, time.Second)
+	w.target = w.query.port
+	if !w.keeps {
+		second := uint16(0)
+		if w.again != nil {
+			second = w.again.port
+		}
+		last := w.steps.learn(w.query.at, w.query.port, second)
+		if w.again != nil && second == 0 {
+			last = w.steps.after(last, 1) // the question whose answer is lost took that
+		}
+		w.target = w.steps.after(last, w.ahead())
 	}
 	for len(w.group) < w.size() && !w.keeps {
 		s := w.m.openSocket(w.run)
@@ -152,13 +190,8 @@ func (w *crossing) heard(now time.Time, t tellEntry) {
 		return
 	}
 	w.theirs = t.first
-	if w.query != nil && w.query.sent > 0 {
-		// How old our port was when the peer's came is how old it will be the next time.
-		age := now.Sub(w.query.at)
-		w.age = min(age, time.Second)
-		if round == 1 && age > crossStale && !w.keeps && w.rounds < maxRounds {
-			w.begin(now, 2)
-		}
+	if w.target != 0 && round == 1 && now.Sub(w.query.at) > crossStale && !w.keeps && w.rounds < maxRounds {
+		w.begin(now, 2)
 	}
 }
 
@@ -174,7 +207,7 @@ func (w *crossing) wants() (int, time.Time) {
 	case w.ready():
 		return max(1, len(w.group)), w.at
 	case w.query != nil && w.query.sent == 0:
-		return 1, w.at
+		return 2, w.at
 	case w.step < len(repeats):
 		return 1, w.at.Add(repeats[w.step])
 	}
@@ -185,17 +218,21 @@ func (w *crossing) send(now time.Time) {
 	switch {
 	case w.ready():
 		w.fired, w.at, w.step, w.next = true, now, 0, 0
+		w.lag = now.Sub(w.aimed) // so long it will take the next time
 		w.burst(now)
 	case w.query != nil && w.query.sent == 0:
-		if !w.m.ask(now, w.query) {
+		if !w.m.ask(now, w.query) || w.again != nil && !w.m.ask(now, w.again) {
 			w.m.end(now, w.run, "the budget is spent")
 		}
 	case w.step < len(repeats):
 		if !w.fired {
 			w.step++
-			if w.query != nil && w.query.port == 0 {
-				w.m.ask(now, w.query)
+			for _, q := range []*laneQuery{w.query, w.again} {
+				if q != nil && q.port == 0 {
+					w.m.ask(now, q)
+				}
 			}
+			w.aim(now, false)
 			return
 		}
 		// One by one: what is repeated need not leave together.
@@ -225,5 +262,10 @@ func (w *crossing) burst(now time.Time) {
 }
 
 func (w *crossing) try(now time.Time, s *laneSocket) bool {
-	return w.m.try(now, w.run, s.id, netip.AddrPortFrom(w.m.ips[0], w.theirs))
+	ok := w.m.try(now, w.run, s.id, netip.AddrPortFrom(w.m.ips[0], w.theirs))
+	if ok && s.sends == 0 {
+		s.sends = 1
+		w.steps.made++
+	}
+	return ok
 }

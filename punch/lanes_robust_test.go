@@ -126,6 +126,22 @@ func TestLanesByAProfileThatLies(t *testing.T) {
 	}
 }
 
+// Where the profile has the wrong step and rate, because the ports began anew while it was
+// measured, a crossing finds out by itself.
+func TestLanesCrossByAWrongStep(t *testing.T) {
+	for seed := range 2 * laneSeeds() {
+		w := newLanesWorld(t, seed, natOf(t, "symmetric-sequential-3"), natOf(t, "symmetric-descending"))
+		w.hosts[0].profile.Ports = natprobe.Ports{Model: natprobe.PortsSequential, Delta: 1, Rate: 1093.4, Confidence: .98}
+		w.hosts[1].profile.Ports.Delta = -2
+		both := []punch.Lane{{Kind: punch.LaneCrossing, Hard: punch.Both}}
+		w.start([2][]punch.Lane{both, both})
+		if took, ok := w.settle(); !ok || took > 4*time.Second {
+			t.Errorf("seed %d: through: %v, after %v", seed, ok, took)
+		}
+		w.finish()
+	}
+}
+
 // The network forbids UDP in the middle: all ends in time, within the budget.
 func TestLanesWhereUDPIsForbidden(t *testing.T) {
 	w := newLanesWorld(t, 1, natOf(t, "symmetric-random", func(n *simnet.NATConfig) { n.Prohibit = true }), natOf(t, "port-restricted-cone"))

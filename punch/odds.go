@@ -49,10 +49,11 @@ func BlocksChance(ours, theirs, ourPorts, theirPorts int) float64 {
 }
 
 // BirthdayCourse is how a birthday lane goes on: from the same moment on one side opens
-// mappings and the other tries ports, each at a rate. A try that comes before the mapping
-// is wasted, which is why the first moments do little.
+// mappings and the other tries ports, each at a rate. Whichever of two that meet comes first
+// opens its own NAT for the other, so it does not matter which does.
 type BirthdayCourse struct {
 	Mappings int     // that are opened
+	Open     int     // how many stay open at once, the oldest making room; 0: all
 	Probes   int     // that are sent, each to another port
 	Ports    int     // that there are
 	Rate     int     // of each, in a second
@@ -72,21 +73,40 @@ func (c BirthdayCourse) Chance(d time.Duration) float64 { return c.met(c.after(d
 // Total is how likely it meets at all where Ports is right.
 func (c BirthdayCourse) Total() float64 { return c.met(max(c.Probes, c.Mappings, 0)) }
 
-// met is the chance after so many steps: the i-th mapping sees the probes from i on, and
-// as they go to different ports, it is missed by all with 1-probes/ports.
+// met is the chance after so many steps. A mapping is missed by a number of probes to
+// different ports with 1-probes/ports; one that has closed, only by those before.
 func (c BirthdayCourse) met(steps int) float64 {
 	if c.Ports <= 0 {
 		return 0
 	}
-	miss := 0.0
-	sent := min(steps, c.Probes)
-	for i := 1; i <= min(steps, c.Mappings, sent); i++ {
-		if sent-i >= c.Ports {
-			return 1
+	sent, opened := min(steps, max(c.Probes, 0)), min(steps, max(c.Mappings, 0))
+	closed := 0
+	if c.Open > 0 {
+		closed = max(0, opened-c.Open)
+	}
+	if opened > 0 && sent >= c.Ports {
+		return 1
+	}
+	miss := float64(opened-closed) * math.Log1p(-float64(sent)/float64(max(c.Ports, sent+1)))
+	for i := 1; i <= closed; i++ {
+		if seen := min(sent, i+c.Open); seen < c.Ports {
+			miss += math.Log1p(-float64(seen) / float64(c.Ports))
 		}
-		miss += math.Log1p(-float64(sent-i) / float64(c.Ports))
 	}
 	return -math.Expm1(miss)
+}
+
+// sized is BirthdaySize for a side that has no more than so many sockets open at once, and
+// so many mappings in all: where that is too few, it closes the oldest and goes on, which
+// still leaves less state than probes do.
+func sized(ports int, chance float64, open, most int) int {
+	n, _ := BirthdaySize(ports, chance, most, most)
+	if n <= open {
+		return n
+	}
+	// Of n*n pairs, (n-open)*(n-open)/2 are missed: the mapping had closed before.
+	w, need := float64(open), -float64(ports)*math.Log1p(-chance)
+	return min(most, int(math.Ceil(math.Sqrt(2*w*w+2*need)-w)))
 }
 
 // Duration is how long the lane takes, beside the round trip.

@@ -234,7 +234,7 @@ func (l planned) fits(p *planner, chance float64, hard, easy [3]int) planned {
 		ours = hard
 	}
 	l.Sockets, l.Probes, l.Entries = ours[0], ours[1], ours[2]
-	l.Time = lasting(max(hard[1], easy[1]), p.budget.Rate)
+	l.Time = lasting(max(hard[2], easy[2]), p.budget.Rate) // repetitions are for what gets lost
 	l.total = hard[0] + hard[1] + hard[2] + easy[0] + easy[1] + easy[2]
 	return l
 }
@@ -312,7 +312,7 @@ func (p *planner) crossing() planned {
 	probes := func(c Crossing) int { return min(2*c.Sockets, max(p.budget.Probes, 0)) }
 	l.Probability = chance
 	l.Sockets, l.Probes, l.Entries = c.Sockets, probes(c), c.Sockets
-	l.Time = lasting(max(probes(c), probes(peers)), p.budget.Rate)
+	l.Time = lasting(max(c.Sockets, peers.Sockets), p.budget.Rate)
 	l.total = 2*(c.Sockets+peers.Sockets) + probes(c) + probes(peers)
 	return l
 }
@@ -346,17 +346,17 @@ func (p *planner) birthday() planned {
 		return l.rule(noRoom)
 	}
 	size := RangeOf(hard.Profile).Size()
+	n := sized(size, aim, most, tries)
 	if hard.model() == natprobe.PortsBlock {
-		most = min(most, spared(size))
+		n = min(n, spared(size))
 	}
-	n, m := BirthdaySize(size, aim, most, tries)
-	m = min(m+(n+1)/2, tries) // the first of them come before most mappings
-	chance := sure * (BirthdayCourse{Mappings: n, Probes: m, Ports: size, Rate: p.budget.Rate}).Total()
+	open := min(n, most)
+	chance := sure * (BirthdayCourse{Mappings: n, Open: open, Probes: n, Ports: size, Rate: p.budget.Rate}).Total()
 	if chance < p.least() {
 		return l.rule(fmt.Sprintf("%s %s and %s %s, so that the budget gives it a chance of %.1f %%",
 			hard.nat(), hard.ports(), easy.own(), easy.filters(), 100*chance))
 	}
-	return l.fits(p, chance, [3]int{n, min(2*n, p.budget.Probes), n}, [3]int{0, m, m})
+	return l.fits(p, chance, [3]int{open, min(2*n, p.budget.Probes), n}, [3]int{0, n, n})
 }
 
 // spared is how many ports of a block may be taken: the rest are for the host's other flows.
@@ -397,7 +397,7 @@ func (p *planner) blocks() planned {
 	probes := func(n int) int { return min(2*n, p.budget.Probes) }
 	l.Probability = chance
 	l.Sockets, l.Probes, l.Entries = sockets(p.a, ours), probes(ours), ours
-	l.Time = lasting(max(probes(ours), probes(theirs)), p.budget.Rate)
+	l.Time = lasting(max(ours, theirs), p.budget.Rate)
 	l.total = sockets(p.a, ours) + sockets(p.b, theirs) + probes(ours) + probes(theirs) + ours + theirs
 	return l
 }
