@@ -223,6 +223,9 @@ func (m *Lanes) Owns(id machine.SocketID) bool { return m.socks[id] != nil }
 // keep, which are the caller's from now on. What the lanes under way took is told, and no
 // event follows after that.
 func (m *Lanes) Close(now time.Time, keep ...machine.SocketID) {
+	if m.state == lanesRun {
+		m.state = lanesLinger // so that the peer is told nothing
+	}
 	for _, r := range m.lanes {
 		m.end(now, r, "it was called off")
 	}
