@@ -24,7 +24,7 @@ func ExamplePlan() {
 		fmt.Printf("%v: %.0f %%, we send %d probes in %v\n", l.Kind, 100*l.Probability, l.Probes, l.Time)
 	}
 	// Output:
-	// birthday: 99 %, we send 49 probes in 122.5ms
+	// birthday: 99 %, we send 69 probes in 172.5ms
 	// plain: no, because the peer's NAT gives each destination another port
 	// one_packet: no, because your NAT filters by port
 	// mapped: no, because no router has mapped a port

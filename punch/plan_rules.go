@@ -16,8 +16,9 @@ const (
 	// worth is the least chance that a lane between two NATs which both change ports is run
 	// for: the whole budget of both sides goes into it.
 	worth = 0.05
-	// aim is the chance that a birthday lane is made large enough for.
-	aim = 0.99
+	// aim is the chance that a birthday lane is made large enough for. It ends when it has met,
+	// so what it takes mostly stays; only the unlucky go on for longer.
+	aim = 0.9999
 
 	// predictRounds is how often a port is foretold in a plan, each time a new socket's.
 	predictRounds = 3
@@ -351,7 +352,7 @@ func (p *planner) birthday() planned {
 		n = min(n, spared(size))
 	}
 	open := min(n, most)
-	chance := sure * (BirthdayCourse{Mappings: n, Open: open, Probes: n, Ports: size, Rate: p.budget.Rate}).Total()
+	chance := sure * min(certain, BirthdayCourse{Mappings: n, Open: open, Probes: n, Ports: size, Rate: p.budget.Rate}.Total())
 	if chance < p.least() {
 		return l.rule(fmt.Sprintf("%s %s and %s %s, so that the budget gives it a chance of %.1f %%",
 			hard.nat(), hard.ports(), easy.own(), easy.filters(), 100*chance))

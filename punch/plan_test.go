@@ -184,14 +184,14 @@ func TestPlanCosts(t *testing.T) {
 		budget Budget
 		want   Lane
 	}{
-		{"cone", "random", LaneBirthday, Budget{}, Lane{Hard: Theirs, Probes: 596, Entries: 596, Time: 1490 * time.Millisecond, Probability: .99}},
-		{"random", "cone", LaneBirthday, Budget{}, Lane{Hard: Ours, Sockets: 256, Probes: 1192, Entries: 596, Time: 1490 * time.Millisecond, Probability: .99}},
-		{"random", "cone", LaneBirthday, Budget{Sockets: 1600}, Lane{Hard: Ours, Sockets: 546, Probes: 1092, Entries: 546, Time: 1365 * time.Millisecond, Probability: .99}},
+		{"cone", "random", LaneBirthday, Budget{}, Lane{Hard: Theirs, Probes: 893, Entries: 893, Time: 2232500 * time.Microsecond, Probability: .99}},
+		{"random", "cone", LaneBirthday, Budget{}, Lane{Hard: Ours, Sockets: 256, Probes: 1600, Entries: 893, Time: 2232500 * time.Microsecond, Probability: .99}},
+		{"random", "cone", LaneBirthday, Budget{Sockets: 1600}, Lane{Hard: Ours, Sockets: 771, Probes: 1542, Entries: 771, Time: 1927500 * time.Microsecond, Probability: .99}},
 		{"random", "cone", LaneBirthday, Polite, Lane{Hard: Ours, Sockets: 128, Probes: 600, Entries: 600, Time: 3 * time.Second, Probability: .979}},
 		{"random", "cone", LaneBirthday, Budget{Table: 200}, Lane{Hard: Ours, Sockets: 100, Probes: 200, Entries: 100, Time: 250 * time.Millisecond, Probability: .144}},
-		{"cone", "random, parity", LaneBirthday, Budget{}, Lane{Hard: Theirs, Probes: 399, Entries: 399, Time: 997500 * time.Microsecond, Probability: .99}},
-		{"cone", "block of 512", LaneBirthday, Budget{}, Lane{Hard: Theirs, Probes: 49, Entries: 49, Time: 122500 * time.Microsecond, Probability: .99}},
-		{"block of 512", "cone", LaneBirthday, Budget{}, Lane{Hard: Ours, Sockets: 49, Probes: 98, Entries: 49, Time: 122500 * time.Microsecond, Probability: .99}},
+		{"cone", "random, parity", LaneBirthday, Budget{}, Lane{Hard: Theirs, Probes: 596, Entries: 596, Time: 1490000 * time.Microsecond, Probability: .99}},
+		{"cone", "block of 512", LaneBirthday, Budget{}, Lane{Hard: Theirs, Probes: 69, Entries: 69, Time: 172500 * time.Microsecond, Probability: .99}},
+		{"block of 512", "cone", LaneBirthday, Budget{}, Lane{Hard: Ours, Sockets: 69, Probes: 138, Entries: 69, Time: 172500 * time.Microsecond, Probability: .99}},
 		{"cone", "sequential", LanePredicted, Budget{}, Lane{Hard: Theirs, Probes: 6, Entries: 6, Time: 30 * time.Millisecond, Probability: 1}},
 		{"sequential", "cone", LanePredicted, Budget{}, Lane{Hard: Ours, Sockets: 9, Probes: 12, Entries: 12, Time: 30 * time.Millisecond, Probability: 1}},
 		{"sequential", "sequential", LaneCrossing, Budget{}, Lane{Hard: Both, Sockets: 15, Probes: 30, Entries: 15, Time: 37500 * time.Microsecond, Probability: 1}},
