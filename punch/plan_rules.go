@@ -23,7 +23,7 @@ const (
 	// predictRounds is how often a port is foretold in a plan, each time a new socket's.
 	predictRounds = 3
 	// jitter is by how much packets that leave together may get apart on the way to the NAT.
-	jitter = 10 * time.Millisecond
+	jitter = 5 * time.Millisecond
 	// told is how old a port is by the time that the peer has been told of it.
 	told = 200 * time.Millisecond
 	// blockSize is how many sockets share the mappings of a NAT that maps by address and port.
@@ -275,12 +275,25 @@ func (p *planner) foretell(e end, most int) (chance float64, ports int) {
 		return max(s.Kept, 0.1), min(2, max(most, 1))
 	}
 	mean := s.crowd(2*time.Second/time.Duration(p.budget.Rate) + jitter)
-	for chance < 0.999 && ports < max(most, 1) {
-		chance += poissonAt(ports, mean)
-		ports++
+	// So many others come in between, all but never more; about half of them before ours.
+	others, sum := 0, 0.0
+	for ; sum < 0.999 && others < maxCrowd; others++ {
+		sum += poissonAt(others, mean)
 	}
-	return min(chance, 1), ports
+	ports = max(1, min(others, int(math.Ceil(6.6*splitBy(others))), most))
+	for k := range others {
+		found := 1.0
+		if k >= ports {
+			found = math.Erf(float64(ports) / (2 * math.Sqrt2 * splitBy(k)))
+		}
+		chance += poissonAt(k, mean) * found
+	}
+	return min(chance/sum, 1), ports
 }
+
+// splitBy is the standard deviation of how many of k others come before ours: by chance, and
+// because it does not leave exactly in the middle.
+func splitBy(k int) float64 { return math.Sqrt(float64(k)/4 + float64(k*k)/100) }
 
 func (p *planner) crossing() planned {
 	l, _, _, _ := p.guess(p.lane(LaneCrossing), true)
@@ -371,7 +384,7 @@ func (p *planner) blocks() planned {
 	if p.a.foretold() && p.b.foretold() {
 		return l.rule(sameSequence)
 	}
-	ours, theirs := p.mappings(p.a), p.mappings(p.b)
+	ours, theirs := p.mappings(p.a, p.b), p.mappings(p.b, p.a)
 	if ours == 0 || theirs == 0 {
 		return l.rule(noRoom)
 	}
@@ -403,8 +416,9 @@ func (p *planner) blocks() planned {
 	return l
 }
 
-// mappings is how many a side may make: with one socket many, if its NAT maps by port too.
-func (p *planner) mappings(e end) int {
+// mappings is how many a side may make: with one socket many, if its NAT maps by port too;
+// each to another port of the peer's.
+func (p *planner) mappings(e, peer end) int {
 	n := p.budget.tries()
 	if e.Mapping != natprobe.MappingAddressAndPortDependent || p.budget.most() == 0 {
 		n = p.budget.most()
@@ -412,7 +426,7 @@ func (p *planner) mappings(e end) int {
 	if e.model() == natprobe.PortsBlock {
 		n = min(n, spared(RangeOf(e.Profile).Size()))
 	}
-	return n
+	return min(n, RangeOf(peer.Profile).Size())
 }
 
 // against is the chance of a sequence's n mappings against as many random ones.
