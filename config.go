@@ -2,6 +2,7 @@ package bradawl
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -13,6 +14,9 @@ import (
 
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/natprobe"
+	"github.com/bradawl/bradawl/punch"
+	"github.com/bradawl/bradawl/punch/portmap"
+	"github.com/bradawl/bradawl/stats"
 	"github.com/bradawl/bradawl/turnclient"
 )
 
@@ -87,6 +91,19 @@ type Config struct {
 	// datagrams and serves explanations and plans. Default false.
 	NoNATProbe bool
 
+	// Budget is what an attempt may cost at NATs whose ports have to be guessed. Default: see
+	// punch.Budget; punch.Polite is for small routers; negative Probes: no attempts are made,
+	// and no peer's are joined.
+	Budget punch.Budget
+
+	// NoPortMapping leaves out to ask routers for ports, by PCP, NAT-PMP and UPnP. Default
+	// false; with Loopback or sockets of one's own, routers are asked only if Gateways names
+	// them.
+	NoPortMapping bool
+
+	// Gateways lists the routers to ask. Default: the system's default routes.
+	Gateways func() ([]portmap.Gateway, error)
+
 	// Port is the local port of the session's sockets. Default 0: any.
 	Port uint16
 
@@ -117,8 +134,23 @@ type Config struct {
 	// 2 s; from 100 ms on; negative: never.
 	WatchInterval time.Duration
 
+	// Record gets what becomes of each connection, for statistics: one event for each stage
+	// that it went through, of which none says who the peer is or where. A call at a time, on
+	// a goroutine of its own; 256 events wait for it, then further ones are dropped, and
+	// counted in Counts.Unrecorded. Close waits until those that wait have been handed over,
+	// so it must not be called from here. Default nil: nothing is recorded.
+	Record func(stats.Event)
+
+	// RecordGroup is the group of an experiment that the session is part of: Event.Group, a
+	// word of at most 64 characters of a-z, 0-9, '_' and '-'. Default "": of none.
+	RecordGroup string
+
 	// LoggerFactory makes the loggers. Default nil: nothing is logged. Secrets never are.
 	LoggerFactory logging.LoggerFactory
+
+	// routerSockets and routerDial are ListenPacket and Dial as they were given.
+	routerSockets func(ctx context.Context, network, address string) (net.PacketConn, error)
+	routerDial    func(ctx context.Context, network string, local netip.AddrPort, remote string) (net.Conn, error)
 }
 
 var allNetworks = []string{"udp4", "udp6", "tcp4", "tcp6"}
@@ -138,10 +170,18 @@ func (c Config) withDefaults() (Config, error) {
 	case len(c.Protocol) > 255 || strings.ContainsAny(c.Protocol, "\r\n\x00"):
 		return c, &ConfigError{"Protocol", "is longer than 255 bytes, or has control characters; use a short name and a version"}
 	}
+	if err := recordable(c.RecordGroup); err != nil {
+		return c, &ConfigError{"RecordGroup", err.Error()}
+	}
 	for _, n := range c.Networks {
 		if !slices.Contains(allNetworks, n) {
 			return c, &ConfigError{"Networks", fmt.Sprintf("%q is none; use udp4, udp6, tcp4 and tcp6", n)}
 		}
+	}
+	if err := c.Budget.Check(); err != nil {
+		wrong := new(punch.ConfigError)
+		errors.As(err, &wrong)
+		return c, &ConfigError{wrong.Field, wrong.Reason}
 	}
 	if s, ok := c.Signaler.(checker); ok {
 		if err := s.Check(); err != nil {
@@ -158,6 +198,10 @@ func (c Config) withDefaults() (Config, error) {
 			return c, &ConfigError{fmt.Sprintf("TURN[%d]", i), err.Error()}
 		}
 	}
+	if c.ListenPacket != nil && c.Gateways == nil {
+		c.NoPortMapping = true // the system's routers are not where those sockets are
+	}
+	c.routerSockets, c.routerDial = c.ListenPacket, c.Dial
 	if len(c.Networks) == 0 {
 		c.Networks = allNetworks
 	}

@@ -242,6 +242,7 @@ func (c *Conn) setPath(p Path) {
 // Explain says how the connection came to use the path that it uses, and what was tried.
 func (c *Conn) Explain() (e Explanation) {
 	_ = c.s.loop.Do(func(now time.Time) { e, _ = c.s.c.explain(now, c.number) })
+	e.Routers = c.s.routerWords()
 	return e
 }
 

@@ -80,7 +80,8 @@ type connection struct {
 	repeatAt time.Time
 	offers   int // sent
 	traffic
-	timer machine.Timer
+	timer   machine.Timer
+	attempt *attempt // nil: it is not recorded
 }
 
 func (k *connection) setState(now time.Time, to connState) {
@@ -89,6 +90,7 @@ func (k *connection) setState(now time.Time, to connState) {
 		return
 	}
 	k.state = to
+	k.attempt.changed(now, to)
 }
 
 // newConnection makes a connection, on a link that stands or on one of its own.
@@ -159,6 +161,7 @@ func (k *connection) hello(now time.Time) *hello {
 	}
 	cred := c.ice.Credentials(k.agent)
 	h.Ufrag, h.Pwd, h.Candidates, h.Profile = cred.Ufrag, cred.Pwd, k.outbox.candidates(), c.profileBytes()
+	h.NoLanes, h.Free = c.cfg.noLanes, c.sprayers.isFree(now)
 	k.helloVersion = k.version
 	return h
 }
@@ -186,8 +189,10 @@ func (k *connection) repeat(now time.Time) {
 		k.signal(wrap(msgOffer, 0, k.offer))
 		k.repeatAt = now.Add(min(repeatFirst<<min(k.offers, 10), repeatMost))
 		k.offers++
+		k.attempt.sent()
 	case k.answer != nil && !(k.byPath && k.carry(now, k.answer)):
 		k.signal(k.answer)
+		k.attempt.sent()
 	}
 	k.settle(now)
 }
@@ -307,6 +312,8 @@ func (k *connection) confirmed(now time.Time) {
 		return
 	}
 	k.proven, k.offer, k.answer = true, nil, nil
+	k.attempt.confirmed(now)
+	k.tryLanes(now)
 	if k.up {
 		k.ready(now)
 		return
@@ -364,6 +371,7 @@ func (k *connection) end(now time.Time, err error) {
 	}
 	c := k.c
 	k.setState(now, over)
+	k.attempt.end(now, err)
 	k.quit(now, k)
 	c.timers.Stop(&k.timer)
 	delete(c.byIndex, k.index)

@@ -12,6 +12,8 @@ import (
 	"github.com/bradawl/bradawl/internal/seal"
 	"github.com/bradawl/bradawl/internal/wire"
 	"github.com/bradawl/bradawl/natprobe"
+	"github.com/bradawl/bradawl/punch"
+	"github.com/bradawl/bradawl/stats"
 )
 
 // control is the whole control of a session as a machine (machine.Machine[note] and
@@ -35,8 +37,10 @@ type control struct {
 	talking []*link // that have something to tell their peer
 	strangers
 	profile  natprobe.Profile
+	sprayers sprayers
 	waking   waking
 	mappings mappings
+	records  records
 
 	timers  machine.Timers
 	out     machine.Queue[machine.Transmit]
@@ -57,20 +61,27 @@ type controlConfig struct {
 	score     ice.ScoreConfig
 	history   ice.History
 	keepalive time.Duration
-	ask       bool   // whether strangers may connect is asked for
-	stamp     uint64 // of the last offer under this identity
+	budget    punch.Budget
+	noLanes   bool
+	ask       bool      // whether strangers may connect is asked for
+	stamp     uint64    // of the last offer under this identity
+	ids       io.Reader // of what is recorded; nil: nothing is
+	group     string    // of the records
 	// wall is what the clock on the wall shows at a time of the machine's, which stands still
 	// while the host sleeps. Default: what that time says it is.
 	wall func(now time.Time) time.Time
 }
 
-// Counts are what a session did not take, and why.
+// Counts are what a session did not take, or could not hand on, and why.
 type Counts struct {
 	Forged  uint64 // datagrams and messages that did not decrypt
 	Replays uint64 // that had been taken before
 	Unknown uint64 // sealed datagrams for nobody here
 	Stale   uint64 // offers from before the last one of that peer
 	Flooded uint64 // offers beyond what is taken at once
+	// Unrecorded are the events that Config.Record did not get, because it was too slow for
+	// them, or because the clock on the wall shows no time that an event can have.
+	Unrecorded uint64
 }
 
 // noteKind is the sort of a note.
@@ -89,6 +100,7 @@ const (
 	noteQuiet            // nothing was sent by conn for a while: tell the next write by wrote
 	noteRelays           // the host has slept: what relays it has are to be checked
 	noteOver             // conn is over: err
+	noteRecord           // record is for the statistics
 )
 
 // note is what the control has to say to its shell.
@@ -107,6 +119,7 @@ type note struct {
 	ours    uint32
 	dialled bool // by our side
 	err     error
+	record  *stats.Event
 }
 
 func newControl(cfg controlConfig, random *rand.Rand, secrets io.Reader) (*control, error) {
@@ -126,6 +139,8 @@ func newControl(cfg controlConfig, random *rand.Rand, secrets io.Reader) (*contr
 	c.strangers.init(cfg.stamp)
 	c.waking.init(c)
 	c.mappings.init(c)
+	c.sprayers.byID = make(map[uint64]*link)
+	c.records.init(cfg.ids, cfg.group)
 	return c, nil
 }
 
@@ -144,7 +159,7 @@ func (c *control) HandleDatagram(now time.Time, d machine.Datagram) {
 	if d.Local.IsValid() && !d.Local.Addr().IsUnspecified() {
 		from.Local = d.Local
 	}
-	if !c.sealed(now, d, from) {
+	if !c.sealed(now, d, from) && !c.laneDatagram(now, d) {
 		c.ice.HandleDatagram(now, d)
 	}
 	c.pump(now)
@@ -154,6 +169,7 @@ func (c *control) HandleDatagram(now time.Time, d machine.Datagram) {
 func (c *control) HandleNotice(now time.Time, n machine.Notice) {
 	c.enter(now)
 	c.mappings.notice(now, n)
+	c.laneNotice(now, n)
 	c.ice.HandleNotice(now, n)
 	c.pump(now)
 }
@@ -166,6 +182,9 @@ func (c *control) HandleTimeout(now time.Time) {
 		c.pump(now)
 	}
 	c.timers.Run(now)
+	for _, k := range c.running() {
+		k.driveLanes(now)
+	}
 	c.pump(now)
 }
 
@@ -266,6 +285,7 @@ func (c *control) heardFrom(now time.Time, number uint32, d machine.Datagram, fr
 func (c *control) tell(now time.Time, e Event) {
 	e.At = now
 	c.notes.Push(note{kind: noteEvent, event: e, conn: e.Conn})
+	c.recordTold(now, e)
 }
 
 // newIndex draws an index that no connection has.

@@ -16,6 +16,7 @@ import (
 func TestExplain(t *testing.T) {
 	const (
 		whole = "random ports over the whole range"
+		off   = "attempts at the ports are switched off by Config.Budget"
 		cure  = "infeasible without port mapping; enable UPnP or PCP on either router"
 	)
 	for _, r := range []struct {
@@ -27,14 +28,14 @@ func TestExplain(t *testing.T) {
 		infeasible bool
 	}{
 		{nats: [2]string{"port-restricted-cone", "port-restricted-cone"}, kind: PathDirect, why: "direct: direct udp srflx 203.0.113.1:40000 -> srflx 203.0.113.2:40000"},
-		{nats: [2]string{"port-restricted-cone", "symmetric-random"}, kind: PathRelay, infeasible: true,
-			why: "peer's NAT is symmetric with " + whole + "; yours filters by port: " + cure},
-		{nats: [2]string{"symmetric-random", "port-restricted-cone"}, kind: PathRelay, infeasible: true,
-			why: "your NAT is symmetric with " + whole + "; the peer's filters by port: " + cure},
+		{nats: [2]string{"port-restricted-cone", "symmetric-random"}, kind: PathRelay,
+			why: "peer's NAT is symmetric with " + whole + "; yours filters by port; " + off},
+		{nats: [2]string{"symmetric-random", "port-restricted-cone"}, kind: PathRelay,
+			why: "your NAT is symmetric with " + whole + "; the peer's filters by port; " + off},
 		{nats: [2]string{"symmetric-random", "symmetric-random"}, kind: PathRelay, infeasible: true,
 			why: "peer's NAT is symmetric with " + whole + ", and so is yours, with " + whole + ": " + cure},
-		{nats: [2]string{"symmetric-random", "symmetric-sequential-2"}, kind: PathRelay,
-			why: "peer's NAT is symmetric with sequential ports, +2 each time, and so is yours, with " + whole},
+		{nats: [2]string{"symmetric-random", "symmetric-sequential-2"}, kind: PathRelay, infeasible: true,
+			why: "peer's NAT is symmetric with sequential ports, +2 each time, and so is yours, with " + whole + ": " + cure},
 		{nats: [2]string{"port-restricted-cone", "symmetric-sequential"}, kind: PathRelay,
 			why: "sequential ports, +1 each time; yours filters by port: a plain punch does not meet the port"},
 		{nats: [2]string{"port-restricted-cone", "symmetric-block"}, kind: PathRelay, why: "random ports from 2048 to 2559; yours filters by port"},
@@ -46,7 +47,7 @@ func TestExplain(t *testing.T) {
 		{nats: [2]string{"full-cone", "full-cone"}, policy: RelayOnly, kind: PathRelay, why: "as Config.Policy wants it"},
 	} {
 		w := newWorld(t, 1, r.nats[0], r.nats[1], func(o *worldOptions) {
-			o.config = func(c *controlConfig) { c.policy = r.policy }
+			o.config = func(c *controlConfig) { c.policy, c.noLanes = r.policy, true }
 		})
 		if !r.blind {
 			for i, p := range w.peers {
@@ -179,4 +180,28 @@ func TestDirectOnly(t *testing.T) {
 	if len(a.conns2) != 0 || len(a.over) != 1 || !errors.Is(a.over[0], ErrNoPath) {
 		w.fail("%v", a.over)
 	}
+}
+
+// TestRelayToldLate: a peer that uses relays alone is behind one, also where its checks come
+// before it has told which.
+func TestRelayToldLate(t *testing.T) {
+	w := newWorld(t, 1, "open", "open", func(o *worldOptions) {
+		made := 0
+		o.config = func(c *controlConfig) {
+			if made++; made == 1 {
+				c.policy = RelayOnly
+			}
+		}
+	})
+	w.connect(PathRelay)
+	b := w.peers[1]
+	b.do(func(now time.Time) {
+		k := b.conns[b.conn].link
+		early := ice.Pair{Route: ice.Route{Remote: netip.MustParseAddrPort("198.51.100.9:5000")}}
+		early.Remote.Type = ice.PeerReflexive
+		k.addPath(now, early)
+		if p := k.at(early.Route); p == nil || !p.relayed {
+			w.fail("%+v", p)
+		}
+	})
 }

@@ -25,7 +25,7 @@ func TestIdlePeers(t *testing.T) {
 		w.fail("%d and %d connections", len(a.conns), len(b.conns))
 	}
 	for _, p := range w.peers {
-		p.events, p.over, p.conns2 = nil, nil, nil
+		p.events, p.over, p.conns2, p.record = nil, nil, nil, nil
 	}
 	each := (heapInUse() - before) / (2 * count)
 	t.Logf("an idle connection has %d bytes", each)
@@ -51,7 +51,7 @@ func furtherIdle(t testing.TB, count int) uint64 {
 		w.fail("%d and %d connections", len(a.conns), len(b.conns))
 	}
 	for _, p := range w.peers {
-		p.events, p.over, p.conns2 = nil, nil, nil
+		p.events, p.over, p.conns2, p.record = nil, nil, nil, nil
 	}
 	each := (heapInUse() - before) / uint64(2*count)
 	runtime.KeepAlive(w)

@@ -32,6 +32,7 @@ type link struct {
 
 	profile natprobe.Profile // the peer's
 	relays  []netip.AddrPort // the peer's, the last
+	hidden  bool             // the peer uses relays alone: whatever it comes by is one
 
 	outbox
 	helloVersion uint64 // of what our offer or answer has of it
@@ -47,6 +48,7 @@ type link struct {
 	lostAt    time.Time // when all is over, for want of a path
 	restartAt time.Time
 	restarts  int // in a row
+	lane      laneState
 	seekAt    time.Time
 	recheckAt time.Time
 	seeks     int // in a row
@@ -101,6 +103,8 @@ func (k *link) quit(now time.Time, of *connection) {
 }
 
 func (k *link) end(now time.Time) {
+	k.stopLanes(now)
+	k.closeHoles(now, true)
 	k.over = true
 	if k.agent != 0 {
 		k.c.ice.CloseAgent(now, k.agent)
@@ -155,22 +159,27 @@ func (k *link) newAgent(now time.Time, controlling bool) error {
 	return nil
 }
 
-func (k *link) remember(profile []byte) {
+func (k *link) remember(now time.Time, profile []byte) {
 	var p natprobe.Profile
 	if len(profile) > 0 && p.UnmarshalBinary(profile) == nil {
 		k.profile = p
+		k.tryLanes(now)
 	}
 }
 
 // introduce tells our agent of the peer's.
 func (k *link) introduce(now time.Time, h *hello) {
-	k.remember(h.Profile)
+	k.remember(now, h.Profile)
 	_ = k.c.ice.SetRemote(now, k.agent, h.credentials()) // readHello saw to it
 	k.meet(now, h.Candidates)
+	k.hidden = h.Policy == RelayOnly
+	k.lane.refused, k.lane.peerFree, k.lane.wanted = h.NoLanes, h.Free, true
+	k.tryLanes(now)
 }
 
 // agentEvent takes in what the agent has to say.
 func (k *link) agentEvent(now time.Time, e ice.Event) {
+	k.record().agentEvent(now, e)
 	switch e.Kind {
 	case ice.EventCandidate:
 		k.note(now, "candidate of ours: "+e.Candidate.String(), nil)
@@ -202,6 +211,7 @@ func (k *link) tellCredentials(c ice.Credentials) {
 // restart lets the agents begin anew, where nothing else has helped.
 func (k *link) restart(now time.Time) {
 	k.note(now, "no path for a while: the agents begin anew", nil)
+	k.stopLanes(now) // their secret is of the credentials
 	if cred, err := k.c.ice.Restart(now, k.agent); err == nil {
 		k.tellCredentials(cred)
 	}
@@ -220,6 +230,8 @@ func (k *link) seek(now time.Time) {
 	k.again()
 	k.recheckAt = now.Add(k.path.rtt() / 2)
 	k.seeks++
+	k.lane.wanted = true
+	k.tryLanes(now)
 	k.seekLater(now)
 }
 
@@ -286,6 +298,10 @@ func (k *link) due(now time.Time) {
 	if isDue(now, k.seekAt) {
 		k.seek(now)
 	}
+	if isDue(now, k.lane.laneAt) {
+		k.lane.laneAt = time.Time{}
+		k.tryLanes(now)
+	}
 	if isDue(now, k.recheckAt) {
 		k.recheckAt = time.Time{}
 		k.c.ice.Recheck(now, k.agent)
@@ -300,7 +316,7 @@ func (k *link) settle(now time.Time) {
 		return
 	}
 	next := machine.Earliest(k.lostAt, k.outbox.tellAt, k.renew.at, k.recheck.at, k.budget.at,
-		k.restartAt, k.seekAt, k.recheckAt, k.nextBeat(now))
+		k.restartAt, k.seekAt, k.recheckAt, k.lane.laneAt, k.nextBeat(now))
 	if next.IsZero() {
 		k.c.timers.Stop(&k.timer)
 		return

@@ -152,6 +152,9 @@ func (m *mappings) seen(now time.Time, e ice.Event) {
 	switch {
 	case !o.addr.IsValid():
 		o.addr, o.server, o.made.before = at, server, now
+		for _, k := range m.c.links {
+			k.tryLanes(now)
+		}
 	case server != o.server:
 		return // it may have a mapping of its own
 	case at != o.addr:

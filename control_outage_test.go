@@ -171,7 +171,7 @@ func TestChurn(t *testing.T) { // not parallel: it measures the heap
 	a, b := w.peers[0], w.peers[1]
 	forget := func() {
 		for _, p := range w.peers {
-			p.events, p.over, p.conns2 = nil, nil, nil
+			p.events, p.over, p.conns2, p.record = nil, nil, nil, nil
 		}
 	}
 	var heap uint64

@@ -11,6 +11,8 @@ import (
 	"github.com/bradawl/bradawl/internal/ident"
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/natprobe"
+	"github.com/bradawl/bradawl/stats"
 	"github.com/bradawl/bradawl/turnclient"
 )
 
@@ -23,6 +25,7 @@ type simPeer struct {
 	id      *Identity
 	turn    *turnclient.Machine
 	alloc   turnclient.AllocationID
+	report  natprobe.Report
 	now     time.Time
 	relays  []ice.BaseID // of the relayed addresses
 	bases   map[netip.Addr]ice.BaseID
@@ -36,6 +39,7 @@ type simPeer struct {
 	conn   uint32   // the last that is ready
 	conns2 []uint32 // all that became ready
 	events []Event
+	record []stats.Event
 	got    map[string]int
 	ready  time.Time
 	over   []error
@@ -61,6 +65,9 @@ func (p *simPeer) start() {
 	w := p.w
 	p.got, p.bases, p.relays, p.alloc = make(map[string]int), make(map[netip.Addr]ice.BaseID), nil, 0
 	cfg := controlConfig{identity: p.id, timeout: 30 * time.Second}
+	if !w.option.unrecorded {
+		cfg.ids, cfg.group = w.Secrets(fmt.Sprint(p.name, w.Elapsed(), " records")), "lab"
+	}
 	cfg.wall = func(now time.Time) time.Time { return now.Add(p.lag + p.skew) }
 	if w.option.config != nil {
 		w.option.config(&cfg)
@@ -102,11 +109,34 @@ func (p *simPeer) start() {
 			p.alloc = p.turn.Allocate(now)
 		}
 	})
+	if w.option.probe {
+		p.findNAT(life)
+	}
 	w.t.Cleanup(func() {
+		if c.counts.Unrecorded != 0 {
+			w.t.Errorf("%d events were not recorded (seed %d)", c.counts.Unrecorded, w.Seed())
+		}
 		if c.illegal != 0 || c.ice.Illegal() != 0 {
 			w.t.Errorf("%d and %d transitions that the tables do not have (seed %d)", c.illegal, c.ice.Illegal(), w.Seed())
 		}
 	})
+}
+
+// findNAT has natprobe find out what the NAT does.
+func (p *simPeer) findNAT(life string) {
+	w, c := p.w, p.control
+	m, err := natprobe.NewDiscovery([]netip.AddrPort{netip.AddrPortFrom(stunAddrs[0], 3478)}, &natprobe.DiscoveryConfig{
+		Random: w.Secrets(life + " natprobe"), Rand: w.Rand(life + " natprobe"),
+	})
+	w.check(err)
+	run, err := simnet.Run(p.site.Host, m, simnet.RunOptions{}, func(_ time.Time, e natprobe.DiscoveryEvent) {
+		if e.Stage == natprobe.StageDone && e.Err == nil && p.control == c {
+			p.report = e.Report
+			w.After(0, func() { p.do(func(now time.Time) { p.setProfile(now, e.Report.Profile()) }) })
+		}
+	})
+	w.check(err)
+	run.Do(m.Start)
 }
 
 // restart ends the session's program without a word, and starts it anew.
@@ -209,6 +239,8 @@ func (p *simPeer) note(now time.Time, n note) {
 		if p.turn != nil {
 			w.After(0, func() { p.do(func(now time.Time) { p.turn.NetworkChanged(now) }) })
 		}
+	case noteRecord:
+		p.record = append(p.record, *n.record)
 	case noteOver:
 		p.over = append(p.over, n.err)
 	}
@@ -315,6 +347,7 @@ func (p *composite) PollEvent() (n note, more bool) {
 			}
 			p.relays = nil
 			for _, relayed := range e.Relayed {
+				p.relayBy(relayOf(relayed.Addr()), protocolOf(e.Server.Transport))
 				id, err := p.addBase(p.now, ice.Base{
 					Type: ice.Relay, Socket: relayOf(relayed.Addr()), Addr: relayed, Mapped: e.Mapped, Server: e.Server.Addr.Addr(),
 				})

@@ -84,6 +84,7 @@ func (k *connection) hail(now time.Time) {
 	}
 	k.repeatAt = now.Add(min(wait<<min(k.offers, 10), repeatMost))
 	k.offers++
+	k.attempt.sent()
 }
 
 // boarded takes in an offer to ride. One that was recorded is of a link that is gone, or has
@@ -141,6 +142,7 @@ func (k *connection) alone(now time.Time, why string) {
 	on.join(k)
 	before.quit(now, k)
 	k.note(now, why, nil)
+	k.attempt.changed(now, dialing)
 	if err := k.newAgent(now, true); err != nil {
 		k.end(now, err)
 		return

@@ -41,6 +41,8 @@ type hello struct {
 	Pwd        string   `json:"p"`
 	Candidates []string `json:"c,omitzero"`
 	Profile    []byte   `json:"n,omitzero"` // natprobe.Profile
+	NoLanes    bool     `json:"e,omitzero"` // its sender does not take part in attempts at the NATs' ports
+	Free       bool     `json:"f,omitzero"` // its sender could begin one at once
 	Refused    string   `json:"r,omitzero"` // answer: there will be no connection, and why
 	Last       uint64   `json:"s,omitzero"` // answer: the greatest stamp known, where the offer's is no greater
 	// Link is the link that the connection is to share, by the indexes of its first
@@ -311,6 +313,7 @@ func (c *control) setProfile(now time.Time, p natprobe.Profile) {
 	c.profile = p
 	for _, k := range c.links {
 		k.say(partProfile, update{Profile: c.profileBytes()})
+		k.tryLanes(now)
 	}
 	c.pump(now)
 }

@@ -25,6 +25,8 @@ type update struct {
 	Again      int      `json:"r,omitzero"` // how often the sender had cause to check everything again: the receiver should, too
 	Closed     []uint32 `json:"d,omitzero"` // indexes of connections on the link that the sender has closed, while others go on
 	Bye        bool     `json:"b,omitzero"`
+	Lanes      int      `json:"l,omitzero"` // the sender's last attempt at the NATs' ports, which the receiver joins
+	Lane       []byte   `json:"m,omitzero"` // what there is to know about it; it takes the place of what was said before
 }
 
 // partKind is the sort of a part of an update.
@@ -36,6 +38,7 @@ const (
 	partCredentials
 	partProfile
 	partAgain
+	partLanes
 	partClosed
 )
 
@@ -99,7 +102,7 @@ func (k *link) unsaid(tries int) {
 
 // size is about how many bytes a part takes.
 func (p *part) size() (n int) {
-	n = 20 + len(p.Ufrag) + len(p.Pwd) + 2*len(p.Profile) + 9*len(p.Closed)
+	n = 20 + len(p.Ufrag) + len(p.Pwd) + 2*(len(p.Profile)+len(p.Lane)) + 9*len(p.Closed)
 	for _, t := range p.Candidates {
 		n += len(t) + 3
 	}
@@ -120,6 +123,9 @@ func (o *outbox) message(limit int) (u update) {
 		u.Withdrawn = append(u.Withdrawn, p.Withdrawn...)
 		u.Closed = append(u.Closed, p.Closed...)
 		u.Again = max(u.Again, p.Again)
+		if p.Lanes > 0 {
+			u.Lanes, u.Lane = p.Lanes, p.Lane
+		}
 		if p.Ufrag != "" {
 			u.Generation, u.Ufrag, u.Pwd = p.Generation, p.Ufrag, p.Pwd
 		}
@@ -218,6 +224,7 @@ func (k *link) learn(now time.Time, u *update, from ice.Route) {
 		k.theirGen = u.Generation
 		k.renew.want(now, func(now time.Time) {
 			// What is wrong with them is the peer's loss.
+			k.stopLanes(now) // their secret is of the credentials
 			_ = k.c.ice.SetRemote(now, k.agent, ice.Credentials{Ufrag: u.Ufrag, Pwd: u.Pwd})
 		})
 	}
@@ -225,13 +232,14 @@ func (k *link) learn(now time.Time, u *update, from ice.Route) {
 		k.meet(now, u.Candidates)
 		k.budget.want(now, func(now time.Time) { k.c.ice.Renew(now, k.agent) })
 	}
-	k.remember(u.Profile)
+	k.remember(now, u.Profile)
 	for _, text := range u.Withdrawn[:min(len(u.Withdrawn), maxCandidates)] {
 		if addr, err := netip.ParseAddrPort(text); err == nil {
 			k.evade(now, func(p *path) bool { return p.route.Remote == addr })
 			k.c.ice.Withdraw(now, k.agent, addr)
 		}
 	}
+	k.lanesTold(now, u)
 	if u.Again > k.theirAgain {
 		k.theirAgain = u.Again
 		k.recheck.want(now, func(now time.Time) {
@@ -302,4 +310,5 @@ func (k *link) meet(now time.Time, texts []string) {
 		}
 		_ = k.c.ice.AddRemote(now, k.agent, cand)
 	}
+	k.tryLanes(now)
 }

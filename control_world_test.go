@@ -41,8 +41,13 @@ type worldOptions struct {
 	user   string // at the TURN server, with the password "secret"
 	ipv6   bool   // the servers have it, too, and relays of both families
 	preset [2]*simnet.Preset
+	// probe has each session find out by natprobe what its NAT does, from a STUN server with
+	// two addresses.
+	probe  bool
 	config func(*controlConfig)
-	nobody bool // sites without sessions, which the test starts itself
+	// unrecorded leaves out the records.
+	unrecorded bool
+	nobody     bool // sites without sessions, which the test starts itself
 }
 
 const (
@@ -52,6 +57,7 @@ const (
 )
 
 var (
+	stunOther = netip.MustParseAddr("198.51.100.3")
 	stunAddrs = []netip.Addr{netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("2001:db8::1")}
 	turnAddrs = []netip.Addr{netip.MustParseAddr("198.51.100.2"), netip.MustParseAddr("2001:db8::2")}
 )
@@ -89,15 +95,18 @@ func newWorld(t testing.TB, seed uint64, natA, natB string, with ...func(*worldO
 	if w.option.ipv6 {
 		families = 2
 	}
-	server := w.AddHost("server", w.Internet(), simnet.Link{}, stunAddrs[:families]...)
-	var stun []netip.AddrPort
 	for _, a := range stunAddrs[:families] {
-		stun = append(stun, netip.AddrPortFrom(a, 3478))
+		stun := []netip.AddrPort{netip.AddrPortFrom(a, 3478)}
+		addrs := []netip.Addr{a}
+		if w.option.probe && a.Is4() {
+			addrs = append(addrs, stunOther)
+			stun = append(stun, netip.AddrPortFrom(a, 3479), netip.AddrPortFrom(stunOther, 3478), netip.AddrPortFrom(stunOther, 3479))
+		}
+		m, err := stunserver.NewMachine(stun, 0, seed)
+		w.check(err)
+		_, err = simnet.Run(w.AddHost("server "+a.String(), w.Internet(), simnet.Link{}, addrs...), m, simnet.RunOptions{Sockets: stun}, nil)
+		w.check(err)
 	}
-	m, err := stunserver.NewMachine(stun, 0, seed)
-	w.check(err)
-	_, err = simnet.Run(server, m, simnet.RunOptions{Sockets: stun}, nil)
-	w.check(err)
 	w.host = w.AddHost("turn", w.Internet(), simnet.Link{}, turnAddrs[:families]...)
 	w.startTURN()
 	for i, nat := range []string{natA, natB} {

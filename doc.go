@@ -21,7 +21,8 @@
 // made beside the old ones. To dial a peer again makes another Conn, on the same paths.
 //
 // [Conn.Path] and [Conn.Paths] tell which way data goes, [Conn.Explain] why, and what was
-// tried; [Session.Events] tells all that happens.
+// tried; [Session.Events] tells all that happens, and Config.Record gets what became of each
+// connection, stage by stage, for statistics.
 //
 // # Parts
 //

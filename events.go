@@ -26,11 +26,12 @@ const (
 	EventNAT                         // the NAT is known; Session.NAT tells
 	EventNetwork                     // the host's addresses have changed
 	EventServer                      // a STUN or TURN server was of no use: Err says why; it is tried again
+	EventMapped                      // a router has mapped a port for us: Reason says which
 )
 
 var eventNames = [...]string{
 	"dialing", "connected", "upgraded", "moved", "doubt", "lost", "recovered", "closed", "refused",
-	"signal-up", "signal-down", "nat", "network", "server",
+	"signal-up", "signal-down", "nat", "network", "server", "mapped",
 }
 
 // String returns the kind's name.

@@ -37,6 +37,8 @@ type Explanation struct {
 	Paths      []Path        // that work, in no order
 	Candidates []Candidate   // ours, then the peer's
 	Checks     []Check       // every pair of addresses, the best first
+	Lanes      []LaneReport  // attempts at hard NATs, and the ways that are ruled out
+	Routers    []string      // what the routers here said to port mapping, in their own words
 	Local      natprobe.Profile
 	Remote     natprobe.Profile
 	Why        string // why it is as it is, and what would change that
@@ -113,6 +115,7 @@ func (k *connection) explain(time.Time) Explanation {
 		}
 		e.Checks = append(e.Checks, c)
 	}
+	e.Lanes = k.laneReports()
 	e.Why, e.Infeasible = k.why()
 	return e
 }
@@ -149,8 +152,10 @@ func (k *connection) why() (string, bool) {
 			}
 		}
 	}
-	return whyNotDirect(k.c.profile, k.profile)
+	return k.whyNoLane(whyNotDirect(k.c.profile, k.profile))
 }
+
+const elsewhere = "neither side can know where the other will be; enable UPnP or PCP on either router"
 
 const remedy = "infeasible without port mapping; enable UPnP or PCP on either router"
 
@@ -174,7 +179,7 @@ func whyNotDirect(ours, theirs natprobe.Profile) (string, bool) {
 		if wholeRange(ours) && wholeRange(theirs) {
 			return text + remedy, true
 		}
-		return text + "neither side can know where the other will be; enable UPnP or PCP on either router", false
+		return text + elsewhere, false
 	case symmetric(theirs) && filtersByPort(ours):
 		return oneSided("peer's NAT is symmetric with "+portsOf(theirs)+"; yours filters by port: ", theirs)
 	case symmetric(ours) && filtersByPort(theirs):
@@ -276,6 +281,12 @@ func (e Explanation) String() string {
 			fmt.Fprintf(&b, ": %v", c.Err)
 		}
 		b.WriteByte('\n')
+	}
+	for _, w := range e.Routers {
+		fmt.Fprintf(&b, "  router %s\n", w)
+	}
+	for _, l := range e.Lanes {
+		fmt.Fprintf(&b, "  lane %v\n", l)
 	}
 	for _, s := range e.Story {
 		fmt.Fprintf(&b, "  %8v %s", s.After.Round(time.Millisecond), s.What)

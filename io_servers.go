@@ -124,7 +124,11 @@ func (v *servers) resolve(names []string) {
 // probe finds out what the NAT does.
 func (v *servers) probe(names []string) {
 	s := v.s
-	report, err := natprobe.Discover(s.ctx, natprobe.Config{Servers: names, ListenPacket: s.cfg.ListenPacket, NoTCP: true, LoggerFactory: s.cfg.LoggerFactory})
+	cfg := natprobe.Config{Servers: names, ListenPacket: s.cfg.ListenPacket, DialContext: s.cfg.Dial, LoggerFactory: s.cfg.LoggerFactory}
+	if s.ports != nil {
+		cfg.Gateway = s.ports.ExternalAddr
+	}
+	report, err := natprobe.Discover(s.ctx, cfg)
 	if err != nil {
 		s.log.Debugf("NAT: %v", err)
 		return
@@ -132,8 +136,10 @@ func (v *servers) probe(names []string) {
 	s.info.Lock()
 	s.nat, s.natOK = report, true
 	s.info.Unlock()
-	s.publish(Event{Kind: EventNAT, At: time.Now(), Reason: report.Type.String()})
-	s.loop.Post(func(now time.Time) { s.c.setProfile(now, report.Profile()) })
+	s.loop.Post(func(now time.Time) {
+		s.c.setProfile(now, report.Profile())
+		s.publish(Event{Kind: EventNAT, At: now, Reason: report.Type.String()}) // who dials now has it in the offer
+	})
 }
 
 // relay gets a relayed address, from one of several servers, and keeps the session's
@@ -242,6 +248,7 @@ func (v *servers) follow(allocation *turnclient.Allocation, l *local) {
 				base = 0
 			}
 			if addr := allocation.RelayedAddr(); addr.IsValid() {
+				s.c.relayBy(l.id, protocolOf(allocation.Server().Transport))
 				base, _ = s.c.addBase(now, ice.Base{
 					Type: ice.Relay, Socket: l.id, Addr: addr, Mapped: allocation.MappedAddr(), Server: allocation.Server().Addr.Addr(),
 				})

@@ -55,6 +55,7 @@ type local struct {
 	socket *tap.Socket
 	base   ice.BaseID
 	host   ice.HostAddr
+	gone   chan struct{} // closed when the host does not have the address any more
 }
 
 // openUDP opens a socket on an address.
@@ -128,7 +129,7 @@ func (s *Session) tapSocket(pc net.PacketConn, h ice.HostAddr) (*local, error) {
 func (s *Session) tapSocketAs(id machine.SocketID, pc net.PacketConn, h ice.HostAddr) (*local, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := &local{addr: h.Addr, id: id, host: h}
+	l := &local{addr: h.Addr, id: id, host: h, gone: make(chan struct{})}
 	var err error
 	l.socket, err = tap.NewSocket(pc, func(b []byte, m netio.Meta) bool {
 		return s.take(b, machine.Datagram{Socket: l.id, Local: m.Local, Remote: m.Remote}, ice.Route{Socket: l.id, Remote: m.Remote})

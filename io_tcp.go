@@ -16,9 +16,10 @@ import (
 
 // tcpLocal is a TCP port of the session's: it is listened at, and dialled from.
 type tcpLocal struct {
-	addr netip.AddrPort
-	host ice.HostAddr
-	open ice.BaseID // of simultaneous open
+	addr    netip.AddrPort
+	host    ice.HostAddr
+	open    ice.BaseID // of simultaneous open
+	passive ice.BaseID
 }
 
 // openTCP listens at a port that can also be dialled from, as opening a connection from

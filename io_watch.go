@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/punch/portmap"
 )
 
 // watch looks at the host's addresses, for systems do not all tell of changes.
@@ -82,7 +83,14 @@ func (s *Session) look(told bool) {
 		s.c.networkChanged(now)
 	})
 	for _, l := range gone {
+		close(l.gone)
 		s.closeSocket(l.id)
+	}
+	for _, l := range fresh {
+		s.mapLocal(portmap.UDP, l.spec().Addr, l.base, l.gone)
+	}
+	if s.ports != nil {
+		s.ports.Recheck()
 	}
 }
 

@@ -261,14 +261,19 @@ func (k *link) addPath(now time.Time, pair ice.Pair) {
 		return
 	}
 	k.note(now, "pair works: "+k.public(p).String(), nil)
+	k.record().works(now, p)
 	k.steer(now)
+	if !p.relayed {
+		k.stopLanes(now)
+		k.closeHoles(now, false)
+	}
 }
 
 // refresh takes in which addresses of the peer's are relayed: its own word for that may
 // come after a check from there.
 func (k *link) refresh() {
 	for _, p := range k.paths {
-		p.relayed = p.relayed || slices.Contains(k.relays, p.route.Remote)
+		p.relayed = p.relayed || k.hidden || slices.Contains(k.relays, p.route.Remote)
 	}
 }
 
@@ -289,6 +294,7 @@ func (k *link) dropPath(now time.Time, pair ice.Pair, err error) {
 	if k.path == p {
 		k.path = nil
 	}
+	k.closeHoles(now, false)
 	k.steer(now)
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/bradawl/bradawl/internal/plog"
 	"github.com/bradawl/bradawl/internal/tap"
 	"github.com/bradawl/bradawl/natprobe"
+	"github.com/bradawl/bradawl/punch/portmap"
 )
 
 // Session is this program among its peers: it is reachable by its PeerID, and dials others
@@ -37,8 +38,11 @@ type Session struct {
 	dials    map[uint32]chan result // that wait
 	incoming chan *Conn
 
+	ports *portmap.Client // nil: routers are not asked
+
 	outgoing chan outgoing // for the signalling
 	servers  servers
+	recorder *recorder
 
 	mu         sync.RWMutex
 	sockets    map[machine.SocketID]*tap.Socket
@@ -95,6 +99,7 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 		outgoing: make(chan outgoing, outgoingQueue), changed: make(chan struct{}),
 		sockets: make(map[machine.SocketID]*tap.Socket), streams: make(map[streamKey]*tap.Stream),
 		byIndex: make(map[uint32]*Conn), plain: make(map[ice.Route]*Conn),
+		recorder: newRecorder(cfg.Record),
 	}
 	s.servers.s = s
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -103,11 +108,16 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 	s.c, err = newControl(controlConfig{
 		identity: cfg.Identity, protocol: cfg.Protocol, policy: cfg.Policy, plaintext: cfg.Plaintext, timeout: cfg.Timeout,
 		loopback: cfg.Loopback, score: cfg.Score, history: cfg.History, ask: cfg.AllowPeer != nil,
+		budget: cfg.Budget, noLanes: cfg.Budget.Probes < 0,
+		ids: s.recorder.ids(), group: cfg.RecordGroup,
 	}, mathrand.New(mathrand.NewChaCha8(seed)), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
 	listeners, err := s.open(ctx)
+	if err == nil {
+		s.ports, err = s.newPortmap()
+	}
 	if err == nil {
 		options := drive.Options{Listeners: listeners, Dial: s.dialStream, Effect: s.effect, Log: s.log}
 		for _, l := range s.locals {
@@ -117,6 +127,9 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 	}
 	if err != nil {
 		s.cancel()
+		if s.ports != nil {
+			_ = s.ports.Close()
+		}
 		for _, l := range s.locals {
 			_ = l.socket.Close()
 		}
@@ -132,11 +145,21 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 		for i, l := range s.tcp {
 			for _, b := range l.bases() {
 				id, _ := s.c.addBase(now, b)
+				if b.TCPType == ice.Passive {
+					s.tcp[i].passive = id
+				}
 				s.tcp[i].open = id // the last one's
 			}
 		}
 		s.c.pump(now)
 	})
+	s.wg.Go(s.recorder.run)
+	for _, l := range s.locals {
+		s.mapLocal(portmap.UDP, l.spec().Addr, l.base, l.gone)
+	}
+	for _, l := range s.tcp {
+		s.mapLocal(portmap.TCP, l.addr, l.passive, nil)
+	}
 	s.wg.Go(s.signOn)
 	s.wg.Go(s.watch)
 	s.servers.add(cfg.STUN, cfg.TURN)
@@ -237,9 +260,10 @@ func (s *Session) Signals() Signals {
 	return s.signals
 }
 
-// Counts returns what the session did not take.
+// Counts returns what the session did not take, or could not hand on.
 func (s *Session) Counts() (n Counts) {
 	_ = s.loop.Do(func(time.Time) { n = s.c.counts })
+	n.Unrecorded += s.recorder.lost.Load()
 	return n
 }
 
@@ -326,6 +350,8 @@ func (s *Session) handle(n note) {
 		if c != nil {
 			c.quiet.Store(true)
 		}
+	case noteRecord:
+		s.recorder.put(*n.record)
 	case noteRelays:
 		s.servers.check()
 	case notePermit:
@@ -424,7 +450,8 @@ func (s *Session) over(c *Conn, n note) {
 // only checks its paths.
 func (s *Session) NotifyNetworkChange() { s.look(true) }
 
-// Close closes all connections and sockets, and returns when every goroutine has ended.
+// Close closes all connections and sockets, and returns when every goroutine has ended, and
+// Config.Record has got what waited for it.
 func (s *Session) Close() error {
 	var err error
 	s.once.Do(func() {
@@ -432,7 +459,11 @@ func (s *Session) Close() error {
 		s.farewell()
 		s.cancel()
 		s.servers.close()
+		if s.ports != nil {
+			_ = s.ports.Close()
+		}
 		err = s.loop.Close()
+		s.recorder.close()
 		s.pool.Close()
 		s.asks.Close()
 		s.wg.Wait()

@@ -44,6 +44,12 @@ func simulate(t *testing.T, natA, natB string, change func(*bradawl.Config), tes
 // simulateOf is simulate with presets of one's own.
 func simulateOf(t *testing.T, presets [2]simnet.Preset, change func(*bradawl.Config), test func(t *testing.T, w *internet)) {
 	t.Helper()
+	simulateIn(t, presets, nil, change, test)
+}
+
+// simulateIn is simulateOf in a world that build completes, before its time begins.
+func simulateIn(t *testing.T, presets [2]simnet.Preset, build func(*internet), change func(*bradawl.Config), test func(t *testing.T, w *internet)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &internet{World: simnet.New(1), hub: newHub()}
 		server := w.AddHost("server", w.Internet(), simnet.Link{})
@@ -51,6 +57,9 @@ func simulateOf(t *testing.T, presets [2]simnet.Preset, change func(*bradawl.Con
 			site, err := w.AddSiteOf(string('a'+rune(i)), preset, simnet.Link{Delay: 25 * time.Millisecond})
 			check(t, err)
 			w.sites[i] = site
+		}
+		if build != nil {
+			build(w)
 		}
 		stop := w.Go()
 		defer stop()

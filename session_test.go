@@ -198,6 +198,7 @@ func TestDialErrors(t *testing.T) {
 		{"TURN[0]", bradawl.Config{Signaler: h, TURN: []bradawl.TURNServer{{URI: "turn.example"}}}},
 		{"Networks", bradawl.Config{Signaler: h, Networks: []string{"udp"}}},
 		{"Timeout", bradawl.Config{Signaler: h, Timeout: time.Millisecond}},
+		{"RecordGroup", bradawl.Config{Signaler: h, RecordGroup: "Group A"}},
 	} {
 		var wrong *bradawl.ConfigError
 		if _, err := bradawl.New(t.Context(), c.cfg); !errors.As(err, &wrong) || wrong.Field != c.field {

@@ -120,6 +120,14 @@ func (m *Machine) AddMapped(now time.Time, id BaseID, outside netip.AddrPort) {
 	}
 }
 
+// RemoveMapped takes back what AddMapped has added to a base.
+func (m *Machine) RemoveMapped(_ time.Time, id BaseID) {
+	m.enter()
+	m.dropLocals(func(l *local) bool {
+		return l.base.id == id && l.cand.Type == ServerReflexive && !l.server.IsValid()
+	})
+}
+
 // RemoveBase ends the use of a base. Pairs that use it are lost.
 func (m *Machine) RemoveBase(now time.Time, id BaseID) {
 	m.enter()

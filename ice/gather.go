@@ -54,6 +54,10 @@ func (m *Machine) AddServer(now time.Time, server netip.AddrPort) {
 	}
 }
 
+// Servers returns the STUN servers, in the order in which they were added. The caller must
+// not change it.
+func (m *Machine) Servers() []netip.AddrPort { return m.servers[:len(m.servers):len(m.servers)] }
+
 // Hold says that other candidates are being found, so that peers are not told yet that
 // there are no more; each Hold is to be followed by one Release.
 func (m *Machine) Hold(now time.Time) {

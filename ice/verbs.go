@@ -22,6 +22,15 @@ func (m *Machine) Credentials(id AgentID) Credentials {
 	return Credentials{}
 }
 
+// RemoteCredentials returns those of the peer that are in force; the zero value: there are
+// none yet.
+func (m *Machine) RemoteCredentials(id AgentID) Credentials {
+	if a := m.agents[id]; a != nil {
+		return a.cur.remote
+	}
+	return Credentials{}
+}
+
 // SetRemote takes in the peer's credentials. When the peer is known by others already, it
 // has restarted, and so does the agent: EventRestarted tells the new credentials that the
 // peer must be told (RFC 8445 section 9). The same again change nothing, nor do those of

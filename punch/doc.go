@@ -18,9 +18,22 @@
 // the same one. The port must be the one that the rendezvous was dialled from, which
 // [ReusePort] makes possible.
 //
+// [Lanes] goes on where this does not suffice, because a NAT gives a socket another outside
+// port for each remote: it foretells the port where the NAT's ports are a sequence, leads two
+// sequences past each other, and has many mappings of one side meet many tries of the other
+// (a birthday) where they are random, all under one [Budget]. It is a machine for whoever runs
+// checks beside it, such as an ICE agent, and chooses no path.
+//
+// [Plan] says what there is to try between two NATs, of which natprobe tells: each kind of
+// lane with its chance and what it costs this side within a [Budget], or why it is ruled
+// out; [Infeasible] puts into a sentence that nothing can work. [Order] takes into account
+// what worked before between the same networks, as a [Memory] has it. What foretells ports
+// ([Sequence], [Cross]), tries them ([Spray]) and keeps to the budget ([Pacer]) is plain
+// state and pure functions, too.
+//
 // [Pinger] measures a path by probes of 8 bytes.
 //
-// The machines behind these ([UDPMachine], [TCPMachine], [PingerMachine]) have no
+// The machines behind these ([UDPMachine], [TCPMachine], [PingerMachine]), and Lanes, have no
 // sockets, no goroutines and no clock: they are what this module's event loop runs,
 // and its simulator.
 package punch

@@ -57,7 +57,7 @@ type Lane struct {
 	// lost and the profiles are right, 0 to 1.
 	Probability float64
 
-	Sockets int           // that this side opens, at most
+	Sockets int           // that this side has open at once, at most
 	Probes  int           // that this side sends, at most, without repetitions on a path that works
 	Entries int           // in this side's NAT, at most
 	Time    time.Duration // that this takes at the budget's rate, beside the round trips

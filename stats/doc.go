@@ -6,4 +6,8 @@
 // whoever collects them reads and checks: nothing in it is taken on trust, and nothing
 // in it says who the peers are or where. Sessions and events have random IDs, made by
 // the client ([NewID]).
+//
+// A session of package bradawl makes them (its Config.Record): of each connection there is
+// at most one event for each stage, but for the upgrade, which may succeed after it was
+// recorded as failed. A path that is lost and found again is no stage.
 package stats

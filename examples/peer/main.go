@@ -12,6 +12,9 @@
 // With -json, standard output is one JSON object a line: connected (path, proto, local,
 // remote, ms since both members were in the room), echo (rtt_us, sent, echoed), failed
 // (reason).
+//
+// With -events it also has what becomes of the connection, for statistics: one JSON object
+// for each stage, with an event_id (package stats has the form).
 package main
 
 import (
@@ -25,12 +28,14 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/bradawl/bradawl/examples/internal/talk"
 	"github.com/bradawl/bradawl/internal/netio"
 	"github.com/bradawl/bradawl/punch/rendezvous"
+	"github.com/bradawl/bradawl/stats"
 	"github.com/bradawl/bradawl/turnclient"
 )
 
@@ -54,22 +59,27 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if o.verbose {
 		cfg.Note = func(format string, args ...any) { fmt.Fprintf(stderr, format+"\n", args...) }
 	}
-	out := json.NewEncoder(stdout)
-	cfg.Report = func(e talk.Event) {
-		if o.json {
-			_ = out.Encode(e) // who closed our output does not want it
-			return
+	var mu sync.Mutex // lines come from several goroutines
+	line := func(v any) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch e, isTalk := v.(talk.Event); {
+		case o.json || !isTalk:
+			_ = json.NewEncoder(stdout).Encode(v) // who closed our output does not want it
+		case e.Text() != "":
+			fmt.Fprintln(stdout, e.Text())
 		}
-		if line := e.Text(); line != "" {
-			fmt.Fprintln(stdout, line)
-		}
+	}
+	cfg.Report = func(e talk.Event) { line(e) }
+	if o.events {
+		cfg.Record = func(e stats.Event) { line(e) }
 	}
 	return talk.Run(ctx, cfg)
 }
 
 // options is what is not talk.Config's.
 type options struct {
-	json, verbose bool
+	json, verbose, events bool
 }
 
 func parse(args []string, usage io.Writer) (talk.Config, options, error) {
@@ -92,6 +102,7 @@ func parse(args []string, usage io.Writer) (talk.Config, options, error) {
 	flags.DurationVar(&c.Linger, "linger", 3*time.Second, "`time` to stay afterwards, with messages flowing")
 	flags.DurationVar(&c.Timeout, "timeout", 40*time.Second, "`time` for everything before that")
 	flags.BoolVar(&o.json, "json", false, "print events as JSON, one a line")
+	flags.BoolVar(&o.events, "events", false, "print what becomes of the connection as JSON, for statistics, a line for each stage")
 	flags.BoolVar(&o.verbose, "v", false, "say on standard error what is going on")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {

@@ -18,6 +18,7 @@ import (
 	"github.com/bradawl/bradawl/internal/drive"
 	"github.com/bradawl/bradawl/natprobe/stunserver"
 	"github.com/bradawl/bradawl/punch/rendezvous"
+	"github.com/bradawl/bradawl/stats"
 	"github.com/bradawl/bradawl/turnclient/turntest"
 )
 
@@ -104,6 +105,47 @@ func peersOnLoopback(t *testing.T, proto string) {
 		}
 		if e := events[1]; e.Event != "echo" || *e.Sent != 5 || *e.Echoed != 5 || *e.RTTus <= 0 {
 			t.Errorf("peer %d: %s", i, outs[i].String())
+		}
+	}
+}
+
+// With -events, both sides record that they have gathered, signalled, punched and connected.
+func TestEvents(t *testing.T) {
+	flags := lab(t)
+	var (
+		wg   sync.WaitGroup
+		outs [2]bytes.Buffer
+		errs [2]error
+	)
+	for i := range outs {
+		wg.Go(func() {
+			args := strings.Fields(flags + " -room lab -echo 5 -linger 200ms -timeout 20s -proto udp -events")
+			errs[i] = run(t.Context(), args, &outs[i], io.Discard)
+		})
+	}
+	wg.Wait()
+	for i := range outs {
+		if errs[i] != nil {
+			t.Fatalf("peer %d: %v\n%s", i, errs[i], outs[i].String())
+		}
+		got := make(map[stats.Stage]stats.Event)
+		for line := range bytes.Lines(outs[i].Bytes()) {
+			if !bytes.Contains(line, []byte(`"event_id"`)) {
+				continue // one of -json
+			}
+			var e stats.Event
+			if err := json.Unmarshal(line, &e); err != nil {
+				t.Fatalf("peer %d: line %q: %v", i, line, err)
+			}
+			got[e.Stage] = e
+		}
+		for _, stage := range []stats.Stage{stats.StageSignal, stats.StagePunch, stats.StageConnect} {
+			if got[stage].Status != stats.StatusSuccess {
+				t.Errorf("peer %d: %v: %v\n%s", i, stage, got[stage], outs[i].String())
+			}
+		}
+		if e := got[stats.StageConnect]; e.Pair != stats.PairHost || e.Protocol != stats.ProtocolUDP || len(got) != 4 {
+			t.Errorf("peer %d: %d stages, %v\n%s", i, len(got), e, outs[i].String())
 		}
 	}
 }

@@ -124,6 +124,9 @@ func (r *Runner) LocalAddr(id machine.SocketID) netip.AddrPort {
 	return local
 }
 
+// Sockets is how many datagram sockets the machine has.
+func (r *Runner) Sockets() int { return len(r.sockets) }
+
 // Close stops running the machine, closes its sockets and drops its streams.
 func (r *Runner) Close() {
 	r.closed = true

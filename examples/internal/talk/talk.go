@@ -15,6 +15,7 @@ import (
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/internal/netio"
 	"github.com/bradawl/bradawl/punch/rendezvous"
+	"github.com/bradawl/bradawl/stats"
 )
 
 // Config says where to meet whom. Rendezvous and Room are needed.
@@ -35,6 +36,7 @@ type Config struct {
 
 	Report        func(Event)                      // what happened, in order; default: dropped
 	Note          func(format string, args ...any) // what is going on, for people; default: dropped
+	Record        func(stats.Event)                // what becomes of the connection, for statistics; default: not recorded
 	LoggerFactory logging.LoggerFactory            // default nil: nothing is logged
 }
 
@@ -146,7 +148,7 @@ func (c *Config) session(id *bradawl.Identity, signaler bradawl.Signaler) bradaw
 		Identity: id, Signaler: signaler, Protocol: "bradawl examples/talk 1", STUN: c.STUN, Loopback: c.atHome(),
 		Timeout:      min(max(c.Timeout*3/4, time.Second), 10*time.Minute), // so that what it says is heard
 		ListenPacket: c.Host.ListenPacket, Listen: c.Host.Listen, Dial: c.Host.Dial, Addrs: c.Host.Addrs,
-		LoggerFactory: c.LoggerFactory,
+		LoggerFactory: c.LoggerFactory, Record: c.Record,
 	}
 	for _, uri := range c.TURN {
 		cfg.TURN = append(cfg.TURN, bradawl.TURNServer{URI: uri, Username: c.TURNUser, Password: c.TURNPass})

@@ -179,6 +179,23 @@ func TestFirewalled(t *testing.T) {
 	h.expect("answer")
 }
 
+// What is cut off from each other still reaches others, and each other once that is mended.
+func TestCut(t *testing.T) {
+	lab := kernellab.New(t)
+	h, a := listen(t, lab.Public("host", public), public, 5000), listen(t, lab.Public("a", serverA), serverA, 3478)
+	b := listen(t, lab.Public("b", serverB), serverB, 3478)
+	mend := lab.Cut(public, serverA)
+	h.send(a.addr(), "lost")
+	a.send(h.addr(), "lost")
+	b.send(h.addr(), "not cut off")
+	h.expect("not cut off")
+	mend()
+	h.send(a.addr(), "there")
+	a.expect("there")
+	a.send(h.addr(), "back")
+	h.expect("back")
+}
+
 // The routers tell of datagrams that ran out of hops, and netio passes it on.
 func TestHopLimitExceeded(t *testing.T) {
 	_, host, _, _ := home(t, kernellab.NATConfig{})

@@ -1,0 +1,460 @@
+package bradawl
+
+import (
+	"cmp"
+	"crypto/hmac"
+	"crypto/sha256"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/internal/wire"
+	"github.com/bradawl/bradawl/natprobe"
+	"github.com/bradawl/bradawl/punch"
+)
+
+// Where NATs give ports that the agents cannot know, lanes are run beside their checks:
+// ports are foretold, or so many are tried that some must meet. Both sides begin an attempt
+// together, for each must have agreed to it. What it opens becomes a pair of the agents like
+// any other.
+
+const (
+	// firstLane is the number of the first socket that a lane opens.
+	firstLane machine.SocketID = 1 << 26
+	// laneSockets is how many numbers an attempt has for its own.
+	laneSockets = 1 << 12
+	// cheapFirst is how long the agents have where they will do, before lanes are run.
+	cheapFirst = time.Second
+	// attemptGap is the least time between two attempts of a link.
+	attemptGap = 5 * time.Second
+	// maxHoles is how many sockets of lanes a link keeps.
+	maxHoles = 4
+)
+
+// laneState is what a link does about hard NATs.
+type laneState struct {
+	run     *punch.Lanes // nil: nothing is under way
+	id      uint64
+	sprays  bool // it has the one lane that may be run behind our NAT at a time
+	plan    []punch.Lane
+	reports []LaneReport
+	tries   int
+	said    int       // the last attempt that we have proposed or agreed to
+	theirs  int       // the same of the peer
+	begun   int       // the last that was begun
+	message []byte    // the peer's, of its last attempt
+	wanted  bool      // by either side
+	laneAt  time.Time // when it is looked at again
+	// notBefore keeps a peer from having us begin again and again.
+	notBefore time.Time
+	peerFree  bool // its handshake said that it could begin at once
+	timer     machine.Timer
+	holes     []hole
+	opened    map[ice.Route]punch.LaneKind // by lanes
+	refused   bool                         // the peer does not take part
+}
+
+// hole is a socket that a lane has opened and that a path uses, or may use soon.
+type hole struct {
+	socket machine.SocketID
+	base   ice.BaseID
+}
+
+// sprayers is what all links share: there is one NAT.
+type sprayers struct {
+	byID map[uint64]*link
+	now  *link     // whose lane tries many ports
+	next time.Time // when another one may
+	last machine.SocketID
+}
+
+// tryLanes begins an attempt, or proposes one to the peer, if there is cause for one.
+// What keeps it from it brings us back here when it is gone.
+//
+// Both sides must run it at the same time, and each has one NAT for all of its peers. So an
+// attempt that tries many ports is proposed, by its number, and begins when the peer says the
+// same number; but for the first one, if the peer's handshake has said that its NAT is free.
+func (k *link) tryLanes(now time.Time) {
+	a := &k.lane
+	if !a.wanted || !k.readyForLanes(now) {
+		return
+	}
+	a.wanted = false
+	first := a.said == 0 && a.theirs == 0 && a.peerFree
+	a.said = max(a.said, a.theirs) + 1
+	k.say(partLanes, update{Lanes: a.said})
+	if first || !a.sprays {
+		k.startLanes(now)
+	}
+}
+
+// readyForLanes reports whether an attempt can begin at once, and plans it.
+func (k *link) readyForLanes(now time.Time) bool {
+	a, c := &k.lane, k.c
+	if a.run != nil || k.over || k.isDirect() || !k.mayLane() || !k.acquainted() {
+		return false
+	}
+	if _, ok := c.mappings.stable(); !ok || len(k.outsideOfPeer()) == 0 {
+		return false
+	}
+	a.plan = punch.Plan(c.profile, k.profile, c.cfg.budget)
+	hard, sprays, cheap := false, false, 0.0
+	for _, l := range a.plan {
+		switch {
+		case l.Ruled != "":
+		case l.Kind < punch.LanePredicted || l.Kind == punch.LaneTCP:
+			cheap = max(cheap, l.Probability)
+		default:
+			hard = true
+			sprays = sprays || l.Kind == punch.LaneBirthday || l.Kind == punch.LaneBlocks
+		}
+	}
+	a.sprays = sprays
+	if !hard {
+		a.wanted = false
+		return false
+	}
+	at := a.notBefore
+	if cheap > 0.5 && at.Before(k.began.Add(cheapFirst)) {
+		at = k.began.Add(cheapFirst)
+	}
+	if sprays && c.sprayers.next.After(at) {
+		at = c.sprayers.next
+	}
+	if sprays && c.sprayers.now != nil {
+		return false
+	}
+	if at.After(now) {
+		a.laneAt = at
+		k.settle(now)
+		return false
+	}
+	return true
+}
+
+// isFree reports whether a lane that tries many ports could begin behind our NAT.
+func (s *sprayers) isFree(now time.Time) bool { return s.now == nil && !s.next.After(now) }
+
+// mayLane reports whether both sides agree to attempts, and know enough for one.
+func (k *link) mayLane() bool {
+	c := k.c
+	return !c.cfg.noLanes && !k.lane.refused && c.cfg.policy != RelayOnly &&
+		c.profile != (natprobe.Profile{}) && k.profile != (natprobe.Profile{})
+}
+
+// isDirect reports whether a direct path works.
+func (k *link) isDirect() bool {
+	return slices.ContainsFunc(k.paths, func(p *path) bool { return !p.relayed && !p.doubt })
+}
+
+func (k *link) startLanes(now time.Time) {
+	a, c := &k.lane, k.c
+	base, _ := c.mappings.stable()
+	a.wanted, a.laneAt = false, time.Time{}
+	k.closeHoles(now, false) // of attempts before
+	c.sprayers.last++
+	run, err := punch.NewLanes(now, punch.LanesConfig{
+		Lanes: a.plan, Local: c.profile, Remote: k.profile, Peer: k.outsideOfPeer(), Servers: c.ice.Servers(),
+		Secret: k.laneSecret(), Dialler: !k.invited,
+		Socket: base.Socket, LocalIP: base.Addr.Addr(), FirstSocket: firstLane + (c.sprayers.last%(1<<12))*laneSockets,
+		Budget: c.cfg.budget,
+	}, c.random, c.secrets)
+	if err != nil {
+		k.note(now, "no attempt at the NATs' ports", err)
+		return
+	}
+	a.run, a.id = run, run.ID()
+	a.tries++
+	a.begun = a.said
+	a.timer.Fire = func(now time.Time) {
+		if a.run != nil {
+			a.run.HandleTimeout(now)
+		}
+	}
+	if a.sprays {
+		c.sprayers.now = k
+	}
+	c.sprayers.byID[a.id] = k
+	k.note(now, "an attempt at the NATs' ports begins", nil)
+	if a.theirs == a.said && a.message != nil {
+		run.HandleMessage(now, a.message)
+	}
+	k.driveLanes(now)
+}
+
+// laneSecret is known to both sides alone, for both passwords are.
+func (k *link) laneSecret() []byte {
+	ours, theirs := k.c.ice.Credentials(k.agent), k.c.ice.RemoteCredentials(k.agent)
+	first, second := ours.Ufrag+":"+ours.Pwd, theirs.Ufrag+":"+theirs.Pwd
+	if k.invited {
+		first, second = second, first
+	}
+	h := hmac.New(sha256.New, []byte("bradawl lanes"))
+	h.Write([]byte(first + "\n" + second))
+	return h.Sum(nil)
+}
+
+// outsideOfPeer are the IPv4 addresses that the peer has named as those of its NAT, or as
+// its own where it has none.
+func (k *link) outsideOfPeer() (all []netip.AddrPort) {
+	for _, r := range k.c.ice.RemoteCandidates(k.agent) {
+		public := r.Type == ice.ServerReflexive || r.Type == ice.Host && !r.Addr.Addr().IsPrivate()
+		if public && r.Transport == ice.UDP && r.Addr.Addr().Is4() && !slices.Contains(all, r.Addr) {
+			all = append(all, r.Addr)
+		}
+	}
+	return all
+}
+
+// stable is the base whose outside address peers know.
+func (m *mappings) stable() (ice.Base, bool) {
+	for _, o := range m.sorted() {
+		if o.spec.Type == ice.Host && o.spec.Addr.Addr().Is4() && o.addr.IsValid() {
+			return o.spec, true
+		}
+	}
+	return ice.Base{}, false
+}
+
+// lanesTold takes in that the peer proposes an attempt, agrees to one, or has something to
+// say about one.
+func (k *link) lanesTold(now time.Time, u *update) {
+	a := &k.lane
+	if u.Lanes < a.theirs || u.Lanes == 0 {
+		return
+	}
+	if u.Lanes > a.theirs {
+		a.message = nil
+	}
+	if a.theirs = u.Lanes; u.Lane != nil {
+		a.message = u.Lane
+	}
+	switch {
+	case a.theirs < a.said:
+	case a.run != nil:
+		if a.theirs == a.said && u.Lane != nil {
+			a.run.HandleMessage(now, u.Lane)
+			k.driveLanes(now)
+		}
+	case a.theirs > a.said && !k.readyForLanes(now):
+		a.wanted = true // we propose one when we are
+	case a.theirs > a.said:
+		a.said = a.theirs
+		k.say(partLanes, update{Lanes: a.said})
+		k.startLanes(now)
+	case a.begun < a.said && k.readyForLanes(now): // it agrees
+		k.startLanes(now)
+	}
+}
+
+// driveLanes follows what an attempt wants.
+func (k *link) driveLanes(now time.Time) {
+	a, c := &k.lane, k.c
+	for more := a.run != nil; more; {
+		more = false
+		for t, ok := a.run.PollTransmit(); ok; t, ok = a.run.PollTransmit() {
+			c.out.Push(t)
+			more = true
+		}
+		for {
+			e, ok := a.run.PollEvent()
+			if !ok {
+				break
+			}
+			more = true
+			k.laneEvent(now, e)
+			if a.run == nil {
+				return
+			}
+		}
+	}
+	if a.run == nil {
+		return
+	}
+	if next := a.run.NextTimeout(); next.IsZero() {
+		c.timers.Stop(&a.timer)
+	} else {
+		c.timers.Set(&a.timer, next)
+	}
+}
+
+func (k *link) laneEvent(now time.Time, e punch.LaneEvent) {
+	a := &k.lane
+	switch e.Kind {
+	case punch.LaneStarted:
+		a.reports = append(a.reports[max(0, len(a.reports)-maxLaneReports+1):], LaneReport{Lane: a.planned(e.Lane), Attempt: a.tries, Outcome: "running"})
+		k.note(now, "lane "+e.Lane.String()+" begins", nil)
+	case punch.LaneTell:
+		k.say(partLanes, update{Lanes: a.said, Lane: e.Message})
+	case punch.LaneOpened:
+		k.laneOpened(now, e)
+	case punch.LaneEnded:
+		for i := range slices.Backward(a.reports) {
+			if r := &a.reports[i]; r.Kind == e.Lane && r.Attempt == a.tries {
+				r.Sent, r.Opened = e.Sent, e.Sockets
+				if r.Outcome == "running" {
+					r.Outcome = e.Reason
+				}
+				break
+			}
+		}
+		k.note(now, "lane "+e.Lane.String()+" ends: "+e.Reason, nil)
+	case punch.LanesDone:
+		k.stopLanes(now)
+	}
+}
+
+// planned is the lane of the plan that is of a kind.
+func (a *laneState) planned(kind punch.LaneKind) punch.Lane {
+	for _, l := range a.plan {
+		if l.Kind == kind && l.Ruled == "" {
+			return l
+		}
+	}
+	return punch.Lane{Kind: kind}
+}
+
+// maxLaneReports bounds what is remembered of lanes.
+const maxLaneReports = 32
+
+// laneOpened has the agent check what a lane has opened.
+func (k *link) laneOpened(now time.Time, e punch.LaneEvent) {
+	a, c := &k.lane, k.c
+	for i := range slices.Backward(a.reports) {
+		if r := &a.reports[i]; r.Kind == e.Lane && r.Attempt == a.tries {
+			r.Outcome = "opened"
+			break
+		}
+	}
+	if a.opened == nil {
+		a.opened = make(map[ice.Route]punch.LaneKind)
+	}
+	at := e.Local
+	if e.Socket >= firstLane {
+		i := slices.IndexFunc(a.holes, func(h hole) bool { return h.socket == e.Socket })
+		if i < 0 {
+			if len(a.holes) == maxHoles {
+				return
+			}
+			base, ok := c.mappings.stable()
+			if !ok {
+				return
+			}
+			at = netip.AddrPortFrom(base.Addr.Addr(), at.Port())
+			id, err := c.ice.AddBase(now, ice.Base{Socket: e.Socket, Addr: at, Agent: k.agent, Interface: base.Interface})
+			if err != nil {
+				k.note(now, "a hole is of no use", err)
+				return
+			}
+			a.holes = append(a.holes, hole{e.Socket, id})
+		}
+	}
+	if len(a.opened) < maxLaneReports {
+		a.opened[ice.Route{Socket: e.Socket, Remote: e.Remote}] = e.Lane
+	}
+	k.note(now, "lane "+e.Lane.String()+" opened the way to "+e.Remote.String(), nil)
+	c.ice.Heard(now, k.agent, e.Socket, at, e.Remote)
+	c.pump(now)
+}
+
+// stopLanes ends an attempt. Sockets that the agent uses are kept.
+func (k *link) stopLanes(now time.Time) {
+	a, c := &k.lane, k.c
+	run := a.run
+	if run == nil {
+		return
+	}
+	var keep []machine.SocketID
+	for _, h := range a.holes {
+		keep = append(keep, h.socket)
+	}
+	run.Close(now, keep...)
+	a.run, a.notBefore = nil, now.Add(attemptGap)
+	for t, ok := run.PollTransmit(); ok; t, ok = run.PollTransmit() {
+		if t.Op != machine.Send {
+			c.out.Push(t)
+		}
+	}
+	for e, ok := run.PollEvent(); ok; e, ok = run.PollEvent() {
+		if e.Kind == punch.LaneEnded {
+			k.laneEvent(now, e)
+		}
+	}
+	c.timers.Stop(&a.timer)
+	delete(c.sprayers.byID, a.id)
+	if a.sprays {
+		// What was left of the budget need not be waited for.
+		b := c.cfg.budget.WithDefaults()
+		spent := 0.0
+		for _, r := range a.reports {
+			if r.Attempt == a.tries {
+				spent += float64(r.Sent) / float64(b.Probes)
+			}
+		}
+		c.sprayers.now = nil
+		c.sprayers.next = now.Add(time.Duration(min(spent, 1) * float64(b.Cooldown)))
+		for _, other := range slices.Clone(c.links) {
+			other.tryLanes(now)
+		}
+	}
+	k.settle(now)
+}
+
+// closeHoles ends the use of sockets that no path goes by any more; all, of all of them.
+func (k *link) closeHoles(now time.Time, all bool) {
+	a, c := &k.lane, k.c
+	a.holes = slices.DeleteFunc(a.holes, func(h hole) bool {
+		if !all && (a.run != nil || slices.ContainsFunc(k.paths, func(p *path) bool { return p.route.Socket == h.socket })) {
+			return false
+		}
+		c.ice.RemoveBase(now, h.base)
+		c.out.Push(machine.Transmit{Op: machine.CloseSocket, Socket: h.socket})
+		return true
+	})
+}
+
+// laneOf is the lane that a path came of.
+func (k *link) laneOf(p *path) punch.LaneKind {
+	return k.lane.opened[ice.Route{Socket: p.route.Socket, Remote: p.route.Remote}]
+}
+
+// laneDatagram has attempts take in what is theirs, and reports whether nobody else wants it.
+func (c *control) laneDatagram(now time.Time, d machine.Datagram) bool {
+	if len(c.sprayers.byID) == 0 && d.Socket < firstLane || !wire.IsSTUN(d.Data) {
+		return false
+	}
+	if id, ok := punch.LaneID(d.Data); ok {
+		if k := c.sprayers.byID[id]; k != nil {
+			k.lane.run.HandleDatagram(now, d)
+			k.driveLanes(now)
+		}
+		return true
+	}
+	if !slices.Contains(c.ice.Servers(), d.Remote) {
+		return false
+	}
+	for _, k := range c.running() {
+		k.lane.run.HandleDatagram(now, d)
+		k.driveLanes(now)
+	}
+	return d.Socket >= firstLane
+}
+
+// laneNotice has attempts take in what became of their sockets.
+func (c *control) laneNotice(now time.Time, n machine.Notice) {
+	for _, k := range c.running() {
+		k.lane.run.HandleNotice(now, n)
+		k.driveLanes(now)
+	}
+}
+
+// running are the links with attempts under way, in order.
+func (c *control) running() (all []*link) {
+	for _, k := range c.sprayers.byID {
+		all = append(all, k)
+	}
+	slices.SortFunc(all, func(a, b *link) int { return cmp.Compare(a.eldest(), b.eldest()) })
+	return all
+}

@@ -1,0 +1,447 @@
+package bradawl
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/natprobe"
+	"github.com/bradawl/bradawl/punch"
+	"github.com/bradawl/bradawl/stats"
+)
+
+// What becomes of each connection is recorded for statistics: one stats.Event for each
+// stage that it goes through. Nothing of what the session does depends on that.
+//
+// gather begins with the agent and ends when no more addresses of ours are expected; those
+// that were found before the dial take no time. signal lasts from the offer until both are
+// known to have the keys. relay and punch begin then; each ends with the first path of its
+// kind, or when no check can bring one any more. upgrade is for a connection that began on
+// a relay, and ends when a direct path carries its data; one that has failed may still
+// succeed later, when a direct path is looked for again. connect is the whole.
+
+// Times of the records.
+const (
+	// judgeAfter is when the checks that began together have come to an end: ice gives each
+	// pair that long.
+	judgeAfter = 10 * time.Second
+	// judgeAgain is when it is looked again, where later ones have not.
+	judgeAgain = time.Second
+	// judgeMost is when what is still being checked counts as failed.
+	judgeMost = 30 * time.Second
+)
+
+// records is what is kept for all records. IDs come from a source of their own, so that a
+// session does the same whether it is recorded or not.
+type records struct {
+	ids    io.Reader // nil: nothing is recorded
+	group  string
+	relays map[machine.SocketID]stats.Protocol // how we reach them
+}
+
+func (r *records) init(ids io.Reader, group string) {
+	r.ids, r.group, r.relays = ids, group, make(map[machine.SocketID]stats.Protocol)
+}
+
+// relayBy notes how the relay is reached whose data goes by a socket.
+func (c *control) relayBy(socket machine.SocketID, by stats.Protocol) { c.records.relays[socket] = by }
+
+const numStages = stats.StageConnect + 1
+
+// attempt is the record of one connection. All methods of nil do nothing.
+type attempt struct {
+	k     *connection
+	id    stats.ID
+	began [numStages]time.Time // zero: it did not begin
+	ended [numStages]bool
+	said  int // offers or answers that were sent
+	timer machine.Timer
+}
+
+func (c *control) newAttempt(now time.Time, k *connection) *attempt {
+	if c.records.ids == nil {
+		return nil
+	}
+	id, err := stats.NewID(c.records.ids)
+	if err != nil {
+		c.counts.Unrecorded++
+		return nil
+	}
+	a := &attempt{k: k, id: id}
+	a.timer.Fire = func(now time.Time) { a.judge(now) }
+	a.begin(now, stats.StageSignal)
+	a.begin(now, stats.StageConnect)
+	return a
+}
+
+// begin notes when a stage begins, for the first time.
+func (a *attempt) begin(now time.Time, s stats.Stage) {
+	if a != nil && a.began[s].IsZero() {
+		a.began[s] = now
+	}
+}
+
+// pending reports whether a stage has begun and not ended.
+func (a *attempt) pending(s stats.Stage) bool {
+	return a != nil && !a.began[s].IsZero() && !a.ended[s]
+}
+
+// sent counts what goes by the signalling, before there are keys.
+func (a *attempt) sent() {
+	if a.pending(stats.StageSignal) {
+		a.said++
+	}
+}
+
+// changed takes in a state of the connection.
+func (a *attempt) changed(now time.Time, to connState) {
+	if a == nil || a.k.rides || to != dialing && to != checking {
+		return
+	}
+	a.begin(now, stats.StageGather) // there is an agent
+	if to == dialing {
+		return
+	}
+	policy := a.k.c.cfg.policy
+	if policy != RelayOnly {
+		a.begin(now, stats.StagePunch)
+	}
+	if policy != DirectOnly {
+		a.begin(now, stats.StageRelay)
+	}
+	a.k.c.timers.Set(&a.timer, now.Add(judgeAfter))
+}
+
+// recordTold takes in what the user is told.
+func (c *control) recordTold(now time.Time, e Event) {
+	k := c.conns[e.Conn]
+	switch {
+	case k == nil:
+		return
+	case e.Kind == EventDialing:
+		k.attempt = c.newAttempt(now, k)
+		return
+	case k.path == nil:
+		return
+	}
+	switch a := k.attempt; e.Kind {
+	case EventConnected:
+		if a == nil {
+			return
+		}
+		a.succeed(now, stats.StageConnect, k.path)
+		if k.path.relayed && c.cfg.policy != RelayOnly {
+			a.begin(now, stats.StageUpgrade)
+			if !a.timer.IsSet() {
+				c.timers.Set(&a.timer, now.Add(judgeAfter))
+			}
+		}
+	case EventUpgraded, EventRecovered: // a relay may have been lost before
+		for _, of := range k.conns {
+			if a := of.attempt; a != nil && !a.began[stats.StageUpgrade].IsZero() && !k.wasGood && !k.path.relayed {
+				a.succeed(now, stats.StageUpgrade, k.path)
+			}
+		}
+	}
+}
+
+// agentEvent takes in that no more addresses of ours are expected.
+func (a *attempt) agentEvent(now time.Time, e ice.Event) {
+	if e.Kind == ice.EventGathered && a != nil && !a.ended[stats.StageGather] {
+		a.begin(now, stats.StageGather) // the agent is new
+		a.gathered(now)
+	}
+}
+
+func (a *attempt) gathered(now time.Time) {
+	all := a.k.c.ice.Candidates(a.k.agent)
+	e := stats.Event{Stage: stats.StageGather, Status: stats.StatusSuccess, Tries: len(all)}
+	switch {
+	case len(all) == 0:
+		e.Status, e.Reason = stats.StatusFail, "no_address"
+	case !slices.ContainsFunc(all, func(s ice.Scored) bool { return s.Candidate.Type != ice.Host }):
+		e.Reason = "host_only"
+	}
+	a.record(now, e)
+}
+
+// confirmed takes in that both sides have the keys.
+func (a *attempt) confirmed(now time.Time) {
+	if a.pending(stats.StageSignal) {
+		a.record(now, stats.Event{Stage: stats.StageSignal, Status: stats.StatusSuccess, Tries: a.said})
+	}
+}
+
+// works takes in a path.
+func (a *attempt) works(now time.Time, p *path) {
+	s := stats.StagePunch
+	if p.relayed {
+		s = stats.StageRelay
+	}
+	if a.pending(s) {
+		a.succeed(now, s, p)
+	}
+}
+
+func (a *attempt) succeed(now time.Time, s stats.Stage, p *path) {
+	e := stats.Event{Stage: s, Status: stats.StatusSuccess, Tries: a.checks(s)}
+	a.k.describe(&e, p)
+	a.record(now, e)
+}
+
+// fail records a stage that came to nothing, if it is pending.
+func (a *attempt) fail(now time.Time, s stats.Stage, status stats.Status, reason string) {
+	if !a.pending(s) {
+		return
+	}
+	e := stats.Event{Stage: s, Status: status, Reason: reason, Tries: a.checks(s)}
+	switch s {
+	case stats.StageSignal:
+		e.Tries = a.said
+	case stats.StageRelay:
+		if e.Tries == 0 {
+			a.ended[s] = true // there is no relay to try
+			return
+		}
+	}
+	a.record(now, e)
+}
+
+// judge records what no check can bring any more.
+func (a *attempt) judge(now time.Time) {
+	k := a.k
+	since := now.Sub(a.began[stats.StageConnect])
+	if since < judgeMost && (k.unsettled() || a.pending(stats.StageSignal)) {
+		k.c.timers.Set(&a.timer, now.Add(judgeAgain))
+		return
+	}
+	a.giveUp(now)
+}
+
+// giveUp records that checks have not brought a path. Of what the peer may not have begun,
+// it says nothing but that.
+func (a *attempt) giveUp(now time.Time) {
+	status, reason := stats.StatusTimeOut, "unanswered"
+	direct, why := a.k.notDirect()
+	if a.pending(stats.StageSignal) {
+		status, reason = stats.StatusCancelled, "unconfirmed"
+		if !a.k.infeasible() {
+			direct, why = status, reason
+		}
+	}
+	a.fail(now, stats.StageRelay, status, reason)
+	a.fail(now, stats.StagePunch, direct, why)
+	a.fail(now, stats.StageUpgrade, direct, why)
+}
+
+// end records how the stages end that have not, when the connection does.
+func (a *attempt) end(now time.Time, err error) {
+	if a == nil {
+		return
+	}
+	a.k.c.timers.Stop(&a.timer)
+	status, reason := outcome(err)
+	a.fail(now, stats.StageGather, stats.StatusCancelled, reason)
+	if errors.Is(err, ErrNoPath) {
+		a.giveUp(now)
+		a.fail(now, stats.StageSignal, status, "unconfirmed") // our answer may have got lost
+	}
+	a.fail(now, stats.StageSignal, status, reason)
+	a.fail(now, stats.StageRelay, stats.StatusCancelled, reason)
+	direct, why := stats.StatusCancelled, reason
+	if a.k.infeasible() {
+		direct, why = a.k.notDirect() // more time would not have helped
+	}
+	a.fail(now, stats.StagePunch, direct, why)
+	a.fail(now, stats.StageUpgrade, direct, why)
+	a.fail(now, stats.StageConnect, status, reason)
+}
+
+func (k *connection) infeasible() bool {
+	_, infeasible := k.whyNoLane(whyNotDirect(k.c.profile, k.profile))
+	return infeasible
+}
+
+// record completes an event and hands it to the shell.
+func (a *attempt) record(now time.Time, e stats.Event) {
+	c := a.k.c
+	a.ended[e.Stage] = true
+	id, err := stats.NewID(c.records.ids)
+	if err != nil {
+		c.counts.Unrecorded++
+		return
+	}
+	e.ID, e.Session, e.Group, e.Time = id, a.id, c.records.group, c.cfg.wall(now)
+	e.Latency = min(max(0, now.Sub(a.began[e.Stage])), stats.MaxLatency)
+	e.LocalNAT, e.RemoteNAT = c.profile.Type, a.k.profile.Type
+	e.Tries = min(e.Tries, stats.MaxTries)
+	if e.Validate() != nil { // a clock on the wall that shows no time of ours
+		c.counts.Unrecorded++
+		return
+	}
+	c.notes.Push(note{kind: noteRecord, conn: a.k.number, record: &e})
+}
+
+// checks is how many checks a stage has cost so far: of direct pairs, of relayed ones, or
+// of all.
+func (a *attempt) checks(s stats.Stage) (n int) {
+	if a.k.rides {
+		return 0
+	}
+	for _, p := range a.k.c.ice.Pairs(a.k.agent) {
+		switch relayed := a.k.relayedPair(p); s {
+		case stats.StagePunch, stats.StageUpgrade:
+			if !relayed {
+				n += p.Sent
+			}
+		case stats.StageRelay:
+			if relayed {
+				n += p.Sent
+			}
+		case stats.StageConnect:
+			n += p.Sent
+		}
+	}
+	return n
+}
+
+// relayedPair reports whether a pair has a relay at either end.
+func (k *connection) relayedPair(p ice.Pair) bool {
+	return p.Local.Type == ice.Relay || p.Remote.Type == ice.Relay || slices.Contains(k.relays, p.Remote.Addr)
+}
+
+// unsettled reports whether a check is still under way, or to be made.
+func (k *connection) unsettled() bool {
+	return slices.ContainsFunc(k.c.ice.Pairs(k.agent), func(p ice.Pair) bool {
+		return p.State != ice.Succeeded && p.State != ice.PairFailed
+	})
+}
+
+// describe fills in what an event says of a path.
+func (k *connection) describe(e *stats.Event, p *path) {
+	e.Pair, e.Protocol, e.IPVersion = stats.PairPrflx, stats.ProtocolUDP, 6
+	if p.route.Remote.Addr().Is4() {
+		e.IPVersion = 4
+	}
+	pair := k.c.ice.PairAt(k.agent, p.route)
+	if pair.IsValid() {
+		e.Pair = max(pairKind(pair.Local.Type), pairKind(pair.Remote.Type))
+	}
+	if p.route.Stream != 0 {
+		e.Protocol = stats.ProtocolTCP
+	}
+	switch by := k.c.records.relays[p.route.Socket]; {
+	case p.relayed:
+		e.Pair = stats.PairRelay
+		if by != 0 && p.route.Stream == 0 {
+			e.Protocol = by
+		}
+	case pair.Local.TCPType == ice.SimultaneousOpen:
+		e.Lane = "tcp_simultaneous_open"
+	case p.route.Stream != 0:
+		e.Lane = "tcp"
+	default:
+		e.Lane = "plain"
+		if lane := k.laneOf(p); lane != punch.LaneNone {
+			e.Lane = lane.String()
+		}
+	}
+}
+
+// record is the record of the connection that made the link; nil: there is none.
+func (k *link) record() *attempt {
+	if k.founder == nil {
+		return nil
+	}
+	return k.founder.attempt
+}
+
+func pairKind(t ice.CandidateType) stats.PairKind {
+	switch t {
+	case ice.Host:
+		return stats.PairHost
+	case ice.ServerReflexive:
+		return stats.PairSrflx
+	case ice.Relay:
+		return stats.PairRelay
+	}
+	return stats.PairPrflx
+}
+
+// notDirect says in a word why no direct path carries data, as explain does in a sentence.
+func (k *connection) notDirect() (stats.Status, string) {
+	for _, p := range k.paths {
+		switch {
+		case p.relayed:
+		case p.narrow:
+			return stats.StatusFail, "direct_narrow"
+		case p.doubt:
+			return stats.StatusFail, "direct_in_doubt"
+		default:
+			return stats.StatusFail, "relay_better"
+		}
+	}
+	if !slices.ContainsFunc(k.c.ice.Pairs(k.agent), func(p ice.Pair) bool { return !k.relayedPair(p) }) {
+		return stats.StatusFail, "no_pairs"
+	}
+	return apart(k.c.profile, k.profile, k.infeasible())
+}
+
+// apart says in a word what keeps two NATs apart, as far as their profiles tell:
+// whyNotDirect says it in a sentence.
+func apart(ours, theirs natprobe.Profile, infeasible bool) (stats.Status, string) {
+	word := ""
+	switch {
+	case ours.Type == natprobe.TypeUDPBlocked:
+		word = "local_udp_blocked"
+	case theirs.Type == natprobe.TypeUDPBlocked:
+		word = "remote_udp_blocked"
+	case symmetric(ours) && symmetric(theirs):
+		word = "both_symmetric"
+	case symmetric(theirs) && filtersByPort(ours):
+		word = "remote_symmetric"
+	case symmetric(ours) && filtersByPort(theirs):
+		word = "local_symmetric"
+	case ours.Type == natprobe.TypeUnknown || theirs.Type == natprobe.TypeUnknown:
+		return stats.StatusTimeOut, "nat_unknown"
+	default:
+		return stats.StatusTimeOut, "unanswered"
+	}
+	if infeasible {
+		word = "infeasible_" + word
+	}
+	return stats.StatusFail, word
+}
+
+// outcome is how a connection ended, in a word.
+func outcome(err error) (stats.Status, string) {
+	if err == nil {
+		return stats.StatusCancelled, "closed"
+	}
+	if refused := new(RefusedError); errors.As(err, &refused) {
+		return stats.StatusFail, "refused" // the peer's words are no word for counting
+	}
+	for _, o := range [...]struct {
+		err    error
+		status stats.Status
+		reason string
+	}{
+		{ErrPeerClosed, stats.StatusCancelled, "peer_closed"},
+		{ErrOffline, stats.StatusFail, "peer_offline"},
+		{ErrNotAllowed, stats.StatusFail, "not_allowed"},
+		{ErrNoAnswer, stats.StatusTimeOut, "no_answer"},
+		{ErrNoPath, stats.StatusTimeOut, "no_path"},
+		{ErrLost, stats.StatusTimeOut, "lost"},
+		{ErrPeerRestarted, stats.StatusFail, "peer_restarted"},
+		{errMadeRoom, stats.StatusFail, "made_room"},
+		{errNonsense, stats.StatusFail, "nonsense"},
+	} {
+		if errors.Is(err, o.err) {
+			return o.status, o.reason
+		}
+	}
+	return stats.StatusFail, "error"
+}

@@ -1,0 +1,100 @@
+package punch
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestBudgetDefaults(t *testing.T) {
+	want := Budget{Sockets: 256, Probes: 1600, Entries: 1600, Rate: 400, Cooldown: time.Minute, Least: 0.01}
+	if got := (Budget{}).WithDefaults(); got != want || got.WithDefaults() != want {
+		t.Errorf("%+v", got)
+	}
+	if got := Polite.WithDefaults(); got.Rate != 200 || got.Probes != 600 || got.Cooldown != time.Minute {
+		t.Errorf("%+v", got)
+	}
+	off := Budget{Sockets: -7, Probes: -7, Entries: -7, Rate: -7, Table: -7, Cooldown: -7, Least: -7}.WithDefaults()
+	if off.most() != 0 || off.tries() != 0 || off.Rate != 1 || off.Cooldown >= 0 || off.Least >= 0 || off.WithDefaults() != off {
+		t.Errorf("%+v", off)
+	}
+	if b := (Budget{Table: 1000}).WithDefaults(); b.tries() != 500 || b.most() != 256 {
+		t.Errorf("of a table of 1000: %d and %d", b.tries(), b.most())
+	}
+	huge := Budget{Sockets: 1 << 40, Probes: 1 << 40, Entries: 1 << 40, Rate: 1 << 40, Least: math.NaN()}.WithDefaults()
+	if huge.tries() != AllPorts || huge.Rate != 10000 || huge.Least != 0.01 {
+		t.Errorf("%+v", huge)
+	}
+	if a, b := CommonBudget(Budget{Table: 900}, Polite), CommonBudget(Polite, Budget{Table: 900}); a != b || a.Sockets != 128 || a.Table != 900 || a.Rate != 200 {
+		t.Errorf("%+v and %+v", a, b)
+	}
+}
+
+func TestBudgetCheck(t *testing.T) {
+	for field, b := range map[string]Budget{
+		"":               {},
+		"Budget.Sockets": {Sockets: 70_000},
+		"Budget.Probes":  {Probes: 70_000},
+		"Budget.Entries": {Entries: 70_000},
+		"Budget.Rate":    {Rate: 20_000},
+		"Budget.Table":   {Table: -1},
+		"Budget.Least":   {Least: math.NaN()},
+	} {
+		err := b.Check()
+		var ce *ConfigError
+		if errors.As(err, &ce) != (field != "") || field != "" && ce.Field != field {
+			t.Errorf("%s: %v", field, err)
+		}
+		if field != "" && !strings.HasPrefix(err.Error(), "punch: Budget.") {
+			t.Error(err)
+		}
+	}
+}
+
+func TestPacer(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	p := NewPacer(now, Budget{Rate: 100, Probes: 60, Entries: 40, Sockets: 2})
+	end := now.Add(time.Second)
+	sent := 0
+	for ; now.Before(end); now = now.Add(time.Millisecond) {
+		for p.Take(now, sent < 30) {
+			sent++
+		}
+	}
+	if sent != 60 {
+		t.Errorf("%d packets", sent)
+	}
+	if probes, entries := p.Left(); probes != 0 || entries != 10 {
+		t.Errorf("%d and %d left", probes, entries)
+	}
+	for i, want := range []bool{true, true, false} {
+		if p.Open() != want {
+			t.Errorf("socket %d of 2", i+1)
+		}
+	}
+	if p.Close(); !p.Open() {
+		t.Error("none after one was closed")
+	}
+
+	p = NewPacer(now, Budget{Rate: 100, Table: 30})
+	for sent = 0; p.Take(now, true); sent++ {
+	}
+	if sent != 15 {
+		t.Errorf("%d entries of a table of 30", sent)
+	}
+
+	p = NewPacer(now, Budget{Rate: 100})
+	for sent = 0; p.Take(now, true); sent++ {
+	}
+	if sent != pacerDepth {
+		t.Errorf("a burst of %d", sent)
+	}
+	if at := p.When(1); at != now.Add(10*time.Millisecond) || p.Take(at.Add(-1), false) || !p.Take(at, false) {
+		t.Errorf("the next at %v", at.Sub(now))
+	}
+	if at := p.When(99); at != now.Add(170*time.Millisecond) {
+		t.Errorf("a full burst at %v", at.Sub(now))
+	}
+}

@@ -1,0 +1,62 @@
+package bradawl_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bradawl/bradawl"
+	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/punch/portmap"
+)
+
+// TestPortMapping: two NATs that no punch joins are joined by a port that one router maps, by
+// whichever protocol it speaks; a router that refuses is quoted.
+func TestPortMapping(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		router simnet.GatewayConfig
+		want   bradawl.PathKind
+		says   string
+	}{
+		{"PCP", simnet.GatewayConfig{PCP: true}, bradawl.PathDirect, "PCP"},
+		{"NAT-PMP", simnet.GatewayConfig{NATPMP: true}, bradawl.PathDirect, "NAT-PMP"},
+		{"UPnP", simnet.GatewayConfig{UPnP: true}, bradawl.PathDirect, "UPnP"},
+		{"refused", simnet.GatewayConfig{PCP: true, PCPResult: 2}, bradawl.PathRelay, "NOT_AUTHORIZED"},
+		{"none", simnet.GatewayConfig{}, bradawl.PathRelay, "no answer"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			random, err := simnet.PresetByName("symmetric-random")
+			check(t, err)
+			var site *simnet.Site
+			var router *simnet.Gateway
+			made := 0
+			simulateIn(t, [2]simnet.Preset{random, random}, func(w *internet) {
+				site = w.sites[1]
+				var err error
+				router, err = site.NAT.Gateway(c.router, nil)
+				check(t, err)
+			}, func(cfg *bradawl.Config) {
+				if made++; made == 2 {
+					cfg.Gateways = func() ([]portmap.Gateway, error) {
+						return []portmap.Gateway{{Addr: router.Addr(), Local: site.Addr()}}, nil
+					}
+				}
+			}, func(t *testing.T, w *internet) {
+				a, b := w.meet(t)
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				defer cancel()
+				for p := range b.Paths(ctx) {
+					if p.Kind == c.want && c.want == bradawl.PathDirect {
+						break
+					}
+				}
+				e := b.Explain()
+				if a.Path().Kind != c.want || b.Path().Kind != c.want || !strings.Contains(strings.Join(e.Routers, "\n"), c.says) {
+					t.Errorf("want %v: %v", c.want, e)
+				}
+			})
+		})
+	}
+}
