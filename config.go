@@ -96,6 +96,10 @@ type Config struct {
 	// and no peer's are joined.
 	Budget punch.Budget
 
+	// Memory remembers which of the ways through hard NATs worked between which networks.
+	// Default: in memory.
+	Memory punch.Memory
+
 	// NoPortMapping leaves out to ask routers for ports, by PCP, NAT-PMP and UPnP. Default
 	// false; with Loopback or sockets of one's own, routers are asked only if Gateways names
 	// them.
@@ -219,6 +223,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.WatchInterval == 0 {
 		c.WatchInterval = 2 * time.Second
+	}
+	if c.Memory == nil {
+		c.Memory = new(punch.LaneMemory)
 	}
 	if c.History == nil {
 		c.History = new(ice.MemoryHistory)

@@ -63,6 +63,7 @@ type controlConfig struct {
 	keepalive time.Duration
 	budget    punch.Budget
 	noLanes   bool
+	memory    punch.Memory // nil: nothing is remembered of lanes
 	ask       bool      // whether strangers may connect is asked for
 	stamp     uint64    // of the last offer under this identity
 	ids       io.Reader // of what is recorded; nil: nothing is

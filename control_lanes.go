@@ -99,7 +99,8 @@ func (k *link) readyForLanes(now time.Time) bool {
 	if _, ok := c.mappings.stable(); !ok || len(k.outsideOfPeer()) == 0 {
 		return false
 	}
-	a.plan = punch.Plan(c.profile, k.profile, c.cfg.budget)
+	networks := punch.Networks(c.profile, k.profile)
+	a.plan = punch.Order(punch.Plan(c.profile, k.profile, c.cfg.budget), networks, c.cfg.memory, now)
 	hard, sprays, cheap := false, false, 0.0
 	for _, l := range a.plan {
 		switch {
@@ -117,7 +118,7 @@ func (k *link) readyForLanes(now time.Time) bool {
 		return false
 	}
 	at := a.notBefore
-	if cheap > 0.5 && at.Before(k.began.Add(cheapFirst)) {
+	if cheap > 0.5 && !a.known(networks, c.cfg.memory, now) && at.Before(k.began.Add(cheapFirst)) {
 		at = k.began.Add(cheapFirst)
 	}
 	if sprays && c.sprayers.next.After(at) {
@@ -132,6 +133,25 @@ func (k *link) readyForLanes(now time.Time) bool {
 		return false
 	}
 	return true
+}
+
+// known reports whether the first lane of the plan is one of ours that mostly got through
+// between the networks: then there is nothing to wait for.
+func (a *laneState) known(networks string, m punch.Memory, now time.Time) bool {
+	first := a.plan[0]
+	if m == nil || first.Kind < punch.LanePredicted {
+		return false
+	}
+	q, known := m.Recall(networks, first.Kind.String(), now)
+	return known && q > 0.5
+}
+
+// remembered notes how a lane did between the two networks. What the agents do by
+// themselves is the plain one.
+func (k *link) remembered(now time.Time, kind punch.LaneKind, ok bool) {
+	if c := k.c; c.cfg.memory != nil {
+		c.cfg.memory.Remember(punch.Networks(c.profile, k.profile), max(kind, punch.LanePlain).String(), ok, now)
+	}
 }
 
 // isFree reports whether a lane that tries many ports could begin behind our NAT.
@@ -296,6 +316,9 @@ func (k *link) laneEvent(now time.Time, e punch.LaneEvent) {
 				r.Sent, r.Opened = e.Sent, e.Sockets
 				if r.Outcome == "running" {
 					r.Outcome = e.Reason
+					if a.run != nil && !k.isDirect() { // it was not called off
+						k.remembered(now, e.Lane, false)
+					}
 				}
 				break
 			}

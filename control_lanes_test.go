@@ -2,12 +2,14 @@ package bradawl
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/punch"
 )
 
@@ -297,5 +299,34 @@ func TestLanesOfOneAtATime(t *testing.T) {
 	})
 	if most != 1 || direct() != 3 {
 		w.fail("%d at once, %d direct", most, direct())
+	}
+}
+
+// TestLaneMemory: what got through between two networks is begun with at once the next time,
+// where a plain punch might have done.
+func TestLaneMemory(t *testing.T) {
+	// Of this NAT it is not known how it maps, so a plain punch is worth a while.
+	unclear := natprobe.Profile{NAT: natprobe.Yes,
+		Ports: natprobe.Ports{Model: natprobe.PortsSequential, Delta: 1}, Mapped: netip.MustParseAddrPort("203.0.113.1:5000")}
+	easy := natprobe.Profile{Type: natprobe.TypePortRestrictedCone, Mapping: natprobe.MappingEndpointIndependent, Filtering: natprobe.FilteringAddressAndPortDependent,
+		NAT: natprobe.Yes, Confidence: 1, Mapped: netip.MustParseAddrPort("203.0.113.2:5000")}
+	memories := [2]punch.LaneMemory{}
+	took := func() time.Duration {
+		n := 0
+		w := newWorld(t, 2, "symmetric-sequential", "port-restricted-cone", func(o *worldOptions) {
+			o.config = func(c *controlConfig) { c.memory = &memories[n]; n++ }
+		})
+		for i, p := range []natprobe.Profile{unclear, easy} {
+			w.peers[i].do(func(now time.Time) { w.peers[i].setProfile(now, p) })
+		}
+		began := w.dialNow()
+		if !w.direct(15 * time.Second) {
+			w.fail("not direct")
+		}
+		return w.Now().Sub(began)
+	}
+	first := took()
+	if second := took(); first < cheapFirst || second >= cheapFirst {
+		t.Errorf("direct after %v, and then after %v", first, second)
 	}
 }

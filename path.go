@@ -264,6 +264,9 @@ func (k *link) addPath(now time.Time, pair ice.Pair) {
 	k.record().works(now, p)
 	k.steer(now)
 	if !p.relayed {
+		if p.route.Stream == 0 {
+			k.remembered(now, k.laneOf(p), true)
+		}
 		k.stopLanes(now)
 		k.closeHoles(now, false)
 	}

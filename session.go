@@ -108,7 +108,7 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 	s.c, err = newControl(controlConfig{
 		identity: cfg.Identity, protocol: cfg.Protocol, policy: cfg.Policy, plaintext: cfg.Plaintext, timeout: cfg.Timeout,
 		loopback: cfg.Loopback, score: cfg.Score, history: cfg.History, ask: cfg.AllowPeer != nil,
-		budget: cfg.Budget, noLanes: cfg.Budget.Probes < 0,
+		budget: cfg.Budget, noLanes: cfg.Budget.Probes < 0, memory: cfg.Memory,
 		ids: s.recorder.ids(), group: cfg.RecordGroup,
 	}, mathrand.New(mathrand.NewChaCha8(seed)), rand.Reader)
 	if err != nil {
