@@ -150,7 +150,7 @@ func (a *agent) switchRole(now time.Time) {
 // trigger follows a check of the peer (RFC 8445 section 7.3.1.4).
 func (g *generation) trigger(now time.Time, r request) {
 	t, s := r.from.base.Transport, r.from.stream
-	remote := g.find(t, r.from.remote)
+	remote := g.findTyped(t, r.from.base.TCPType, r.from.remote)
 	if remote == nil && s != nil {
 		remote = g.reopened(now, r.from)
 	}

@@ -208,6 +208,19 @@ func (r *replays) foreign(id wire.TransactionID, from netip.AddrPort) bool {
 
 // find returns the peer's candidate at an address, or nil.
 func (g *generation) find(t Transport, at netip.AddrPort) *remote {
+	return g.findTyped(t, NotTCP, at)
+}
+
+// findTyped is find, and of several of TCP at one address the one of a type first: a peer
+// without a NAT listens at the address that it also opens connections from.
+func (g *generation) findTyped(t Transport, typed TCPType, at netip.AddrPort) *remote {
+	if t == TCP {
+		for _, r := range g.remotes {
+			if r.cand.Transport == TCP && r.cand.TCPType == typed && r.addr == at {
+				return r
+			}
+		}
+	}
 	i := slices.IndexFunc(g.remotes, func(r *remote) bool { return r.cand.Transport == t && r.addr == at })
 	if i < 0 {
 		return nil

@@ -63,7 +63,8 @@ func (p *pair) path() path { return path{p.base, p.remote.addr, p.stream} }
 
 // foundation is the pair's (RFC 8445 section 6.1.2.6).
 func (p *pair) sameFoundation(q *pair) bool {
-	return p.own.cand.Foundation == q.own.cand.Foundation && p.remote.cand.Foundation == q.remote.cand.Foundation
+	return p.own.cand.Foundation == q.own.cand.Foundation && p.remote.cand.Foundation == q.remote.cand.Foundation &&
+		p.own.cand.TCPType == q.own.cand.TCPType // to open at the same time may work where to dial does not
 }
 
 func (p *pair) rank() uint64 {

@@ -48,7 +48,7 @@ func (g *generation) addRemote(now time.Time, c Candidate) {
 	if c.TCPType == Active {
 		return // its connections come by themselves (RFC 6544 section 6.2)
 	}
-	if r := g.find(c.Transport, c.Addr); r != nil {
+	if r := g.findTyped(c.Transport, c.TCPType, c.Addr); r != nil && (r.learned || r.cand.TCPType == c.TCPType) {
 		if r.learned {
 			g.name(r, c)
 			g.spread(now, r)

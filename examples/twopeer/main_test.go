@@ -23,6 +23,7 @@ func TestDemo(t *testing.T) {
 		{[]string{"-nat-a", "symmetric-random", "-nat-b", "symmetric-random"}, `alice +failed: .*no path to the peer was found`, "no direct path between"},
 		{[]string{"-proto", "tcp"}, `alice +connected: direct path over tcp, 203\.0\.113\.1:\d+ -> 203\.0\.113\.2:\d+`, ""},
 		{[]string{"-proto", "auto", "-nat-b", "udp-blocked"}, `bob +connected: direct path over tcp`, ""},
+		{[]string{"-nat-a", "udp-blocked", "-nat-b", "firewall"}, `bob +connected: direct path over tcp`, ""}, // one address listens and dials
 		{[]string{"-proto", "udp", "-nat-b", "udp-blocked"}, `bob +failed: .*no path to the peer was found`, "no direct path between"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
