@@ -44,7 +44,9 @@ type laneState struct {
 	said    int       // the last attempt that we have proposed or agreed to
 	theirs  int       // the same of the peer
 	begun   int       // the last that was begun
+	joined  bool      // the peer takes part in the one under way
 	message []byte    // the peer's, of its last attempt
+	own     []byte    // ours, of the one under way
 	wanted  bool      // by either side
 	laneAt  time.Time // when it is looked at again
 	// notBefore keeps a peer from having us begin again and again.
@@ -154,8 +156,11 @@ func (k *link) remembered(now time.Time, kind punch.LaneKind, ok bool) {
 	}
 }
 
-// isFree reports whether a lane that tries many ports could begin behind our NAT.
-func (s *sprayers) isFree(now time.Time) bool { return s.now == nil && !s.next.After(now) }
+// isFree reports whether an attempt could begin behind our NAT.
+func (c *control) isFree(now time.Time) bool {
+	_, ok := c.mappings.stable()
+	return ok && c.profile != (natprobe.Profile{}) && c.sprayers.now == nil && !c.sprayers.next.After(now)
+}
 
 // mayLane reports whether both sides agree to attempts, and know enough for one.
 func (k *link) mayLane() bool {
@@ -187,7 +192,7 @@ func (k *link) startLanes(now time.Time) {
 	}
 	a.run, a.id = run, run.ID()
 	a.tries++
-	a.begun = a.said
+	a.begun, a.joined, a.own = a.said, a.theirs == a.said, nil
 	a.timer.Fire = func(now time.Time) {
 		if a.run != nil {
 			a.run.HandleTimeout(now)
@@ -253,8 +258,14 @@ func (k *link) lanesTold(now time.Time, u *update) {
 	}
 	switch {
 	case a.theirs < a.said:
+	case a.run != nil && a.theirs > a.said && a.joined:
+		a.wanted = true // when ours is over
 	case a.run != nil:
-		if a.theirs == a.said && u.Lane != nil {
+		if a.joined = true; a.theirs > a.said { // it could not join ours when we began
+			a.said, a.begun = a.theirs, a.theirs
+			k.say(partLanes, update{Lanes: a.said, Lane: a.own})
+		}
+		if u.Lane != nil {
 			a.run.HandleMessage(now, u.Lane)
 			k.driveLanes(now)
 		}
@@ -307,7 +318,8 @@ func (k *link) laneEvent(now time.Time, e punch.LaneEvent) {
 		a.reports = append(a.reports[max(0, len(a.reports)-maxLaneReports+1):], LaneReport{Lane: a.planned(e.Lane), Attempt: a.tries, Outcome: "running"})
 		k.note(now, "lane "+e.Lane.String()+" begins", nil)
 	case punch.LaneTell:
-		k.say(partLanes, update{Lanes: a.said, Lane: e.Message})
+		a.own = e.Message
+		k.say(partLanes, update{Lanes: a.said, Lane: a.own})
 	case punch.LaneOpened:
 		k.laneOpened(now, e)
 	case punch.LaneEnded:
@@ -422,6 +434,7 @@ func (k *link) stopLanes(now time.Time) {
 			other.tryLanes(now)
 		}
 	}
+	k.tryLanes(now)
 	k.settle(now)
 }
 
