@@ -98,6 +98,10 @@ type NATConfig struct {
 	// Ports, if set, are the least and the greatest public port, as of a host
 	// that shares its address with others.
 	Ports [2]uint16
+	// OpenInput lets in what nobody asked for as far as the router itself, as a computer
+	// that masquerades for others does. The kernel then remembers it for 30 s, and gives no
+	// flow towards its sender the port that it came to.
+	OpenInput bool
 	// BlockUDP drops all UDP between the inside and the internet.
 	BlockUDP bool
 

@@ -15,6 +15,8 @@ import (
 //	forward, input: iifname up ct state established,related accept
 //	                iifname up drop
 //
+// With OpenInput, without what is said of input.
+//
 // With Ports, instead of masquerade:
 //
 //	postrouting: oifname up snat to public:ports [fully-random]
@@ -33,7 +35,7 @@ import (
 // that arrives before the inner host sent anything is addressed to the router
 // itself; were it accepted, conntrack would keep an entry for it, and the inner
 // host's own datagram could no longer have its port, since the reply's tuple
-// would be taken. Entries of dropped packets are never confirmed.
+// would be taken (OpenInput). Entries of dropped packets are never confirmed.
 func masquerade(n *Namespace, c NATConfig) error {
 	r, err := newRuleset(n)
 	if err != nil {
@@ -66,7 +68,9 @@ func masquerade(n *Namespace, c NATConfig) error {
 		r.rule(forward, append(ifname(expr.MetaKeyIIFNAME), known(expr.CtKeySTATUS, statusDNAT)...), accept)
 	}
 	r.onlyAnswers(forward)
-	r.onlyAnswers(r.chain("input", nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter))
+	if !c.OpenInput {
+		r.onlyAnswers(r.chain("input", nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter))
+	}
 	return r.Flush()
 }
 
