@@ -64,10 +64,10 @@ type controlConfig struct {
 	budget    punch.Budget
 	noLanes   bool
 	memory    punch.Memory // nil: nothing is remembered of lanes
-	ask       bool      // whether strangers may connect is asked for
-	stamp     uint64    // of the last offer under this identity
-	ids       io.Reader // of what is recorded; nil: nothing is
-	group     string    // of the records
+	ask       bool         // whether strangers may connect is asked for
+	stamp     uint64       // of the last offer under this identity
+	ids       io.Reader    // of what is recorded; nil: nothing is
+	group     string       // of the records
 	// wall is what the clock on the wall shows at a time of the machine's, which stands still
 	// while the host sleeps. Default: what that time says it is.
 	wall func(now time.Time) time.Time
@@ -129,6 +129,9 @@ func newControl(cfg controlConfig, random *rand.Rand, secrets io.Reader) (*contr
 	}, random, secrets)
 	if err != nil {
 		return nil, err
+	}
+	if cfg.noLanes {
+		cfg.budget = punch.Budget{} // for what explanations say could be
 	}
 	if cfg.wall == nil {
 		cfg.wall = func(now time.Time) time.Time { return now.Round(0) }
