@@ -184,7 +184,8 @@ func (k *link) startLanes(now time.Time) {
 		Lanes: a.plan, Local: c.profile, Remote: k.profile, Peer: k.outsideOfPeer(), Servers: c.ice.Servers(),
 		Secret: k.laneSecret(), Dialler: !k.invited,
 		Socket: base.Socket, LocalIP: base.Addr.Addr(), FirstSocket: firstLane + (c.sprayers.last%(1<<12))*laneSockets,
-		Budget: c.cfg.budget,
+		FewHops: a.tries%2 == 1, // what failed would fail again
+		Budget:  c.cfg.budget,
 	}, c.random, c.secrets)
 	if err != nil {
 		k.note(now, "no attempt at the NATs' ports", err)

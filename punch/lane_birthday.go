@@ -20,6 +20,9 @@ const (
 	openAhead = 16
 	// turnAhead is the same once a socket is closed for each that is opened.
 	turnAhead = 4
+	// Where a packet that goes few hops dies is not known: each socket has its own of these
+	// numbers, from the first that a home's router lets out.
+	leastHops, mostHops = 2, 6
 )
 
 // newBirthday runs a side of the birthday lane. With N mappings of the hard side and M
@@ -136,7 +139,11 @@ func (w *manySockets) send(now time.Time) {
 		return
 	}
 	dests := w.m.dests
-	if !w.m.try(now, w.run, s.id, dests[(int(s.id)+s.sends)%len(dests)]) {
+	hops := 0
+	if w.m.cfg.FewHops {
+		hops = leastHops + int(s.id)%(mostHops-leastHops+1)
+	}
+	if !w.m.tryHops(now, w.run, s.id, dests[(int(s.id)+s.sends)%len(dests)], hops) {
 		return // what is open stays open, for the peer's tries
 	}
 	if s.sends++; s.sends == 1 {

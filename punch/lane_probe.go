@@ -77,20 +77,26 @@ func (r *replays) again(id wire.TransactionID) bool {
 
 // try sends a probe of a lane; false: the budget has no room for it.
 func (m *Lanes) try(now time.Time, r *laneRun, socket machine.SocketID, remote netip.AddrPort) bool {
+	return m.tryHops(now, r, socket, remote, 0)
+}
+
+// tryHops is try with a packet that goes no further than ttl hops; 0: all the way.
+func (m *Lanes) tryHops(now time.Time, r *laneRun, socket machine.SocketID, remote netip.AddrPort, ttl int) bool {
 	if !m.limits.room(socket, remote, r.use()) || socket != m.cfg.Socket && !m.isOpen(socket) {
 		return false
 	}
-	return m.sendProbe(now, r, socket, netip.AddrPort{}, remote)
+	return m.sendProbe(now, r, socket, netip.AddrPort{}, remote, ttl)
 }
 
-func (m *Lanes) sendProbe(now time.Time, r *laneRun, socket machine.SocketID, local, remote netip.AddrPort) bool {
+// sendProbe asks remote for an answer. ttl is how many hops it may go; 0: all.
+func (m *Lanes) sendProbe(now time.Time, r *laneRun, socket machine.SocketID, local, remote netip.AddrPort, ttl int) bool {
 	id, err := wire.NewTransactionID(m.secrets)
 	if err != nil {
 		return false // without randomness a probe would be forgeable
 	}
 	m.builder.Reset(wire.BindingRequest, id)
 	m.addState()
-	if !m.finishProbe(now, r, socket, local, remote) {
+	if !m.finishProbe(now, r, socket, local, remote, ttl) {
 		return false
 	}
 	m.flights[id] = flown{entry{socket, remote}, now, r}
@@ -107,10 +113,10 @@ func (m *Lanes) addState() {
 	m.builder.AddRaw(wire.AttrPunchState, state[:])
 }
 
-func (m *Lanes) finishProbe(now time.Time, r *laneRun, socket machine.SocketID, local, remote netip.AddrPort) bool {
+func (m *Lanes) finishProbe(now time.Time, r *laneRun, socket machine.SocketID, local, remote netip.AddrPort, ttl int) bool {
 	m.builder.AddIntegrity(m.cfg.Secret)
 	m.builder.AddFingerprint()
-	return m.transmit(now, r, machine.Transmit{Socket: socket, Local: local, Remote: remote, Data: bytes.Clone(m.builder.Bytes())})
+	return m.transmit(now, r, machine.Transmit{Socket: socket, Local: local, Remote: remote, TTL: ttl, Data: bytes.Clone(m.builder.Bytes())})
 }
 
 // transmit sends a datagram, if the budget lets it, and notes what it costs.
@@ -157,7 +163,7 @@ func (m *Lanes) laneRequest(now time.Time, d machine.Datagram) {
 	m.builder.Reset(wire.BindingSuccess, id)
 	m.addState()
 	m.builder.AddXORAddress(wire.AttrXORMappedAddress, d.Remote)
-	m.finishProbe(now, p.lane, d.Socket, d.Local, d.Remote)
+	m.finishProbe(now, p.lane, d.Socket, d.Local, d.Remote, 0)
 	if !p.opened && !p.timer.IsSet() && p.tries < 4*len(triggers) {
 		m.trigger(now, p)
 	}
@@ -170,7 +176,7 @@ func (m *Lanes) trigger(now time.Time, p *lanePair) {
 	if !m.limits.room(p.socket, p.remote, forAnswers) || p.socket != m.cfg.Socket && !m.isOpen(p.socket) {
 		return
 	}
-	m.sendProbe(now, p.lane, p.socket, p.local, p.remote)
+	m.sendProbe(now, p.lane, p.socket, p.local, p.remote, 0)
 	if p.tries++; p.named && p.tries%(len(triggers)+1) != 0 {
 		m.timers.Set(&p.timer, now.Add(triggers[(p.tries-1)%(len(triggers)+1)]))
 	}

@@ -42,6 +42,12 @@ type LanesConfig struct {
 	LocalIP netip.Addr
 	// FirstSocket is the number of the first socket that is opened; the others follow.
 	FirstSocket machine.SocketID
+	// FewHops has the hard side of a birthday lane send packets of which most die on the way,
+	// after its own NAT and before the peer's. Where both NATs hold it against a port if
+	// something comes to it too early, as Linux does where no firewall drops it first, no
+	// others can meet. Elsewhere it costs up to half of the chance: it is for an attempt after
+	// one that was in vain.
+	FewHops bool
 	// Budget is what it may cost; the zero value has the defaults. Its Cooldown, and that no
 	// two attempts at once birthday behind one NAT, is for the caller to see to.
 	Budget Budget

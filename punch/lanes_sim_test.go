@@ -38,6 +38,8 @@ type laneCase struct {
 	skew       time.Duration // from a's start to b's, or the other way about
 	jitter     time.Duration
 	reorder    float64
+	fewHops    bool
+	near       bool // packets hardly ever cross
 }
 
 func (c laneCase) name() string {
@@ -68,6 +70,9 @@ func (c laneCase) run(t *testing.T, seed uint64) *lanesWorld {
 	b := natOf(t, c.b, func(n *simnet.NATConfig) { n.Ports.CrossTraffic = c.crossB })
 	w := newLanesWorld(t, seed, a, b)
 	link := simnet.Link{Delay: access, Loss: c.loss / 2, Jitter: c.jitter, Reorder: c.reorder} // two such links make a path
+	if c.near {
+		link.Delay = time.Millisecond
+	}
 	for _, h := range w.hosts {
 		h.iface().SetLink(link, link)
 	}
@@ -75,8 +80,9 @@ func (c laneCase) run(t *testing.T, seed uint64) *lanesWorld {
 	if c.both {
 		ours.Hard, theirs.Hard = punch.Both, punch.Both
 	}
+	w.Internet().SetHops(3)
 	for _, h := range w.hosts {
-		h.budget = c.budgetBoth
+		h.budget, h.fewHops = c.budgetBoth, c.fewHops
 	}
 	w.began = w.Now()
 	lanes := [2][]punch.Lane{{ours}, {theirs}}
@@ -234,6 +240,35 @@ func TestLanesInBadConditions(t *testing.T) {
 			change(&c)
 			cases = append(cases, c)
 		}
+	}
+	runLaneCases(t, cases)
+}
+
+// remembering makes a NAT remember what it does not let in, as Linux does.
+func remembering(n *simnet.NATConfig) { n.Poison, n.IdleUnreplied = true, 30*time.Second }
+
+// TestLanesBetweenNATsThatRemember: where both NATs hold it against a port if something comes
+// to it early, whichever packet is the first spoils the port for the other, unless they cross on the way.
+// What dies on the way spoils nothing.
+func TestLanesBetweenNATsThatRemember(t *testing.T) {
+	t.Parallel()
+	met := 0
+	for seed := range laneSeeds() {
+		c := laneCase{kind: punch.LaneBirthday, a: "symmetric-random", b: "linux", change: remembering, near: true}
+		w := c.run(t, seed)
+		if _, ok := w.settle(); ok {
+			met++
+		}
+		w.finish()
+	}
+	if n := int(laneSeeds()); met > 1+n/5 {
+		t.Errorf("%d of %d met without it, so that the first case shows nothing", met, n)
+	}
+	cases := []laneCase{{kind: punch.LaneBirthday, a: "symmetric-random", b: "linux", what: "remembering", change: remembering, near: true, fewHops: true, rate: .95, p90: 3.5}}
+	// Elsewhere it does little harm.
+	for _, b := range []string{"linux", "port-restricted-cone"} {
+		cases = append(cases, laneCase{kind: punch.LaneBirthday, a: "symmetric-random", b: b, what: "few hops", fewHops: true, rate: .98, p90: 3.5},
+			laneCase{kind: punch.LaneBirthday, a: "symmetric-random", b: b, what: "few hops", loss: .05, fewHops: true, rate: .98, p90: 3.5})
 	}
 	runLaneCases(t, cases)
 }

@@ -45,6 +45,7 @@ type laneHost struct {
 	tap     *laneTap
 	events  []punch.LaneEvent
 	budget  punch.Budget
+	fewHops bool
 	mute    bool   // what it tells is lost
 	said    []byte // what it told last
 	heard   func(message []byte)
@@ -166,7 +167,7 @@ func (w *lanesWorld) startOne(i int, lanes []punch.Lane) {
 	h.lanes, err = punch.NewLanes(w.Now(), punch.LanesConfig{
 		Lanes: lanes, Local: h.profile, Remote: other.profile, Peer: []netip.AddrPort{other.mapped},
 		Servers: []netip.AddrPort{laneServers[0], laneServers[2]}, Secret: []byte("a secret of two peers"), Dialler: i == 0,
-		LocalIP: h.site.Addr(), FirstSocket: 100, Budget: h.budget,
+		LocalIP: h.site.Addr(), FirstSocket: 100, Budget: h.budget, FewHops: h.fewHops,
 	}, rand.New(rand.NewPCG(w.Seed(), uint64(i))), w.Secrets("lanes "+h.site.Name()))
 	w.check(err)
 	h.tap = &laneTap{Lanes: h.lanes, open: make(map[machine.SocketID]bool)}

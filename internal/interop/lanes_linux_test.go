@@ -191,6 +191,7 @@ func under(lanes []bradawl.LaneReport) bool {
 
 // Without attempts there is the relay, and the reason is told.
 func TestNoLanesThroughKernelNATs(t *testing.T) {
+	t.Parallel() // it waits for the checks to end
 	lab := kernellab.New(t)
 	serve(t, lab.Public("servers", stun1, stun2))
 	hard, easy := newPair(t, lab, 1, false, false, bradawl.Config{Budget: punch.Budget{Probes: -1}})
