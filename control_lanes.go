@@ -27,7 +27,7 @@ const (
 	laneSockets = 1 << 12
 	// cheapFirst is how long the agents have where they will do, before lanes are run.
 	cheapFirst = time.Second
-	// attemptGap is the least time between two attempts of a link.
+	// attemptGap is the least time between two attempts of a link; it doubles with each.
 	attemptGap = 5 * time.Second
 	// maxHoles is how many sockets of lanes a link keeps.
 	maxHoles = 4
@@ -407,7 +407,8 @@ func (k *link) stopLanes(now time.Time) {
 		keep = append(keep, h.socket)
 	}
 	run.Close(now, keep...)
-	a.run, a.notBefore = nil, now.Add(attemptGap)
+	a.run, a.notBefore = nil, now.Add(min(attemptGap<<min(a.tries, 10), seekMost))
+	a.wanted = a.wanted || !k.over && !k.isDirect()
 	for t, ok := run.PollTransmit(); ok; t, ok = run.PollTransmit() {
 		if t.Op != machine.Send {
 			c.out.Push(t)
