@@ -255,7 +255,7 @@ func (k *link) driveLanes(now time.Time) {
 	for more := a.run != nil; more; {
 		more = false
 		for t, ok := a.run.PollTransmit(); ok; t, ok = a.run.PollTransmit() {
-			c.out.Push(t)
+			c.transmit(t)
 			more = true
 		}
 		for {
@@ -374,7 +374,7 @@ func (k *link) stopLanes(now time.Time) {
 	a.run, a.notBefore = nil, now.Add(attemptGap)
 	for t, ok := run.PollTransmit(); ok; t, ok = run.PollTransmit() {
 		if t.Op != machine.Send {
-			c.out.Push(t)
+			c.transmit(t)
 		}
 	}
 	for e, ok := run.PollEvent(); ok; e, ok = run.PollEvent() {
@@ -410,7 +410,7 @@ func (k *link) closeHoles(now time.Time, all bool) {
 			return false
 		}
 		c.ice.RemoveBase(now, h.base)
-		c.out.Push(machine.Transmit{Op: machine.CloseSocket, Socket: h.socket})
+		c.transmit(machine.Transmit{Op: machine.CloseSocket, Socket: h.socket})
 		return true
 	})
 }
