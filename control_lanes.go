@@ -90,6 +90,12 @@ func (k *link) tryLanes(now time.Time) {
 	}
 }
 
+// wantLanes has an attempt begin as soon as one may.
+func (k *link) wantLanes(now time.Time) {
+	k.lane.wanted = true
+	k.tryLanes(now)
+}
+
 // readyForLanes reports whether an attempt can begin at once, and plans it.
 func (k *link) readyForLanes(now time.Time) bool {
 	a, c := &k.lane, k.c
@@ -303,6 +309,9 @@ func (k *link) laneEvent(now time.Time, e punch.LaneEvent) {
 		k.note(now, "lane "+e.Lane.String()+" ends: "+e.Reason, nil)
 	case punch.LanesDone:
 		k.stopLanes(now)
+		if k.path == nil { // not even a relay, on which a direct path is looked for again
+			k.wantLanes(now)
+		}
 	}
 }
 
@@ -371,7 +380,8 @@ func (k *link) stopLanes(now time.Time) {
 		keep = append(keep, h.socket)
 	}
 	run.Close(now, keep...)
-	a.run, a.notBefore = nil, now.Add(attemptGap)
+	a.run = nil
+	a.wanted = a.wanted || a.theirs > a.said // the peer has proposed another one meanwhile
 	for t, ok := run.PollTransmit(); ok; t, ok = run.PollTransmit() {
 		if t.Op != machine.Send {
 			c.transmit(t)
@@ -384,22 +394,29 @@ func (k *link) stopLanes(now time.Time) {
 	}
 	c.timers.Stop(&a.timer)
 	delete(c.sprayers.byID, a.id)
+	pause := a.cooldown(c.cfg.budget.WithDefaults())
+	a.notBefore = now.Add(max(attemptGap, pause))
 	if a.sprays {
-		// What was left of the budget need not be waited for.
-		b := c.cfg.budget.WithDefaults()
-		spent := 0.0
-		for _, r := range a.reports {
-			if r.Attempt == a.tries {
-				spent += float64(r.Sent) / float64(b.Probes)
-			}
-		}
-		c.sprayers.now = nil
-		c.sprayers.next = now.Add(time.Duration(min(spent, 1) * float64(b.Cooldown)))
+		c.sprayers.now, c.sprayers.next = nil, now.Add(pause)
 		for _, other := range slices.Clone(c.links) {
 			other.tryLanes(now)
 		}
+	} else {
+		k.tryLanes(now)
 	}
 	k.settle(now)
+}
+
+// cooldown is how long the budget wants us to wait after the last attempt: what was left of
+// it need not be waited for.
+func (a *laneState) cooldown(b punch.Budget) time.Duration {
+	spent := 0.0
+	for _, r := range a.reports {
+		if r.Attempt == a.tries {
+			spent += float64(r.Sent) / float64(max(b.Probes, 1))
+		}
+	}
+	return time.Duration(min(spent, 1) * float64(b.Cooldown))
 }
 
 // closeHoles ends the use of sockets that no path goes by any more; all, of all of them.
