@@ -44,6 +44,7 @@ type control struct {
 
 	timers  machine.Timers
 	out     machine.Queue[machine.Transmit]
+	closing machine.Queue[machine.Transmit] // sockets, when all that leaves by them has left
 	notes   machine.Queue[note]
 	plain   []byte // of what is opened
 	counts  Counts
@@ -202,7 +203,19 @@ func (c *control) PollTransmit() (machine.Transmit, bool) {
 	if t, ok := c.out.Pop(); ok {
 		return t, ok
 	}
-	return c.ice.PollTransmit()
+	if t, ok := c.ice.PollTransmit(); ok {
+		return t, ok
+	}
+	return c.closing.Pop()
+}
+
+// transmit queues an effect. Sockets are closed last: a farewell may be about to leave by one.
+func (c *control) transmit(t machine.Transmit) {
+	if t.Op == machine.CloseSocket {
+		c.closing.Push(t)
+	} else {
+		c.out.Push(t)
+	}
 }
 
 // PollEvent returns the next note.

@@ -1,7 +1,6 @@
 package bradawl
 
 import (
-	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"net/netip"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/internal/machine"
-	"github.com/bradawl/bradawl/internal/wire"
 	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/punch"
 )
@@ -64,14 +62,6 @@ type hole struct {
 	base   ice.BaseID
 }
 
-// sprayers is what all links share: there is one NAT.
-type sprayers struct {
-	byID map[uint64]*link
-	now  *link     // whose lane tries many ports
-	next time.Time // when another one may
-	last machine.SocketID
-}
-
 // tryLanes begins an attempt, or proposes one to the peer, if there is cause for one.
 // What keeps it from it brings us back here when it is gone.
 //
@@ -90,6 +80,12 @@ func (k *link) tryLanes(now time.Time) {
 	if first || !a.sprays {
 		k.startLanes(now)
 	}
+}
+
+// wantLanes has an attempt begin as soon as one may.
+func (k *link) wantLanes(now time.Time) {
+	k.lane.wanted = true
+	k.tryLanes(now)
 }
 
 // readyForLanes reports whether an attempt can begin at once, and plans it.
@@ -154,12 +150,6 @@ func (k *link) remembered(now time.Time, kind punch.LaneKind, ok bool) {
 	if c := k.c; c.cfg.memory != nil {
 		c.cfg.memory.Remember(punch.Networks(c.profile, k.profile), max(kind, punch.LanePlain).String(), ok, now)
 	}
-}
-
-// isFree reports whether an attempt could begin behind our NAT.
-func (c *control) isFree(now time.Time) bool {
-	_, ok := c.mappings.stable()
-	return ok && c.profile != (natprobe.Profile{}) && c.sprayers.now == nil && !c.sprayers.next.After(now)
 }
 
 // mayLane reports whether both sides agree to attempts, and know enough for one.
@@ -287,7 +277,7 @@ func (k *link) driveLanes(now time.Time) {
 	for more := a.run != nil; more; {
 		more = false
 		for t, ok := a.run.PollTransmit(); ok; t, ok = a.run.PollTransmit() {
-			c.out.Push(t)
+			c.transmit(t)
 			more = true
 		}
 		for {
@@ -407,11 +397,11 @@ func (k *link) stopLanes(now time.Time) {
 		keep = append(keep, h.socket)
 	}
 	run.Close(now, keep...)
-	a.run, a.notBefore = nil, now.Add(min(attemptGap<<min(a.tries, 10), seekMost))
+	a.run = nil
 	a.wanted = a.wanted || !k.over && !k.isDirect()
 	for t, ok := run.PollTransmit(); ok; t, ok = run.PollTransmit() {
 		if t.Op != machine.Send {
-			c.out.Push(t)
+			c.transmit(t)
 		}
 	}
 	for e, ok := run.PollEvent(); ok; e, ok = run.PollEvent() {
@@ -421,23 +411,28 @@ func (k *link) stopLanes(now time.Time) {
 	}
 	c.timers.Stop(&a.timer)
 	delete(c.sprayers.byID, a.id)
+	pause := a.cooldown(c.cfg.budget.WithDefaults())
+	a.notBefore = now.Add(max(pause, min(attemptGap<<min(a.tries, 10), seekMost)))
 	if a.sprays {
-		// What was left of the budget need not be waited for.
-		b := c.cfg.budget.WithDefaults()
-		spent := 0.0
-		for _, r := range a.reports {
-			if r.Attempt == a.tries {
-				spent += float64(r.Sent) / float64(b.Probes)
-			}
-		}
-		c.sprayers.now = nil
-		c.sprayers.next = now.Add(time.Duration(min(spent, 1) * float64(b.Cooldown)))
+		c.sprayers.now, c.sprayers.next = nil, now.Add(pause)
 		for _, other := range slices.Clone(c.links) {
 			other.tryLanes(now)
 		}
 	}
 	k.tryLanes(now)
 	k.settle(now)
+}
+
+// cooldown is how long the budget wants us to wait after the last attempt: what was left of
+// it need not be waited for.
+func (a *laneState) cooldown(b punch.Budget) time.Duration {
+	spent := 0.0
+	for _, r := range a.reports {
+		if r.Attempt == a.tries {
+			spent += float64(r.Sent) / float64(max(b.Probes, 1))
+		}
+	}
+	return time.Duration(min(spent, 1) * float64(b.Cooldown))
 }
 
 // closeHoles ends the use of sockets that no path goes by any more; all, of all of them.
@@ -448,7 +443,7 @@ func (k *link) closeHoles(now time.Time, all bool) {
 			return false
 		}
 		c.ice.RemoveBase(now, h.base)
-		c.out.Push(machine.Transmit{Op: machine.CloseSocket, Socket: h.socket})
+		c.transmit(machine.Transmit{Op: machine.CloseSocket, Socket: h.socket})
 		return true
 	})
 }
@@ -456,43 +451,4 @@ func (k *link) closeHoles(now time.Time, all bool) {
 // laneOf is the lane that a path came of.
 func (k *link) laneOf(p *path) punch.LaneKind {
 	return k.lane.opened[ice.Route{Socket: p.route.Socket, Remote: p.route.Remote}]
-}
-
-// laneDatagram has attempts take in what is theirs, and reports whether nobody else wants it.
-func (c *control) laneDatagram(now time.Time, d machine.Datagram) bool {
-	if len(c.sprayers.byID) == 0 && d.Socket < firstLane || !wire.IsSTUN(d.Data) {
-		return false
-	}
-	if id, ok := punch.LaneID(d.Data); ok {
-		if k := c.sprayers.byID[id]; k != nil {
-			k.lane.run.HandleDatagram(now, d)
-			k.driveLanes(now)
-		}
-		return true
-	}
-	if !slices.Contains(c.ice.Servers(), d.Remote) {
-		return false
-	}
-	for _, k := range c.running() {
-		k.lane.run.HandleDatagram(now, d)
-		k.driveLanes(now)
-	}
-	return d.Socket >= firstLane
-}
-
-// laneNotice has attempts take in what became of their sockets.
-func (c *control) laneNotice(now time.Time, n machine.Notice) {
-	for _, k := range c.running() {
-		k.lane.run.HandleNotice(now, n)
-		k.driveLanes(now)
-	}
-}
-
-// running are the links with attempts under way, in order.
-func (c *control) running() (all []*link) {
-	for _, k := range c.sprayers.byID {
-		all = append(all, k)
-	}
-	slices.SortFunc(all, func(a, b *link) int { return cmp.Compare(a.eldest(), b.eldest()) })
-	return all
 }

@@ -219,6 +219,7 @@ func (k *link) restart(now time.Time) {
 	k.restarts++
 	k.restartAt = now.Add(min(restartWait<<min(k.restarts, 10), restartMost))
 	k.c.pump(now)
+	k.wantLanes(now) // what they opened before is gone as well
 }
 
 // seek looks for a direct path once more: NATs are rebooted, networks change, and what a
@@ -230,8 +231,7 @@ func (k *link) seek(now time.Time) {
 	k.again()
 	k.recheckAt = now.Add(k.path.rtt() / 2)
 	k.seeks++
-	k.lane.wanted = true
-	k.tryLanes(now)
+	k.wantLanes(now)
 	k.seekLater(now)
 }
 
@@ -276,6 +276,7 @@ func (k *link) lose(now time.Time, reason string) {
 	k.c.ice.Refresh(now)
 	k.c.ice.Recheck(now, k.agent)
 	k.again()
+	k.wantLanes(now)
 }
 
 // due does what has become due.

@@ -107,7 +107,7 @@ func (c *control) removeHost(now time.Time, ip netip.Addr) {
 func (m *mappings) part(of machine.SocketID, t *twin) {
 	delete(m.twins, of)
 	if t.id >= firstRotated {
-		m.c.out.Push(machine.Transmit{Op: machine.CloseSocket, Socket: t.id})
+		m.c.transmit(machine.Transmit{Op: machine.CloseSocket, Socket: t.id})
 	}
 }
 
@@ -230,7 +230,7 @@ func (o *outside) rotate(now time.Time) {
 			local = netip.AddrPortFrom(netip.IPv6Unspecified(), 0)
 		}
 	}
-	m.c.out.Push(machine.Transmit{Op: machine.OpenSocket, Socket: t.id, Local: netip.AddrPortFrom(local.Addr(), 0)})
+	m.c.transmit(machine.Transmit{Op: machine.OpenSocket, Socket: t.id, Local: netip.AddrPortFrom(local.Addr(), 0)})
 }
 
 // notice takes in that a socket is open, or is not.

@@ -80,6 +80,7 @@ func (s *Session) listenUDP(ctx context.Context, at netip.AddrPort) (net.PacketC
 func (s *Session) effect(t machine.Transmit) {
 	switch t.Op {
 	case machine.OpenSocket:
+		s.opening[t.Socket] = true
 		s.wg.Go(func() {
 			n := machine.Notice{Kind: machine.SocketOpened, Socket: t.Socket}
 			if l, err := s.openAs(t.Socket, t.Local); err != nil {
@@ -87,9 +88,21 @@ func (s *Session) effect(t machine.Transmit) {
 			} else {
 				n.Local = l.socket.LocalAddrPort()
 			}
-			s.loop.Post(func(now time.Time) { s.c.HandleNotice(now, n) })
+			s.loop.Post(func(now time.Time) {
+				wanted := s.opening[t.Socket]
+				delete(s.opening, t.Socket)
+				if !wanted {
+					s.wg.Go(func() { s.closeSocket(t.Socket) })
+					return
+				}
+				s.c.HandleNotice(now, n)
+			})
 		})
 	case machine.CloseSocket:
+		if _, ok := s.opening[t.Socket]; ok {
+			s.opening[t.Socket] = false // it is closed when it is open
+			return
+		}
 		s.wg.Go(func() { s.closeSocket(t.Socket) })
 	}
 }
@@ -106,6 +119,11 @@ func (s *Session) openAs(id machine.SocketID, at netip.AddrPort) (*local, error)
 	}
 	if err := s.loop.AddSocket(id, l.socket); err != nil {
 		_ = l.socket.Close()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.sockets[id] == l.socket {
+			delete(s.sockets, id)
+		}
 		return nil, err
 	}
 	return l, nil

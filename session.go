@@ -37,6 +37,7 @@ type Session struct {
 	conns    map[uint32]*Conn       // the loop's, as are the dials
 	dials    map[uint32]chan result // that wait
 	incoming chan *Conn
+	opening  map[machine.SocketID]bool // the loop's: sockets that are being opened; false: for nothing
 
 	ports *portmap.Client // nil: routers are not asked
 
@@ -99,6 +100,7 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 		outgoing: make(chan outgoing, outgoingQueue), changed: make(chan struct{}),
 		sockets: make(map[machine.SocketID]*tap.Socket), streams: make(map[streamKey]*tap.Stream),
 		byIndex: make(map[uint32]*Conn), plain: make(map[ice.Route]*Conn),
+		opening:  make(map[machine.SocketID]bool),
 		recorder: newRecorder(cfg.Record),
 	}
 	s.servers.s = s

@@ -1,0 +1,78 @@
+package bradawl
+
+import (
+	"testing"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/punch"
+)
+
+// TestFarewellByHole: the side that has a socket of a lane says by it that it closes, for the
+// signalling may be down.
+func TestFarewellByHole(t *testing.T) {
+	random := hardNAT(simnet.PortPolicy{Kind: simnet.Random})
+	w, _, ok := hardRun(t, 3, random, namedPreset(t, "port-restricted-cone"))
+	a, b := w.peers[0], w.peers[1]
+	if !ok {
+		w.fail("not direct")
+	}
+	w.Run(10 * time.Second)
+	if k := a.conns[a.conn]; k.path.route.Socket < firstLane {
+		w.fail("the path is not by a socket of a lane")
+	}
+	w.setDown(true)
+	a.do(func(now time.Time) { a.close(now, a.conn) })
+	if !w.RunUntil(time.Second, func() bool { return len(b.conns) == 0 }) {
+		w.fail("the peer does not hear of the end")
+	}
+}
+
+// TestLanesAgainWithoutRelay: where no relay is in between, lanes find another path when the
+// one that they have opened has died.
+func TestLanesAgainWithoutRelay(t *testing.T) {
+	for _, ports := range []simnet.PortPolicy{{Kind: simnet.Random}, {Kind: simnet.Sequential, Delta: 1}} {
+		w, _, ok := hardRun(t, 1, hardNAT(ports), namedPreset(t, "port-restricted-cone"), noTURN)
+		if !ok {
+			w.fail("not direct")
+		}
+		w.chat(5*time.Second, chatEvery)
+		a := w.peers[0]
+		a.site.NAT.Reboot(time.Second)
+		if !w.RunUntil(time.Minute, func() bool { return a.count(EventLost) > 0 }) {
+			w.fail("the path outlives its mapping")
+		}
+		if !w.RunUntil(30*time.Second, func() bool { return a.count(EventRecovered) > 0 }) {
+			w.fail("no path again after %d attempts", a.conns[a.conn].lane.tries)
+		}
+	}
+}
+
+// TestLanesProposedMeanwhile: what the peer proposes while an attempt of ours is under way,
+// which it could not join, is taken up when that is over.
+func TestLanesProposedMeanwhile(t *testing.T) {
+	random := hardNAT(simnet.PortPolicy{Kind: simnet.Random})
+	w := newWorld(t, 1, "", "", noTURN, behind(random, namedPreset(t, "port-restricted-cone")), func(o *worldOptions) {
+		o.probe = true
+		o.config = func(cfg *controlConfig) { cfg.budget.Cooldown = -1 }
+	})
+	w.Run(15 * time.Second)
+	a, b := w.peers[0], w.peers[1]
+	a.dialTo(b)
+	w.RunUntil(time.Second, func() bool { return len(b.links) > 0 })
+	b.sprayers.next = w.Now().Add(4 * time.Second) // a peer of its own has come before
+	if !w.direct(25 * time.Second) {
+		w.fail("not direct: %d and %d attempts", a.links[0].lane.tries, b.links[0].lane.tries)
+	}
+}
+
+// TestLanesCoolDown: a peer that proposes one attempt after the other gets no more of them
+// than the budget allows, also of those that try few ports.
+func TestLanesCoolDown(t *testing.T) {
+	for _, spent := range []int{0, 400, 1600} {
+		a := laneState{tries: 2, reports: []LaneReport{{Attempt: 1, Sent: 1600}, {Attempt: 2, Sent: spent}}}
+		if got, want := a.cooldown(punch.Budget{}.WithDefaults()), time.Duration(spent)*time.Minute/1600; got != want {
+			t.Errorf("%v after %d packets, want %v", got, spent, want)
+		}
+	}
+}
