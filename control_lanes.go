@@ -3,6 +3,8 @@ package bradawl
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/binary"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -169,6 +171,9 @@ func (k *link) startLanes(now time.Time) {
 	base, _ := c.mappings.stable()
 	a.wanted, a.laneAt = false, time.Time{}
 	k.closeHoles(now, false) // of attempts before
+	maps.DeleteFunc(a.opened, func(r ice.Route, _ punch.LaneKind) bool {
+		return !slices.ContainsFunc(k.paths, func(p *path) bool { return p.route.Socket == r.Socket && p.route.Remote == r.Remote })
+	})
 	c.sprayers.last++
 	run, err := punch.NewLanes(now, punch.LanesConfig{
 		Lanes: a.plan, Local: c.profile, Remote: k.profile, Peer: k.outsideOfPeer(), Servers: c.ice.Servers(),
@@ -200,7 +205,8 @@ func (k *link) startLanes(now time.Time) {
 	k.driveLanes(now)
 }
 
-// laneSecret is known to both sides alone, for both passwords are.
+// laneSecret is known to both sides alone, for both passwords are, and is of this attempt: what
+// was recorded or is late of another one is worth nothing.
 func (k *link) laneSecret() []byte {
 	ours, theirs := k.c.ice.Credentials(k.agent), k.c.ice.RemoteCredentials(k.agent)
 	first, second := ours.Ufrag+":"+ours.Pwd, theirs.Ufrag+":"+theirs.Pwd
@@ -209,6 +215,7 @@ func (k *link) laneSecret() []byte {
 	}
 	h := hmac.New(sha256.New, []byte("bradawl lanes"))
 	h.Write([]byte(first + "\n" + second))
+	h.Write(binary.BigEndian.AppendUint64(nil, uint64(k.lane.said)))
 	return h.Sum(nil)
 }
 

@@ -1,9 +1,12 @@
 package bradawl
 
 import (
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/simnet"
 	"github.com/bradawl/bradawl/punch"
 )
@@ -74,5 +77,41 @@ func TestLanesCoolDown(t *testing.T) {
 		if got, want := a.cooldown(punch.Budget{}.WithDefaults()), time.Duration(spent)*time.Minute/1600; got != want {
 			t.Errorf("%v after %d packets, want %v", got, spent, want)
 		}
+	}
+}
+
+// TestLaneSecrets: each attempt has another one, so that what was recorded of one opens
+// nothing in the next.
+func TestLaneSecrets(t *testing.T) {
+	w, _, ok := hardRun(t, 1, hardNAT(simnet.PortPolicy{Kind: simnet.Sequential, Delta: 1}), namedPreset(t, "port-restricted-cone"), noTURN)
+	if !ok {
+		w.fail("not direct")
+	}
+	a, b := w.peers[0].links[0], w.peers[1].links[0]
+	if !slices.Equal(a.laneSecret(), b.laneSecret()) {
+		w.fail("the sides have different secrets")
+	}
+	before := a.laneSecret()
+	if a.lane.said++; slices.Equal(before, a.laneSecret()) {
+		w.fail("two attempts have the same secret")
+	}
+}
+
+// TestWhatLanesOpened: what attempts have opened that is of no use any more is forgotten, so
+// that the paths of later ones are still known for what they are.
+func TestWhatLanesOpened(t *testing.T) {
+	w, _, ok := hardRun(t, 1, hardNAT(simnet.PortPolicy{Kind: simnet.Sequential, Delta: 1}), namedPreset(t, "port-restricted-cone"), noTURN)
+	if !ok {
+		w.fail("not direct")
+	}
+	a, b := w.peers[0], w.peers[1]
+	k := b.links[0]
+	for i := range maxLaneReports {
+		k.lane.opened[ice.Route{Socket: firstLane + machine.SocketID(i)}] = punch.LaneBirthday
+	}
+	a.site.NAT.Reboot(time.Second)
+	w.chat(5*time.Second, chatEvery)
+	if !w.RunUntil(30*time.Second, func() bool { return b.count(EventRecovered) > 0 }) || k.laneOf(k.path) != punch.LanePredicted {
+		w.fail("the path is of the lane %v", k.laneOf(k.path))
 	}
 }
