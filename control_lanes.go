@@ -27,6 +27,8 @@ const (
 	laneSockets = 1 << 12
 	// cheapFirst is how long the agents have where they will do, before lanes are run.
 	cheapFirst = time.Second
+	// joinWithin is how late one that the peer has proposed is joined.
+	joinWithin = 5 * time.Second
 	// attemptGap is the least time between two attempts of a link; it doubles with each.
 	attemptGap = 5 * time.Second
 	// maxHoles is how many sockets of lanes a link keeps.
@@ -35,20 +37,19 @@ const (
 
 // laneState is what a link does about hard NATs.
 type laneState struct {
-	run     *punch.Lanes // nil: nothing is under way
-	id      uint64
-	sprays  bool // it has the one lane that may be run behind our NAT at a time
-	plan    []punch.Lane
-	reports []LaneReport
-	tries   int
-	said    int       // the last attempt that we have proposed or agreed to
-	theirs  int       // the same of the peer
-	begun   int       // the last that was begun
-	joined  bool      // the peer takes part in the one under way
-	message []byte    // the peer's, of its last attempt
-	own     []byte    // ours, of the one under way
-	wanted  bool      // by either side
-	laneAt  time.Time // when it is looked at again
+	run      *punch.Lanes // nil: nothing is under way
+	id       uint64
+	sprays   bool // it has the one lane that may be run behind our NAT at a time
+	plan     []punch.Lane
+	reports  []LaneReport
+	tries    int
+	said     int       // the last attempt that we have proposed or agreed to
+	theirs   int       // the same of the peer
+	begun    int       // the last that was begun
+	theirsAt time.Time // when it did
+	message  []byte    // the peer's, of its last attempt
+	wanted   bool      // by either side
+	laneAt   time.Time // when it is looked at again
 	// notBefore keeps a peer from having us begin again and again.
 	notBefore time.Time
 	peerFree  bool // its handshake said that it could begin at once
@@ -77,9 +78,12 @@ func (k *link) tryLanes(now time.Time) {
 	}
 	a.wanted = false
 	first := a.said == 0 && a.theirs == 0 && a.peerFree
-	a.said = max(a.said, a.theirs) + 1
+	late := a.theirs > a.said && now.Sub(a.theirsAt) < joinWithin // it may be running the one that it has proposed
+	if a.said = max(a.said, a.theirs); !late {
+		a.said++
+	}
 	k.say(partLanes, update{Lanes: a.said})
-	if first || !a.sprays {
+	if first || late || !a.sprays {
 		k.startLanes(now)
 	}
 }
@@ -188,7 +192,7 @@ func (k *link) startLanes(now time.Time) {
 	}
 	a.run, a.id = run, run.ID()
 	a.tries++
-	a.begun, a.joined, a.own = a.said, a.theirs == a.said, nil
+	a.begun = a.said
 	a.timer.Fire = func(now time.Time) {
 		if a.run != nil {
 			a.run.HandleTimeout(now)
@@ -249,20 +253,16 @@ func (k *link) lanesTold(now time.Time, u *update) {
 		return
 	}
 	if u.Lanes > a.theirs {
-		a.message = nil
+		a.message, a.theirsAt = nil, now
 	}
 	if a.theirs = u.Lanes; u.Lane != nil {
 		a.message = u.Lane
 	}
 	switch {
 	case a.theirs < a.said:
-	case a.run != nil && a.theirs > a.said && a.joined:
+	case a.run != nil && a.theirs > a.said:
 		a.wanted = true // when ours is over
 	case a.run != nil:
-		if a.joined = true; a.theirs > a.said { // it could not join ours when we began
-			a.said, a.begun = a.theirs, a.theirs
-			k.say(partLanes, update{Lanes: a.said, Lane: a.own})
-		}
 		if u.Lane != nil {
 			a.run.HandleMessage(now, u.Lane)
 			k.driveLanes(now)
@@ -316,8 +316,7 @@ func (k *link) laneEvent(now time.Time, e punch.LaneEvent) {
 		a.reports = append(a.reports[max(0, len(a.reports)-maxLaneReports+1):], LaneReport{Lane: a.planned(e.Lane), Attempt: a.tries, Outcome: "running"})
 		k.note(now, "lane "+e.Lane.String()+" begins", nil)
 	case punch.LaneTell:
-		a.own = e.Message
-		k.say(partLanes, update{Lanes: a.said, Lane: a.own})
+		k.say(partLanes, update{Lanes: a.said, Lane: e.Message})
 	case punch.LaneOpened:
 		k.laneOpened(now, e)
 	case punch.LaneEnded:
