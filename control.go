@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -144,7 +145,7 @@ func newControl(cfg controlConfig, random *rand.Rand, secrets io.Reader) (*contr
 	c.strangers.init(cfg.stamp)
 	c.waking.init(c)
 	c.mappings.init(c)
-	c.sprayers.byID = make(map[uint64]*link)
+	c.sprayers.byID, c.sprayers.targets = make(map[uint64]*link), make(map[netip.Addr]time.Time)
 	c.records.init(cfg.ids, cfg.group)
 	return c, nil
 }

@@ -39,7 +39,8 @@ const (
 type laneState struct {
 	run      *punch.Lanes // nil: nothing is under way
 	id       uint64
-	sprays   bool // it has the one lane that may be run behind our NAT at a time
+	target   netip.Addr // of the one under way, or of the next
+	sprays   bool       // it has the one lane that may be run behind our NAT at a time
 	plan     []punch.Lane
 	reports  []LaneReport
 	tries    int
@@ -100,9 +101,11 @@ func (k *link) readyForLanes(now time.Time) bool {
 	if a.run != nil || k.over || k.isDirect() || !k.mayLane() || !k.acquainted() {
 		return false
 	}
-	if _, ok := c.mappings.stable(); !ok || len(k.outsideOfPeer()) == 0 {
+	peer := k.outsideOfPeer()
+	if _, ok := c.mappings.stable(); !ok || len(peer) == 0 {
 		return false
 	}
+	a.target = peer[0].Addr()
 	networks := punch.Networks(c.profile, k.profile)
 	a.plan = punch.Order(punch.Plan(c.profile, k.profile, c.cfg.budget), networks, c.cfg.memory, now)
 	hard, sprays, cheap := false, false, 0.0
@@ -128,7 +131,10 @@ func (k *link) readyForLanes(now time.Time) bool {
 	if sprays && c.sprayers.next.After(at) {
 		at = c.sprayers.next
 	}
-	if sprays && c.sprayers.now != nil {
+	if next := c.sprayers.targets[a.target]; next.After(at) {
+		at = next
+	}
+	if sprays && c.sprayers.now != nil || c.sprayers.busy(a.target) {
 		return false
 	}
 	if at.After(now) {
@@ -223,12 +229,25 @@ func (k *link) laneSecret() []byte {
 	return h.Sum(nil)
 }
 
-// outsideOfPeer are the IPv4 addresses that the peer has named as those of its NAT, or as
-// its own where it has none.
+// outsideOfPeer are the addresses that the peer has named as those of its NAT, or as its own
+// where it has none, all of one IPv4 address: one that it was heard from, by a relay, or else
+// the first. It may have named somebody else's; that one gets no more than one attempt at a
+// time, whoever names it (sprayers).
 func (k *link) outsideOfPeer() (all []netip.AddrPort) {
+	heard := make(map[netip.Addr]bool)
+	for _, p := range k.c.ice.Pairs(k.agent) {
+		if (p.Requests > 0 || p.Answered > 0) && p.Remote.Type != ice.Relay && !slices.Contains(k.relays, p.Remote.Addr) {
+			heard[p.Remote.Addr.Addr()] = true
+		}
+	}
+	var ip netip.Addr
 	for _, r := range k.c.ice.RemoteCandidates(k.agent) {
 		public := r.Type == ice.ServerReflexive || r.Type == ice.Host && !r.Addr.Addr().IsPrivate()
-		if public && r.Transport == ice.UDP && r.Addr.Addr().Is4() && !slices.Contains(all, r.Addr) {
+		switch at := r.Addr.Addr(); {
+		case !public || r.Transport != ice.UDP || !at.Is4() || slices.Contains(all, r.Addr):
+		case !ip.IsValid() || heard[at] && !heard[ip]:
+			ip, all = at, []netip.AddrPort{r.Addr}
+		case at == ip:
 			all = append(all, r.Addr)
 		}
 	}
@@ -421,11 +440,11 @@ func (k *link) stopLanes(now time.Time) {
 	a.notBefore = now.Add(max(pause, min(attemptGap<<min(a.tries, 10), seekMost)))
 	if a.sprays {
 		c.sprayers.now, c.sprayers.next = nil, now.Add(pause)
-		for _, other := range slices.Clone(c.links) {
-			other.tryLanes(now)
-		}
 	}
-	k.tryLanes(now)
+	c.sprayers.rest(now, a.target, pause)
+	for _, other := range slices.Clone(c.links) {
+		other.tryLanes(now)
+	}
 	k.settle(now)
 }
 

@@ -2,6 +2,7 @@ package bradawl
 
 import (
 	"slices"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -113,5 +114,49 @@ func TestWhatLanesOpened(t *testing.T) {
 	w.chat(5*time.Second, chatEvery)
 	if !w.RunUntil(30*time.Second, func() bool { return b.count(EventRecovered) > 0 }) || k.laneOf(k.path) != punch.LanePredicted {
 		w.fail("the path is of the lane %v", k.laneOf(k.path))
+	}
+}
+
+// TestOneTargetAtATime: an address gets one attempt at a time and a pause after each, whoever
+// names it, and what is remembered of that does not grow for ever.
+func TestOneTargetAtATime(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	s := sprayers{byID: make(map[uint64]*link), targets: make(map[netip.Addr]time.Time)}
+	victim, other := netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("203.0.113.8")
+	if s.busy(victim) {
+		t.Error("busy without an attempt")
+	}
+	s.byID[1] = &link{lane: laneState{target: victim}}
+	if !s.busy(victim) || s.busy(other) {
+		t.Error("two attempts at one address, or none at another one")
+	}
+	for i := range uint64(maxRuns) {
+		s.byID[i+1] = &link{}
+	}
+	if !s.busy(other) {
+		t.Errorf("more than %d attempts", maxRuns)
+	}
+	for i := range 10 * manyTargets {
+		s.rest(now.Add(time.Duration(i)*time.Second), netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)}), time.Minute)
+	}
+	if n := len(s.targets); n > manyTargets {
+		t.Errorf("%d addresses are remembered", n)
+	}
+}
+
+// TestLanesBehindOneNAT: peers behind one NAT get their attempts one after the other.
+func TestLanesBehindOneNAT(t *testing.T) {
+	random := hardNAT(simnet.PortPolicy{Kind: simnet.Sequential, Delta: 1})
+	w := newWorld(t, 4, "", "", behind(namedPreset(t, "port-restricted-cone"), random), func(o *worldOptions) { o.probe = true })
+	w.Run(15 * time.Second)
+	a := w.peers[0]
+	a.dialTo(w.peers[1])
+	a.dialTo(w.peers[1])
+	if !w.direct(10 * time.Second) {
+		w.fail("not direct")
+	}
+	ip := a.links[0].lane.target
+	if at := a.sprayers.targets[ip]; !ip.IsValid() || !at.After(w.Now().Add(-10*time.Second)) {
+		w.fail("no pause for %v: %v", ip, a.sprayers.targets)
 	}
 }

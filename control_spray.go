@@ -2,6 +2,8 @@ package bradawl
 
 import (
 	"cmp"
+	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -20,6 +22,39 @@ type sprayers struct {
 	now  *link     // whose lane tries many ports
 	next time.Time // when another one may
 	last machine.SocketID
+	// targets are the addresses that attempts went to, and when the next may. Whoever names an
+	// address, and by however many identities, it gets one budget.
+	targets map[netip.Addr]time.Time
+}
+
+const (
+	// maxRuns is how many attempts there are at once.
+	maxRuns = 8
+	// manyTargets is from when on targets are looked through for those of long ago.
+	manyTargets = 256
+)
+
+// busy reports whether an attempt at an address has to wait for the end of another one.
+func (s *sprayers) busy(target netip.Addr) bool {
+	if len(s.byID) >= maxRuns {
+		return true
+	}
+	for _, k := range s.byID {
+		if k.lane.target == target {
+			return true
+		}
+	}
+	return false
+}
+
+// rest keeps attempts from an address for a while.
+func (s *sprayers) rest(now time.Time, target netip.Addr, d time.Duration) {
+	if len(s.targets) >= manyTargets {
+		maps.DeleteFunc(s.targets, func(_ netip.Addr, at time.Time) bool { return !at.After(now) })
+	}
+	if d > 0 {
+		s.targets[target] = now.Add(d)
+	}
 }
 
 // isFree reports whether an attempt could begin behind our NAT.
@@ -34,7 +69,7 @@ func (c *control) laneDatagram(now time.Time, d machine.Datagram) bool {
 		return false
 	}
 	if id, ok := punch.LaneID(d.Data); ok {
-		if k := c.sprayers.byID[id]; k != nil {
+		if k := c.sprayers.byID[id]; k != nil && k.lane.run != nil {
 			k.lane.run.HandleDatagram(now, d)
 			k.driveLanes(now)
 		}
@@ -44,6 +79,9 @@ func (c *control) laneDatagram(now time.Time, d machine.Datagram) bool {
 		return false
 	}
 	for _, k := range c.running() {
+		if k.lane.run == nil {
+			continue // another one's event has ended it
+		}
 		k.lane.run.HandleDatagram(now, d)
 		k.driveLanes(now)
 	}
@@ -53,6 +91,9 @@ func (c *control) laneDatagram(now time.Time, d machine.Datagram) bool {
 // laneNotice has attempts take in what became of their sockets.
 func (c *control) laneNotice(now time.Time, n machine.Notice) {
 	for _, k := range c.running() {
+		if k.lane.run == nil {
+			continue // another one's event has ended it
+		}
 		k.lane.run.HandleNotice(now, n)
 		k.driveLanes(now)
 	}

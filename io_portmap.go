@@ -14,6 +14,9 @@ const (
 	mapAgainMost  = 10 * time.Minute
 )
 
+// carrier is the range of those behind a provider's NAT (RFC 6598), which may speak PCP.
+var carrier = netip.MustParsePrefix("100.64.0.0/10")
+
 // newPortmap makes what asks the routers for ports; nil: nothing does.
 func (s *Session) newPortmap() (*portmap.Client, error) {
 	c := &s.cfg
@@ -27,7 +30,7 @@ func (s *Session) newPortmap() (*portmap.Client, error) {
 // session is.
 func (s *Session) mapLocal(protocol portmap.Protocol, internal netip.AddrPort, base ice.BaseID, gone <-chan struct{}) {
 	ip := internal.Addr()
-	if s.ports == nil || ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.Is4() && !ip.IsPrivate() {
+	if s.ports == nil || ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.Is4() && !ip.IsPrivate() && !carrier.Contains(ip) {
 		return
 	}
 	s.wg.Go(func() {

@@ -377,6 +377,7 @@ func (k *link) disturbed(now time.Time, why string) {
 		return
 	}
 	k.note(now, why+": all paths are checked", nil)
+	k.stopLanes(now) // from addresses that may be gone
 	for _, p := range k.paths {
 		p.doubt, p.waiting, p.next = true, false, now
 	}
