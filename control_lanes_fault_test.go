@@ -1,8 +1,8 @@
 package bradawl
 
 import (
-	"slices"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
