@@ -132,6 +132,11 @@ func (c *Config) run(ctx, limit context.Context) error {
 	defer conn.Close()
 	ms := func() *int64 { ms := time.Since(start).Milliseconds(); return &ms }
 	c.Report(pathEvent("connected", conn.Path(), ms()))
+	for _, l := range conn.Explain().Lanes {
+		if l.Attempt > 0 {
+			c.Note("lane %v", l)
+		}
+	}
 	watch, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
