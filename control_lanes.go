@@ -107,7 +107,7 @@ func (k *link) readyForLanes(now time.Time) bool {
 	}
 	a.target = peer[0].Addr()
 	networks := punch.Networks(c.profile, k.profile)
-	a.plan = punch.Order(punch.Plan(c.profile, k.profile, c.cfg.budget), networks, c.cfg.memory, now)
+	a.plan = punch.Order(k.lanes(), networks, c.cfg.memory, now)
 	hard, sprays, cheap := false, false, 0.0
 	for _, l := range a.plan {
 		switch {

@@ -144,13 +144,12 @@ func TestOneTargetAtATime(t *testing.T) {
 	}
 }
 
-// TestLanesBehindOneNAT: peers behind one NAT get their attempts one after the other.
-func TestLanesBehindOneNAT(t *testing.T) {
+// TestTargetRests: after an attempt, also one that got through, the address has a pause.
+func TestTargetRests(t *testing.T) {
 	random := hardNAT(simnet.PortPolicy{Kind: simnet.Sequential, Delta: 1})
 	w := newWorld(t, 4, "", "", behind(namedPreset(t, "port-restricted-cone"), random), func(o *worldOptions) { o.probe = true })
 	w.Run(15 * time.Second)
 	a := w.peers[0]
-	a.dialTo(w.peers[1])
 	a.dialTo(w.peers[1])
 	if !w.direct(10 * time.Second) {
 		w.fail("not direct")

@@ -31,10 +31,15 @@ func (k *link) laneReports() []LaneReport {
 
 // lanes are the ways between the two NATs; nil: not both are known.
 func (k *link) lanes() []punch.Lane {
-	if c := k.c; c.profile != (natprobe.Profile{}) && k.profile != (natprobe.Profile{}) {
-		return punch.Plan(c.profile, k.profile, c.cfg.budget)
+	c := k.c
+	if c.profile == (natprobe.Profile{}) || k.profile == (natprobe.Profile{}) {
+		return nil
 	}
-	return nil
+	mapped := punch.Neither
+	if c.ice.IsMapped() {
+		mapped = punch.Ours
+	}
+	return punch.PlanMapped(c.profile, k.profile, c.cfg.budget, mapped)
 }
 
 // whyNoLane adds to what keeps two NATs apart what is done about it.

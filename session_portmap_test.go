@@ -53,6 +53,9 @@ func TestPortMapping(t *testing.T) {
 					}
 				}
 				e := b.Explain()
+				if mapped := !strings.Contains(e.String(), "no router has mapped a port"); c.want == bradawl.PathDirect && !mapped && len(e.Lanes) > 0 {
+					t.Errorf("the mapping is not known to the plan: %v", e)
+				}
 				if a.Path().Kind != c.want || b.Path().Kind != c.want || !strings.Contains(strings.Join(e.Routers, "\n"), c.says) {
 					t.Errorf("want %v: %v", c.want, e)
 				}

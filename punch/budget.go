@@ -92,17 +92,6 @@ func (b Budget) WithDefaults() Budget {
 	return b
 }
 
-// CommonBudget is what both sides can afford, for what they must plan alike.
-func CommonBudget(a, b Budget) Budget {
-	a, b = a.WithDefaults(), b.WithDefaults()
-	a.Sockets, a.Probes, a.Entries, a.Rate = min(a.Sockets, b.Sockets), min(a.Probes, b.Probes), min(a.Entries, b.Entries), min(a.Rate, b.Rate)
-	if a.Table == 0 || b.Table > 0 && b.Table < a.Table {
-		a.Table = b.Table
-	}
-	a.Cooldown, a.Least = max(a.Cooldown, b.Cooldown), max(a.Least, b.Least)
-	return a
-}
-
 // entries is how many there may be, in view of the table.
 func (b Budget) entries() int {
 	n := max(b.Entries, 0)

@@ -27,9 +27,6 @@ func TestBudgetDefaults(t *testing.T) {
 	if huge.tries() != AllPorts || huge.Rate != 10000 || huge.Least != 0.01 {
 		t.Errorf("%+v", huge)
 	}
-	if a, b := CommonBudget(Budget{Table: 900}, Polite), CommonBudget(Polite, Budget{Table: 900}); a != b || a.Sockets != 128 || a.Table != 900 || a.Rate != 200 {
-		t.Errorf("%+v and %+v", a, b)
-	}
 }
 
 func TestBudgetCheck(t *testing.T) {

@@ -26,7 +26,7 @@ type Crossing struct {
 }
 
 // Cross plans a crossing of our sequence with the peer's. Both sides must plan it with the
-// same budget, as CommonBudget has it, and with what both know of both sequences: then one's
+// same budget, and with what both know of both sequences: then one's
 // Wave.To is the other's Wave.From. Ages are from the ports told to the first socket, on
 // the side that they are of.
 func Cross(ours, theirs Sequence, b Budget) Crossing {
