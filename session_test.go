@@ -12,6 +12,7 @@ import (
 
 	"github.com/bradawl/bradawl"
 	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/punch"
 	"github.com/bradawl/bradawl/punch/rendezvous"
 )
 
@@ -198,6 +199,7 @@ func TestDialErrors(t *testing.T) {
 		{"TURN[0]", bradawl.Config{Signaler: h, TURN: []bradawl.TURNServer{{URI: "turn.example"}}}},
 		{"Networks", bradawl.Config{Signaler: h, Networks: []string{"udp"}}},
 		{"Timeout", bradawl.Config{Signaler: h, Timeout: time.Millisecond}},
+		{"Budget.Rate", bradawl.Config{Signaler: h, Budget: punch.Budget{Rate: 20_000}}},
 		{"RecordGroup", bradawl.Config{Signaler: h, RecordGroup: "Group A"}},
 	} {
 		var wrong *bradawl.ConfigError
