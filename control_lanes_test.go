@@ -179,6 +179,7 @@ func (r *tried) judge(t *testing.T, p hardPair, loss float64) {
 func TestInfeasiblePairs(t *testing.T) {
 	random := hardNAT(simnet.PortPolicy{Kind: simnet.Random})
 	for _, other := range []*simnet.Preset{random, sequence(1, 0)} {
+		most := 0
 		for seed := range uint64(max(1, *seeds/10)) {
 			w := newWorld(t, seed+1, "", "", behind(random, other), func(o *worldOptions) { o.probe = true })
 			w.RunUntil(15*time.Second, func() bool {
@@ -196,11 +197,11 @@ func TestInfeasiblePairs(t *testing.T) {
 			if e.Path.Kind != PathRelay || !e.Infeasible {
 				w.fail("%s and %s: %v", random.Name, other.Name, e)
 			}
-			w.Run(9 * time.Second)
-			if direct > 50 {
+			if most = max(most, direct); direct >= 50 {
 				w.fail("%s and %s: %d probes of what cannot work", random.Name, other.Name, direct)
 			}
 		}
+		t.Logf("%s and %s: at most %d direct probes in the second after the dial", random.Name, other.Name, most)
 	}
 }
 

@@ -202,11 +202,14 @@ func rangeOf(samples []portSample) (model PortModel, low, high uint16, sure floa
 	least, most := int(slices.MinFunc(samples, byPort).mapped), int(slices.MaxFunc(samples, byPort).mapped)
 	gap := (most - least) / (len(samples) - 1)
 	low, high = uint16(max(least-gap, min(least, 1024))), uint16(min(most+gap, 65535))
-	if int(high)-int(low) <= maxBlock {
-		// By chance alone, ports of the whole range lie as close as this:
-		n := float64(len(samples))
-		w := float64(most-least) / 64512
-		return PortsBlock, low, high, max(0.5, 0.99-n*math.Pow(w, n-1))
+	// By chance alone, ports of the whole range lie as close as this:
+	n, w := float64(len(samples)), float64(most-least)/64512
+	chance := n * math.Pow(w, n-1)
+	switch {
+	case int(high)-int(low) <= maxBlock:
+		return PortsBlock, low, high, max(0.5, 0.99-chance)
+	case chance > 0.01: // too few were seen for a narrower range to be believed
+		low, high = uint16(min(least, 1024)), 65535
 	}
 	return PortsRandom, low, high, 0.97
 }
