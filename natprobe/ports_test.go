@@ -76,6 +76,21 @@ func TestPortRange(t *testing.T) {
 	}
 }
 
+// TestRandomPortRange: a few random ports tell nothing of the range, many do.
+func TestRandomPortRange(t *testing.T) {
+	if p := portsOf(drawn(20000, 46000, 30000, 38000)); p.Model != PortsRandom || p.Low > 1024 || p.High != 65535 {
+		t.Errorf("four ports: %+v", p)
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	var ports []int
+	for range 13 {
+		ports = append(ports, 50001+r.IntN(15535))
+	}
+	if p := portsOf(drawn(ports...)); p.Model != PortsRandom || p.Low < 45000 {
+		t.Errorf("13 ports from 50001 on: %+v", p)
+	}
+}
+
 func TestPortParityAndContiguity(t *testing.T) {
 	var s []portSample
 	for i := range 10 {
