@@ -20,6 +20,19 @@ func badEvent(field, format string, args ...any) *EventError {
 	return &EventError{Field: field, Reason: fmt.Sprintf(format, args...)}
 }
 
+// ConfigError says that something given to this package cannot be used.
+type ConfigError struct {
+	Field  string // which: a field of the configuration or an argument
+	Reason string // why, with the value and the remedy
+}
+
+// Error names the field and the reason.
+func (e *ConfigError) Error() string { return "stats: " + e.Field + ": " + e.Reason }
+
+func badConfig(field, format string, args ...any) *ConfigError {
+	return &ConfigError{Field: field, Reason: fmt.Sprintf(format, args...)}
+}
+
 // cut keeps hostile text from filling a log.
 func cut(text string) string {
 	const most = 120

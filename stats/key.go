@@ -1,0 +1,95 @@
+package stats
+
+import (
+	"cmp"
+
+	"github.com/bradawl/bradawl/natprobe"
+)
+
+// Key is what a [Cell] counts: events that agree in all of this. In one that was summed up
+// by [Snapshot.By], fields that were not asked for are zero.
+type Key struct {
+	Stage     Stage
+	Local     natprobe.Type
+	Remote    natprobe.Type
+	Pair      PairKind
+	Protocol  Protocol
+	IPVersion int    // 4, 6 or 0
+	Group     string // of the experiment; Other for those there was no room for
+}
+
+// Other stands for the words and groups that a recorder had no room for.
+const Other = "other"
+
+// Dimension is a field of a Key.
+type Dimension uint8
+
+// The dimensions.
+const (
+	ByStage Dimension = iota
+	ByLocal
+	ByRemote
+	ByPair
+	ByProtocol
+	ByIPVersion
+	ByGroup
+)
+
+// only returns the key with nothing but some dimensions.
+func (k Key) only(by []Dimension) Key {
+	var got Key
+	for _, d := range by {
+		switch d {
+		case ByStage:
+			got.Stage = k.Stage
+		case ByLocal:
+			got.Local = k.Local
+		case ByRemote:
+			got.Remote = k.Remote
+		case ByPair:
+			got.Pair = k.Pair
+		case ByProtocol:
+			got.Protocol = k.Protocol
+		case ByIPVersion:
+			got.IPVersion = k.IPVersion
+		case ByGroup:
+			got.Group = k.Group
+		}
+	}
+	return got
+}
+
+// compare orders keys by their fields, the first one first.
+func (k Key) compare(o Key) int {
+	return cmp.Or(
+		cmp.Compare(k.Stage, o.Stage), cmp.Compare(k.Local, o.Local), cmp.Compare(k.Remote, o.Remote), cmp.Compare(k.Pair, o.Pair),
+		cmp.Compare(k.Protocol, o.Protocol), cmp.Compare(k.IPVersion, o.IPVersion), cmp.Compare(k.Group, o.Group),
+	)
+}
+
+// packed is a key in one word, its fields from the highest bits down: 4 bits each, and 16
+// for the number of the group. Packed keys are in the order of the keys but for the group.
+type packed uint64
+
+func pack(e *Event, group uint16) packed {
+	return packed(e.Stage)<<36 | packed(e.LocalNAT)<<32 | packed(e.RemoteNAT)<<28 | packed(e.Pair)<<24 |
+		packed(e.Protocol)<<20 | packed(e.IPVersion)<<16 | packed(group)
+}
+
+// overflow is the key of what there is no room for: of the same stage and kind of path, so
+// that successes, direct or relayed, stay true in sum.
+func (p packed) overflow() packed { return p&(0xf<<36|0xf<<24) | otherWord }
+
+func (p packed) key(groups []string) Key {
+	field := func(shift int) packed { return p >> shift & 0xf }
+	return Key{
+		Stage: Stage(field(36)), Local: natprobe.Type(field(32)), Remote: natprobe.Type(field(28)), Pair: PairKind(field(24)),
+		Protocol: Protocol(field(20)), IPVersion: int(field(16)), Group: groups[uint16(p)],
+	}
+}
+
+// hash spreads keys over shards.
+func (p packed) hash() uint64 {
+	h := uint64(p) * 0x9e3779b97f4a7c15
+	return h ^ h>>32
+}
