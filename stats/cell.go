@@ -98,12 +98,13 @@ func (t *Tally) reset() {
 	t.Latency.reset()
 }
 
-// Mean is the mean latency of the events that succeeded, to the microsecond; 0 of none.
+// Mean is the mean latency of the events that succeeded, each in whole microseconds; 0 of
+// none.
 func (t *Tally) Mean() time.Duration {
 	if t.Succeeded == 0 {
 		return 0
 	}
-	return time.Duration(math.Round(t.micros/float64(t.Succeeded))) * time.Microsecond
+	return time.Duration(math.Round(t.micros / float64(t.Succeeded) * 1000))
 }
 
 // Total is the sum of the latencies of the events that succeeded, in seconds.
@@ -118,7 +119,7 @@ func (t *Tally) Quantile(q float64) time.Duration {
 	if n == 0 {
 		return 0
 	}
-	rank := uint64(min(max(q, 0), 1) * float64(n-1))
+	rank := rankOf(q, n)
 	if rank >= t.Latency.n {
 		return Never
 	}

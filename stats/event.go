@@ -24,6 +24,9 @@ const (
 	MaxTries = 1_000_000
 )
 
+// lastSecond is that of the year 9999, the last that RFC 3339 has.
+const lastSecond = 253402300799
+
 // Event is the outcome of one stage of one session, as one of its two sides saw it. ID,
 // Session, Time, Stage and Status are needed; [Event.Validate] says what else must hold.
 //
@@ -63,7 +66,7 @@ func (e *Event) Validate() error {
 		return badEvent("session_id", "is missing; make one with NewID for each session")
 	case e.Time.IsZero():
 		return badEvent("time", "is missing; give the time when the stage ended")
-	case e.Time.UTC().Year() < 1970 || e.Time.UTC().Year() > 9999:
+	case e.Time.Unix() < 0 || e.Time.Unix() > lastSecond:
 		return badEvent("time", "year %d is out of range; give one from 1970 to 9999", e.Time.UTC().Year())
 	case !known(stages, e.Stage):
 		return badEvent("stage", "%q is none; want one of %q", e.Stage, stages[1:])

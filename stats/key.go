@@ -18,6 +18,18 @@ type Key struct {
 	Group     string // of the experiment; Other for those there was no room for
 }
 
+// Way is by which lane a stage came to its end, and why: what [Snapshot.Ways] counts. Of
+// words that there was no room for, it has Other.
+type Way struct {
+	Stage  Stage
+	Lane   string
+	Reason string
+}
+
+func (w Way) compare(o Way) int {
+	return cmp.Or(cmp.Compare(w.Stage, o.Stage), cmp.Compare(w.Lane, o.Lane), cmp.Compare(w.Reason, o.Reason))
+}
+
 // Other stands for the words and groups that a recorder had no room for.
 const Other = "other"
 
@@ -67,18 +79,30 @@ func (k Key) compare(o Key) int {
 	)
 }
 
-// packed is a key in one word, its fields from the highest bits down: 4 bits each, and 16
-// for the number of the group. Packed keys are in the order of the keys but for the group.
+// packed is what a recorder counts by, in one word: a Key, or, where wayBit is set, a Way.
+// Fields of a Key have 4 bits each from the highest down, and the number of its group 16;
+// of a Way those are the numbers of its words.
 type packed uint64
 
-func pack(e *Event, group uint16) packed {
+const wayBit packed = 1 << 63
+
+func packKey(e *Event, group uint16) packed {
 	return packed(e.Stage)<<36 | packed(e.LocalNAT)<<32 | packed(e.RemoteNAT)<<28 | packed(e.Pair)<<24 |
 		packed(e.Protocol)<<20 | packed(e.IPVersion)<<16 | packed(group)
 }
 
-// overflow is the key of what there is no room for: of the same stage and kind of path, so
-// that successes, direct or relayed, stay true in sum.
-func (p packed) overflow() packed { return p&(0xf<<36|0xf<<24) | otherWord }
+func packWay(e *Event, lane, reason uint16) packed {
+	return wayBit | packed(e.Stage)<<36 | packed(lane)<<16 | packed(reason)
+}
+
+// overflow is where things are counted that there is no room for: with those of the same
+// stage and, of a Key, kind of path, so that the sums over all cells stay true.
+func (p packed) overflow() packed {
+	if p&wayBit != 0 {
+		return p&(wayBit|0xf<<36) | otherWord<<16 | otherWord
+	}
+	return p&(0xf<<36|0xf<<24) | otherWord
+}
 
 func (p packed) key(groups []string) Key {
 	field := func(shift int) packed { return p >> shift & 0xf }
@@ -88,7 +112,11 @@ func (p packed) key(groups []string) Key {
 	}
 }
 
-// hash spreads keys over shards.
+func (p packed) way(words []string) Way {
+	return Way{Stage: Stage(p >> 36 & 0xf), Lane: words[uint16(p>>16)], Reason: words[uint16(p)]}
+}
+
+// hash spreads what is counted over shards.
 func (p packed) hash() uint64 {
 	h := uint64(p) * 0x9e3779b97f4a7c15
 	return h ^ h>>32

@@ -1,0 +1,80 @@
+package stats
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// Numbers of words that every vocabulary has.
+const (
+	noWord    = 0 // ""
+	otherWord = 1 // Other
+)
+
+// vocabulary numbers words, the first so many that it meets; the others are Other. Reading
+// it takes no lock.
+type vocabulary struct {
+	limit int
+	now   atomic.Pointer[numbered]
+	mu    sync.Mutex // held while a word is added
+}
+
+// numbered is a state of a vocabulary, never changed.
+type numbered struct {
+	numbers map[string]uint16
+	words   []string // by number
+}
+
+func newVocabulary(limit int, known ...string) *vocabulary {
+	v := &vocabulary{limit: min(limit, 1<<16-2) + 2}
+	v.now.Store(&numbered{map[string]uint16{"": noWord, Other: otherWord}, []string{"", Other}})
+	for _, word := range known {
+		v.number(word)
+	}
+	return v
+}
+
+// number returns the number of a word.
+func (v *vocabulary) number(word string) uint16 {
+	if word == "" {
+		return noWord
+	}
+	now := v.now.Load()
+	if n, ok := now.numbers[word]; ok {
+		return n
+	}
+	if len(now.words) >= v.limit {
+		return otherWord
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now = v.now.Load()
+	if n, ok := now.numbers[word]; ok {
+		return n
+	}
+	if len(now.words) >= v.limit {
+		return otherWord
+	}
+	next := &numbered{maps.Clone(now.numbers), append(slices.Clip(now.words), word)}
+	n := uint16(len(now.words))
+	next.numbers[word] = n
+	v.now.Store(next)
+	return n
+}
+
+// words returns all words by their numbers. They must not be changed.
+func (v *vocabulary) words() []string { return v.now.Load().words }
+
+// ownWords are the lanes and reasons of this module's own events, which a recorder tells
+// apart whatever strangers send it.
+var ownWords = []string{
+	"plain", "one_packet", "mapped", "predicted", "crossing", "birthday", "blocks", "tcp", "tcp_simultaneous_open", "tcp_predicted",
+	"no_address", "host_only", "unanswered", "unconfirmed", "direct_narrow", "direct_in_doubt", "relay_better", "no_pairs", "nat_unknown",
+	"local_udp_blocked", "remote_udp_blocked", "both_symmetric", "remote_symmetric", "local_symmetric",
+	"infeasible_local_udp_blocked", "infeasible_remote_udp_blocked", "infeasible_both_symmetric", "infeasible_remote_symmetric",
+	"infeasible_local_symmetric",
+	"closed", "peer_closed", "peer_offline", "not_allowed", "no_answer", "no_path", "lost", "peer_restarted", "made_room", "nonsense",
+	"refused", "error",
+}
