@@ -33,7 +33,13 @@ func (r *Recorder) Between(from, to time.Time) *Snapshot {
 	present := r.set.now().UnixNano() / hop
 	first := max((from.UnixNano()+hop-1)/hop, present-r.set.kept()+1)
 	end := min((to.UnixNano()+hop-1)/hop, present+1)
-	c := newCollector(r, first, max(first, end))
+	return r.between(first, max(first, end))
+}
+
+// between returns what was counted in the panes from one number to before another.
+func (r *Recorder) between(first, end int64) *Snapshot {
+	present := r.set.now().UnixNano() / r.set.hop
+	c := newCollector(r, first, end)
 	for _, s := range r.shards {
 		s.mu.Lock()
 		s.advance(present)
@@ -72,6 +78,19 @@ func (r *Recorder) Total() *Snapshot {
 					c.merge(key, &cell.Tally)
 				}
 			}
+		}
+		s.mu.Unlock()
+	}
+	return c.snapshot()
+}
+
+// past returns what was counted in the panes that are open no more.
+func (r *Recorder) past() *Snapshot {
+	c := newCollector(r, 0, 0)
+	for _, s := range r.shards {
+		s.mu.Lock()
+		for key, of := range s.series {
+			c.merge(key, &of.past)
 		}
 		s.mu.Unlock()
 	}

@@ -160,7 +160,7 @@ func (r *Recorder) record(e *Event) {
 		return
 	}
 	tag := tagOf(e.ID, r.seed)
-	if !r.seen[tag>>60%numShards].note(tag, pane, at > now) {
+	if !r.seen[tag>>60%numShards].note(tag, pane, present, at > now) {
 		return
 	}
 	bin := 0

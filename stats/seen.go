@@ -13,6 +13,7 @@ type seen struct {
 	limit   int      // IDs for each pane
 	panes   []tagSet // by pane number, modulo
 	numbers []int64  // of panes
+	moved   int64    // the last pane that was given an event from the future
 	ledger  Ledger   // of what only seen knows
 }
 
@@ -20,15 +21,19 @@ func newSeen(panes, limit int) *seen {
 	return &seen{limit: limit, panes: make([]tagSet, panes), numbers: make([]int64, panes)}
 }
 
-// note reports whether an event is new, and remembers it. Of an event whose time was set by
-// us it looks at all panes, for its twin may have got another time.
-func (s *seen) note(tag uint64, pane int64, everywhere bool) bool {
+// note reports whether an event is new, and remembers it. One from the future was given the
+// present pane instead of its own; as long as there is one, its twin may come with any time,
+// so all panes are looked through.
+func (s *seen) note(tag uint64, pane, present int64, moved bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	set := s.at(pane)
-	if everywhere {
+	if moved {
+		s.moved = present
+	}
+	if open := present - int64(len(s.panes)) + 1; s.moved >= open {
 		for i := range s.panes {
-			if other := &s.panes[i]; other != set && s.numbers[i] > pane-int64(len(s.panes)) && other.has(tag) {
+			if other := &s.panes[i]; other != set && s.numbers[i] >= open && other.has(tag) {
 				s.ledger.Duplicates++
 				return false
 			}

@@ -83,14 +83,9 @@ func (s *shard) cell(key packed, number int64) *paneCell {
 	if cell := p.cells[key]; cell != nil {
 		return cell
 	}
-	of := s.series[key]
+	of := s.of(key)
 	if of == nil {
-		if key != key.overflow() && s.room.Add(-1) < 0 {
-			s.room.Add(1)
-			return nil
-		}
-		of = new(series)
-		s.series[key] = of
+		return nil
 	}
 	var cell *paneCell
 	if last := len(s.free) - 1; last >= 0 {
@@ -101,6 +96,20 @@ func (s *shard) cell(key packed, number int64) *paneCell {
 	cell.series = of
 	p.cells[key] = cell
 	return cell
+}
+
+// of returns the series of a key; nil if there is no room for a new key.
+func (s *shard) of(key packed) *series {
+	of := s.series[key]
+	if of == nil {
+		if key != key.overflow() && s.room.Add(-1) < 0 {
+			s.room.Add(1)
+			return nil
+		}
+		of = new(series)
+		s.series[key] = of
+	}
+	return of
 }
 
 // advance makes a pane the present one, if it is later.

@@ -1,0 +1,187 @@
+package stats
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"time"
+)
+
+// AppendState appends all that the recorder knows to b: totals, panes, which events it has
+// counted, and its ledger, so that one in another process can go on in its place by
+// RestoreState. What is recorded at the same time may be in it in part; who needs to know
+// what exactly is in it calls Record and AppendState from one goroutine.
+func (r *Recorder) AppendState(b []byte) []byte {
+	present := r.set.now().UnixNano() / r.set.hop
+	for _, s := range r.shards {
+		s.mu.Lock()
+		s.advance(present)
+		present = s.now
+		s.mu.Unlock()
+	}
+	b = append(b, binaryVersion, formState)
+	for _, n := range [...]int64{r.set.hop, r.set.window, r.set.late, present} {
+		b = binary.AppendUvarint(b, uint64(n))
+	}
+	b = binary.BigEndian.AppendUint64(b, r.seed)
+	ledger := r.Ledger()
+	for _, n := range ledger.fields() {
+		b = binary.AppendUvarint(b, *n)
+	}
+	b, _ = r.past().AppendBinary(b)
+	for pane := present - r.set.kept() + 1; pane <= present; pane++ {
+		b, _ = r.between(pane, pane+1).AppendBinary(b)
+	}
+	for pane := present - r.set.late; pane <= present; pane++ {
+		b = r.appendTags(b, pane)
+	}
+	return b
+}
+
+// appendTags appends the tags of a pane's events.
+func (r *Recorder) appendTags(b []byte, pane int64) []byte {
+	var all []uint64
+	for _, s := range r.seen {
+		s.mu.Lock()
+		i := int(uint64(pane) % uint64(len(s.panes)))
+		if s.numbers[i] == pane {
+			for _, tag := range s.panes[i].places {
+				if tag != 0 {
+					all = append(all, tag)
+				}
+			}
+		}
+		s.mu.Unlock()
+	}
+	b = binary.AppendUvarint(b, uint64(len(all)))
+	for _, tag := range all {
+		b = binary.BigEndian.AppendUint64(b, tag)
+	}
+	return b
+}
+
+// fields returns what a ledger has, in the order in which states have it.
+func (l *Ledger) fields() [7]*uint64 {
+	return [...]*uint64{&l.Recorded, &l.Duplicates, &l.Late, &l.Invalid, &l.Clamped, &l.Unchecked, &l.Overflown}
+}
+
+// RestoreState returns a recorder that goes on from a state. Its Hop, Window and Lateness
+// must be those of the state; for the rest, the Config may be another: what it has no room
+// for becomes Other.
+func RestoreState(cfg Config, state []byte) (*Recorder, error) {
+	r, err := NewRecorder(cfg)
+	if err != nil {
+		return nil, err
+	}
+	in := reader{rest: state}
+	if err := in.version(formState, "state of a recorder"); err != nil {
+		return nil, err
+	}
+	hop, window, late, saved := in.uvarint(), in.uvarint(), in.uvarint(), in.uvarint()
+	if hop != uint64(r.set.hop) || window != uint64(r.set.window) || late != uint64(r.set.late) {
+		return nil, badConfig("Hop", "the state has hops of %v, %d to a window and %d of lateness, this has %v, %d and %d; give the same Hop, Window and Lateness",
+			time.Duration(hop), window, late, time.Duration(r.set.hop), r.set.window, r.set.late)
+	}
+	if saved > math.MaxInt64/hop {
+		return nil, fmt.Errorf("stats: state of a recorder: pane %d is beyond all time", saved)
+	}
+	present := int64(saved)
+	if seed := in.bytes(8); seed != nil {
+		r.seed = binary.BigEndian.Uint64(seed)
+	}
+	var l Ledger
+	for _, n := range l.fields() {
+		*n = in.uvarint()
+	}
+	past, err := in.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range r.shards {
+		s.now = present
+	}
+	r.load(past, func(s *shard, key packed, t *Tally) bool { return s.loadPast(key, t) })
+	for pane := present - r.set.kept() + 1; pane <= present && !in.failed; pane++ {
+		got, err := in.snapshot()
+		if err != nil {
+			return nil, err
+		}
+		r.load(got, func(s *shard, key packed, t *Tally) bool { return s.loadPane(key, t, max(0, pane)) })
+	}
+	for pane := present - r.set.late; pane <= present && !in.failed; pane++ {
+		r.loadTags(&in, max(0, pane), present)
+	}
+	if in.failed || len(in.rest) > 0 {
+		return nil, fmt.Errorf("stats: state of a recorder: it is cut off, or has %d bytes too many", len(in.rest))
+	}
+	// What was loaded has noted nothing in the ledger but what did not fit.
+	l.Overflown += r.overflown.Load()
+	r.late.Store(l.Late)
+	r.invalid.Store(l.Invalid)
+	r.clamped.Store(l.Clamped)
+	r.overflown.Store(l.Overflown)
+	r.seen[0].ledger = Ledger{Recorded: l.Recorded, Duplicates: l.Duplicates, Unchecked: l.Unchecked}
+	return r, nil
+}
+
+// load gives the tallies of a snapshot to their shards.
+func (r *Recorder) load(from *Snapshot, put func(s *shard, key packed, t *Tally) bool) {
+	give := func(key packed, t *Tally) {
+		if !put(r.shard(key), key, t) {
+			r.overflown.Add(t.Events())
+			key = key.overflow()
+			put(r.shard(key), key, t)
+		}
+	}
+	for i := range from.Cells {
+		c := &from.Cells[i]
+		e := Event{
+			Stage: c.Stage, LocalNAT: c.Local, RemoteNAT: c.Remote, Pair: c.Pair, Protocol: c.Protocol, IPVersion: c.IPVersion,
+		}
+		give(packKey(&e, r.groups.number(c.Group)), &c.Tally)
+	}
+	for i := range from.Ways {
+		w := &from.Ways[i]
+		give(packWay(&Event{Stage: w.Stage}, r.words.number(w.Lane), r.words.number(w.Reason)), &w.Tally)
+	}
+}
+
+// loadPast adds a tally of panes that are open no more.
+func (s *shard) loadPast(key packed, t *Tally) bool {
+	of := s.of(key)
+	if of == nil {
+		return false
+	}
+	of.past.Merge(t)
+	return true
+}
+
+// loadPane adds a tally of a pane that is kept.
+func (s *shard) loadPane(key packed, t *Tally, number int64) bool {
+	cell := s.cell(key, number)
+	if cell == nil {
+		return false
+	}
+	cell.Merge(t)
+	if number > s.now-s.window && number != s.now {
+		cell.series.window.Merge(t)
+	}
+	return true
+}
+
+// loadTags takes in which events of a pane were counted.
+func (r *Recorder) loadTags(in *reader, pane, present int64) {
+	for range in.count(8) {
+		b := in.bytes(8)
+		if b == nil {
+			return
+		}
+		if tag := binary.BigEndian.Uint64(b); tag != 0 {
+			s := r.seen[tag>>60%numShards]
+			if set := s.at(pane); set.n < s.limit && !set.has(tag) {
+				set.add(tag)
+				s.moved = present // it is not known whether one of them was
+			}
+		}
+	}
+}
