@@ -347,8 +347,15 @@ func (k *connection) describe(e *stats.Event, p *path) {
 		e.Lane = "plain"
 		if lane := k.laneOf(p); lane != punch.LaneNone {
 			e.Lane = lane.String()
+			e.Pair = max(e.Pair, guessedBy[lane])
 		}
 	}
+}
+
+// guessedBy is the kind of the pairs whose ports a lane had to guess.
+var guessedBy = map[punch.LaneKind]stats.PairKind{
+	punch.LanePredicted: stats.PairPredicted, punch.LaneCrossing: stats.PairPredicted,
+	punch.LaneBirthday: stats.PairBirthday, punch.LaneBlocks: stats.PairBirthday,
 }
 
 // record is the record of the connection that made the link; nil: there is none.

@@ -425,7 +425,7 @@ func TestRecordLane(t *testing.T) {
 	})
 	for _, p := range []*simPeer{a, b} {
 		all := strings.Join(p.recorded(), "\n")
-		if !strings.Contains(all, "punch success") || !strings.Contains(all, "upgrade success") || strings.Count(all, "prflx udp4, birthday") != 2 {
+		if !strings.Contains(all, "punch success") || !strings.Contains(all, "upgrade success") || strings.Count(all, "birthday udp4, birthday") != 2 {
 			t.Errorf("%s has recorded\n%s", p.name, all)
 		}
 	}
