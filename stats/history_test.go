@@ -163,7 +163,8 @@ func TestHistoryKeepsNames(t *testing.T) {
 	if b := told(two); a == b || one.Owner() == two.Owner() {
 		t.Error("hashes are not under the secret")
 	}
-	if b := told(&zero); a == b || zero.Owner() == one.Owner() || zero.Owner() == two.Owner() || zero.Owner() != zero.Owner() {
+	b, owner := told(&zero), zero.Owner()
+	if a == b || owner == one.Owner() || owner == two.Owner() || owner != zero.Owner() {
 		t.Error("hashes of the zero value are not under a secret")
 	}
 	if b := told(again); a != b || one.Owner() != again.Owner() {
@@ -275,6 +276,28 @@ func BenchmarkHistory(b *testing.B) {
 	b.Run("no changes", func(b *testing.B) {
 		for b.Loop() {
 			h.Changes(h.version)
+		}
+	})
+}
+
+// No entry leads to a history that cannot be used, or that does not give it out as it was.
+func FuzzHistoryRestore(f *testing.F) {
+	h := newHistory(f, secret)
+	h.Record("home", address(1), true, noon)
+	h.Remember("pair", "plain", true, noon)
+	for _, e := range h.Entries() {
+		f.Add(e.Key, e.Last.UnixMilli(), e.Outcomes)
+	}
+	f.Fuzz(func(t *testing.T, key string, last int64, outcomes []byte) {
+		h := newHistory(t, secret)
+		err := h.Restore([]HistoryEntry{{Key: key, Last: time.UnixMilli(last), Outcomes: outcomes}})
+		all := h.Entries()
+		if (err == nil) != (len(all) == 1) {
+			t.Fatal(err, all)
+		}
+		again := newHistory(t, secret)
+		if err := again.Restore(all); err != nil || !slices.EqualFunc(all, again.Entries(), sameEntry) {
+			t.Fatal(err, all, again.Entries())
 		}
 	})
 }

@@ -59,9 +59,9 @@ type Config struct {
 	// at all.
 	CloseTimeout time.Duration
 
-	// OnError is told that the database failed: at once, and then at most once in
-	// ErrorInterval for as long as it does. It is called by the goroutine that writes, which
-	// waits for it. Default: nobody is; see Counts.
+	// OnError is told that the database failed, at most once in ErrorInterval, with how often
+	// it did since. It is called by the goroutine that writes, which waits for it, and by Open
+	// if some of the history cannot be read. Default: nobody is; see Counts.
 	OnError func(error)
 	// ErrorInterval is the least time between two calls of OnError. Default 1 min.
 	ErrorInterval time.Duration

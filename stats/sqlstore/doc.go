@@ -38,6 +38,8 @@
 // SQL can ask what it wants: times are milliseconds since 1970, latencies microseconds, IDs
 // 16 bytes, and what does not apply is empty or 0.
 //
+//	SELECT local_nat, status, COUNT(*) FROM bradawl_events WHERE stage = 'connect' GROUP BY local_nat, status
+//
 // bradawl_panes has a pane of one recorder in one row: its times, and the snapshot in the
 // binary form of package stats. One row for each pane and not for each of its cells, because
 // a pane is revised as a whole when late events come, in one statement that cannot be half

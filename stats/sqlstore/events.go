@@ -21,6 +21,23 @@ var eventRows = rows{
 
 // addEvents inserts events and returns how many were new.
 func addEvents(ctx context.Context, tx *sql.Tx, d Dialect, events []stats.Event, now time.Time) (added int64, err error) {
+	exec := func(n int, args []any) (sql.Result, error) { return tx.ExecContext(ctx, eventRows.sql(d, n), args...) }
+	if d == SQLite && len(events) >= 2*maxRows {
+		// Drivers of PostgreSQL prepare by themselves what comes often; those of SQLite parse it
+		// each time.
+		full, err := tx.PrepareContext(ctx, eventRows.sql(d, maxRows))
+		if err != nil {
+			return 0, err
+		}
+		defer full.Close()
+		one := exec
+		exec = func(n int, args []any) (sql.Result, error) {
+			if n == maxRows {
+				return full.ExecContext(ctx, args...)
+			}
+			return one(n, args)
+		}
+	}
 	var args []any
 	for len(events) > 0 {
 		n := chunk(len(events))
@@ -30,7 +47,7 @@ func addEvents(ctx context.Context, tx *sql.Tx, d Dialect, events []stats.Event,
 			args = append(args, e.ID[:], e.Session[:], e.Time.UnixMilli(), e.Group, e.Stage.String(), e.Status.String(), e.Latency.Microseconds(),
 				e.LocalNAT.String(), e.RemoteNAT.String(), e.Pair.String(), e.Protocol.String(), e.IPVersion, e.Tries, e.Lane, e.Reason, now.UnixMilli())
 		}
-		result, err := tx.ExecContext(ctx, eventRows.sql(d, n), args...)
+		result, err := exec(n, args)
 		if err != nil {
 			return added, err
 		}

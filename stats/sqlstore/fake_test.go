@@ -76,9 +76,9 @@ type fakeConn struct {
 	staged []func()
 }
 
-func (c *fakeConn) Prepare(string) (driver.Stmt, error) { return nil, errors.New("not prepared here") }
-func (c *fakeConn) Close() error                        { return nil }
-func (c *fakeConn) Begin() (driver.Tx, error)           { return nil, errors.New("without a context") }
+func (c *fakeConn) Prepare(query string) (driver.Stmt, error) { return fakeStmt{c, query}, nil }
+func (c *fakeConn) Close() error                              { return nil }
+func (c *fakeConn) Begin() (driver.Tx, error)                 { return nil, errors.New("without a context") }
 func (c *fakeConn) BeginTx(ctx context.Context, _ driver.TxOptions) (driver.Tx, error) {
 	c.f.mu.Lock()
 	c.f.attempts++
@@ -283,4 +283,21 @@ func (r *fakeRows) Next(dest []driver.Value) error {
 	copy(dest, r.rows[0])
 	r.rows = r.rows[1:]
 	return nil
+}
+
+type fakeStmt struct {
+	c     *fakeConn
+	query string
+}
+
+func (s fakeStmt) Close() error  { return nil }
+func (s fakeStmt) NumInput() int { return -1 }
+func (s fakeStmt) Exec([]driver.Value) (driver.Result, error) {
+	return nil, errors.New("without a context")
+}
+func (s fakeStmt) Query([]driver.Value) (driver.Rows, error) {
+	return nil, errors.New("without a context")
+}
+func (s fakeStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	return s.c.ExecContext(ctx, s.query, args)
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +28,7 @@ type Store struct {
 	once   sync.Once
 
 	mu      sync.Mutex
-	waiters []waiter // Flush, that is
+	waiters []*waiter // Flush, that is
 	closing bool
 	lost    error // of Close
 }
@@ -36,6 +37,7 @@ type Store struct {
 type waiter struct {
 	done  chan struct{}
 	tried bool // at once, although the database had failed
+	gone  bool // Flush has returned
 }
 
 type counters struct {
@@ -138,7 +140,7 @@ func (s *Store) rouse() {
 // changed in panes, and outcomes in the history. Where the database fails, it waits until it
 // is back, or ctx is done, and then tells both.
 func (s *Store) Flush(ctx context.Context) error {
-	w := waiter{done: make(chan struct{})}
+	w := &waiter{done: make(chan struct{})}
 	s.mu.Lock()
 	if s.closing {
 		s.mu.Unlock()
@@ -150,13 +152,17 @@ func (s *Store) Flush(ctx context.Context) error {
 	select {
 	case <-w.done:
 		return nil
-	default:
-	}
-	select {
-	case <-w.done:
-		return nil
 	case <-s.done:
 	case <-ctx.Done():
+		select {
+		case <-w.done:
+			return nil
+		default:
+		}
+		s.mu.Lock()
+		w.gone = true
+		s.waiters = slices.DeleteFunc(s.waiters, func(other *waiter) bool { return other == w })
+		s.mu.Unlock()
 		if last := s.lastError.Load(); last != nil {
 			return fmt.Errorf("sqlstore: not all is written: %w (%w)", ctx.Err(), *last)
 		}

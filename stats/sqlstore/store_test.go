@@ -161,6 +161,10 @@ func TestDatabaseLost(t *testing.T) {
 		if err := s.Flush(ctx); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errLost) {
 			t.Errorf("Flush: %v", err)
 		}
+		synctest.Wait()
+		if n := len(s.waiters); n != 0 {
+			t.Errorf("%d wait after Flush has given up", n)
+		}
 		f.failing(nil)
 		began := time.Now()
 		flush(t, s) // tries at once
@@ -340,5 +344,18 @@ func TestQueue(t *testing.T) {
 	waiting, accepted, dropped := q.counts()
 	if waiting != next-first || accepted != uint64(next) || dropped == 0 || fmt.Sprint(waiting) == "0" {
 		t.Errorf("%d wait of %d, %d dropped", waiting, accepted, dropped)
+	}
+}
+
+func BenchmarkQueue(b *testing.B) {
+	q := queue{limit: 8192}
+	batch := make([]stats.Event, 0, 500)
+	e := event(1, time.Unix(1e9, 0))
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		q.put(&e)
+		if n%500 == 499 {
+			q.remove(len(q.peek(batch)))
+		}
 	}
 }

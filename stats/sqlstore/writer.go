@@ -51,7 +51,7 @@ func newWriter(s *Store) *writer {
 // task is what there is to do at once.
 type task struct {
 	events, save, clean bool
-	waiters             []waiter
+	waiters             []*waiter
 }
 
 func (w *writer) run(ctx context.Context) {
@@ -90,8 +90,8 @@ func (w *writer) next(now time.Time) (t task, at time.Time) {
 		w.closing, w.failed, w.retryAt = true, 0, time.Time{}
 	}
 	resting := w.failed > 0 && now.Before(w.retryAt)
-	for i := range w.waiters {
-		urgent = urgent || !w.waiters[i].tried || !resting
+	for _, one := range w.waiters {
+		urgent = urgent || !one.tried || !resting
 	}
 	urgent = urgent || w.closing && !resting
 	if urgent {
@@ -259,8 +259,9 @@ func (w *writer) account(t task, err error) {
 	}
 	w.mu.Lock()
 	for _, one := range t.waiters {
-		one.tried = true
-		w.waiters = append(w.waiters, one)
+		if one.tried = true; !one.gone {
+			w.waiters = append(w.waiters, one)
+		}
 	}
 	w.mu.Unlock()
 	wait := min(firstWait<<min(w.failed, 10), lastWait)

@@ -138,6 +138,8 @@ func runChild(t *testing.T, driver, source string, n, flushes int, later time.Du
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		upTo, err := strconv.Atoi(lines.Text())
