@@ -45,12 +45,12 @@ type Config struct {
 	// Queue is how many events wait to be written; those that find it full are dropped, and
 	// counted. Default 8,192, some 2 MB; from BatchSize to 1,000,000.
 	Queue int
-	// PaneMemory is how many bytes of panes wait to be written; beyond it the oldest are
-	// dropped, and counted. Default 16 MiB; from 64 KiB on.
+	// PaneMemory is how many bytes of panes wait to be written; beyond it, and after a day,
+	// the oldest are dropped, and counted. Default 16 MiB; from 64 KiB on.
 	PaneMemory int
 
 	// KeepEvents is how long events are kept after they were written, and KeepPanes how long
-	// panes are. Default 30 days and 90 days; negative: for ever.
+	// panes are, by the hour after two days. Default 30 days and 400 days; negative: for ever.
 	KeepEvents, KeepPanes time.Duration
 
 	// Timeout is how long one transaction may take. Default 10 s; from 100 ms on.
@@ -89,7 +89,7 @@ func (c Config) withDefaults() (Config, error) {
 	duration(&c.FlushInterval, time.Second)
 	duration(&c.SaveInterval, 10*time.Second)
 	duration(&c.KeepEvents, 30*day)
-	duration(&c.KeepPanes, 90*day)
+	duration(&c.KeepPanes, 400*day)
 	duration(&c.Timeout, 10*time.Second)
 	duration(&c.CloseTimeout, 5*time.Second)
 	duration(&c.ErrorInterval, time.Minute)

@@ -44,7 +44,7 @@
 // binary form of package stats. One row for each pane and not for each of its cells, because
 // a pane is revised as a whole when late events come, in one statement that cannot be half
 // done; because sketches are merged by package stats and not by SQL; and because SQL that
-// counts has the events.
+// counts has the events. Panes that are two days old are added up by the hour.
 //
 // bradawl_history has hashes and no addresses, under a secret: [Config.HistorySecret].
 package sqlstore

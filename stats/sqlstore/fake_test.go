@@ -19,15 +19,14 @@ import (
 // fake is a database that knows the statements of this package and no others, in maps. What
 // a transaction did is there once it is committed.
 type fake struct {
-	mu       sync.Mutex
-	version  int64
-	created  []string
-	events   map[string][]driver.Value // by ID: the row
-	panes    map[string][]driver.Value // by start, hop and run
-	history  map[string][]driver.Value // by owner and entry
-	secret   []byte
-	commits  int
-	attempts int // at beginning a transaction
+	mu      sync.Mutex
+	version int64
+	created []string
+	events  map[string][]driver.Value // by ID: the row
+	panes   map[string][]driver.Value // by start, hop and run
+	history map[string][]driver.Value // by owner and entry
+	secret  []byte
+	writing chan struct{} // is full while there is a transaction, of which there is one at a time
 
 	// fail is asked before each step, "begin", "commit", "committed" (it is, but its end is
 	// not told), or a statement. What it returns is the step's error.
@@ -38,7 +37,7 @@ var errLost = errors.New("the database is lost")
 
 // newFake returns the fake and a pool of connections to it, which is closed with the test.
 func newFake(t testing.TB) (*fake, *sql.DB) {
-	f := &fake{events: map[string][]driver.Value{}, panes: map[string][]driver.Value{}, history: map[string][]driver.Value{}}
+	f := &fake{writing: make(chan struct{}, 1), events: map[string][]driver.Value{}, panes: map[string][]driver.Value{}, history: map[string][]driver.Value{}}
 	db := sql.OpenDB(f)
 	t.Cleanup(func() { db.Close() })
 	return f, db
@@ -80,11 +79,13 @@ func (c *fakeConn) Prepare(query string) (driver.Stmt, error) { return fakeStmt{
 func (c *fakeConn) Close() error                              { return nil }
 func (c *fakeConn) Begin() (driver.Tx, error)                 { return nil, errors.New("without a context") }
 func (c *fakeConn) BeginTx(ctx context.Context, _ driver.TxOptions) (driver.Tx, error) {
-	c.f.mu.Lock()
-	c.f.attempts++
-	c.f.mu.Unlock()
 	if err := c.f.step(ctx, "begin"); err != nil {
 		return nil, err
+	}
+	select {
+	case c.f.writing <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 	c.inTx, c.staged = true, nil
 	return c, nil
@@ -98,14 +99,14 @@ func (c *fakeConn) Commit() error {
 	for _, do := range c.staged {
 		do()
 	}
-	c.f.commits++
 	c.f.mu.Unlock()
-	c.inTx, c.staged = false, nil
+	c.Rollback() // of nothing any more
 	return c.f.step(context.Background(), "committed")
 }
 
 func (c *fakeConn) Rollback() error {
 	c.inTx, c.staged = false, nil
+	<-c.f.writing
 	return nil
 }
 
@@ -187,11 +188,18 @@ func (c *fakeConn) ExecContext(ctx context.Context, query string, args []driver.
 		}
 	case prefix("DELETE FROM bradawl_events"):
 		affected = remove(do, f.events, all, eventRows.columns-1)
+	case prefix("DELETE FROM bradawl_panes WHERE start_ns"):
+		for key, row := range f.panes {
+			if inHour(row, all) && row[1].(int64) < all[2].(int64) {
+				affected++
+				do(func() { delete(f.panes, key) })
+			}
+		}
 	case prefix("DELETE FROM bradawl_panes"):
 		affected = remove(do, f.panes, all, 0)
 	case prefix("DELETE FROM bradawl_history"):
 		affected = remove(do, f.history, all, 2)
-	case prefix("PRAGMA"):
+	case prefix("PRAGMA"), prefix("UPDATE bradawl_meta"):
 	default:
 		return nil, fmt.Errorf("no such statement: %s", query)
 	}
@@ -237,6 +245,19 @@ func (c *fakeConn) QueryContext(ctx context.Context, query string, args []driver
 			}
 		}
 		slices.SortStableFunc(got.rows, func(a, b []driver.Value) int { return int(b[1].(int64) - a[1].(int64)) })
+	case prefix("SELECT MIN(start_ns)"):
+		got.add(nil)
+		for _, row := range f.panes {
+			if at := row[0].(int64); row[1].(int64) < all[0].(int64) && at < all[1].(int64) && (got.rows[0][0] == nil || at < got.rows[0][0].(int64)) {
+				got.rows[0][0] = at
+			}
+		}
+	case prefix("SELECT snapshot"):
+		for _, row := range sorted(f.panes) {
+			if inHour(row, all) && (row[1].(int64) < all[2].(int64) || keyOf(row[2]) == keyOf(all[3])) {
+				got.add(row[3])
+			}
+		}
 	case prefix("SELECT start_ns"):
 		for _, row := range sorted(f.panes) {
 			if at := row[0].(int64); at >= all[0].(int64) && at < all[1].(int64) {
@@ -256,6 +277,10 @@ func (c *fakeConn) QueryContext(ctx context.Context, query string, args []driver
 		return nil, fmt.Errorf("no such query: %s", query)
 	}
 	return &got, nil
+}
+
+func inHour(pane, args []driver.Value) bool {
+	return pane[0].(int64) >= args[0].(int64) && pane[0].(int64) < args[1].(int64)
 }
 
 func sorted(table map[string][]driver.Value) (rows [][]driver.Value) {

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/stats"
 )
 
@@ -150,6 +151,7 @@ func TestHistoryIsKept(t *testing.T) {
 			return fmt.Sprintf("%.2f %v, %.2f %v", q, known, r, knows)
 		}
 		s := open(t, db, Config{})
+		synctest.Wait() // until it has looked for what is old
 		for n := range 40 {
 			s.History().Record("home", home, n%4 > 0, time.Now())
 			s.History().Record("home", netip.AddrFrom4([4]byte{198, 18, 0, byte(n)}), true, time.Now())
@@ -366,4 +368,32 @@ func TestSpoiltRows(t *testing.T) {
 		}
 	}
 	f.failing(nil)
+}
+
+// BenchmarkBetween reads what is kept of 400 days: hours, and the panes of two days.
+func BenchmarkBetween(b *testing.B) {
+	f, db := newFake(b)
+	s := open(b, db, Config{})
+	recorder := newRecorder(b, stats.Config{})
+	at := time.Now().Add(-time.Minute)
+	for n := range 100 {
+		e := event(n, at)
+		e.LocalNAT = natprobe.Type(n % 3)
+		recorder.Record(e)
+	}
+	snapshot := recorder.Snapshot()
+	body, _ := snapshot.AppendBinary(nil)
+	const panes = 398*24 + 2*24*120
+	for n := range panes {
+		row := []driver.Value{int64(n), int64(0), []byte("run"), body, int64(0)}
+		f.panes[keyOf(row[0])] = row
+	}
+	for b.Loop() {
+		got, err := s.Between(b.Context(), time.Unix(0, 0), time.Unix(1e9, 0))
+		if err != nil || got.By()[0].Events() != 100*panes {
+			b.Fatal(got.By(), err)
+		}
+	}
+	b.ReportMetric(float64(len(snapshot.Cells)), "cells")
+	b.ReportMetric(float64(len(body)), "B/pane")
 }

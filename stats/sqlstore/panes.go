@@ -24,7 +24,7 @@ type panes struct {
 	kept     time.Duration    // how far back the recorder has panes
 	recorded uint64           // by the recorder in all, when it was last looked at
 	again    bool             // something had been recorded since the time before
-	saved    map[int64]uint64 // how many events each pane had when it was last looked at, by its start
+	saved    map[int64]uint64 // how much each pane had counted when it was last looked at, by its start
 	waiting  []pane           // to be written, by their start
 	size     int              // of waiting, bytes
 	limit    int
@@ -44,17 +44,21 @@ func newPanes(r *stats.Recorder, limit int) *panes {
 	return p
 }
 
-// look takes in the panes that have changed since, the present one too. It returns how many
-// there was no room for.
+// look takes in the panes that have changed since, the present one too, and lets go of those
+// that have waited for too long. It returns how many are lost by that or by lack of room.
 func (p *panes) look(now time.Time) (dropped int) {
 	if p.recorder == nil {
 		return 0
+	}
+	for len(p.waiting) > 0 && p.waiting[0].start < now.Add(-waitAtMost).UnixNano() {
+		p.written(1)
+		dropped++
 	}
 	// What is recorded at this moment is in the ledger before it is in its pane; hence once more.
 	recorded := p.recorder.Ledger().Recorded
 	changed := recorded != p.recorded
 	if !changed && !p.again {
-		return 0
+		return dropped
 	}
 	p.recorded, p.again = recorded, changed
 	hop := int64(p.recorder.Hop())
@@ -71,8 +75,11 @@ func (p *panes) look(now time.Time) (dropped int) {
 		for i := range snapshot.Cells {
 			n += snapshot.Cells[i].Events()
 		}
+		for i := range snapshot.Ways { // which get their part of an event a moment later
+			n += snapshot.Ways[i].Events()
+		}
 		if n == 0 || n == p.saved[start] {
-			continue // events are never taken away, so nothing has changed
+			continue // nothing is ever taken away, so nothing has changed
 		}
 		p.saved[start] = n
 		body, _ := snapshot.AppendBinary(nil)
@@ -120,8 +127,8 @@ func (p *panes) written(n int) {
 
 // Between returns what the recorders that keep their panes in this database counted in the
 // panes that begin at from or later and before to, all together, as of the last time they
-// wrote. It has the bounds that were asked for. While it runs it holds a connection of the
-// database.
+// wrote. It has the bounds that were asked for. What is older than two days was added up by
+// the hour, and begins with the hour. While it runs it holds a connection of the database.
 func (s *Store) Between(ctx context.Context, from, to time.Time) (*stats.Snapshot, error) {
 	rows, err := s.db.QueryContext(ctx, s.cfg.Dialect.sql(`SELECT start_ns, snapshot FROM bradawl_panes WHERE start_ns >= ? AND start_ns < ? ORDER BY start_ns`),
 		from.UnixNano(), to.UnixNano())

@@ -41,8 +41,8 @@ type waiter struct {
 }
 
 type counters struct {
-	written, duplicates, invalid, panes, panesDropped, entries, deleted, failures atomic.Uint64
-	lastError                                                                     atomic.Pointer[error]
+	written, duplicates, invalid, panes, panesDropped, entries, deleted, rolled, failures atomic.Uint64
+	lastError                                                                             atomic.Pointer[error]
 }
 
 // Counts is what became of what a store was given.
@@ -57,7 +57,8 @@ type Counts struct {
 	Waiting             int // in the queue
 
 	Panes        uint64 // written, each time that one was
-	PanesDropped uint64 // for which there was no room while the database failed
+	PanesDropped uint64 // for which there was no room, or no more time, while the database failed
+	Rolled       uint64 // panes that became part of an hour
 	History      uint64 // entries written
 	Deleted      uint64 // rows that were older than they are to be kept
 
@@ -181,7 +182,7 @@ func (s *Store) Counts() Counts {
 	// What was written is read before what was accepted, so that it is never more.
 	c := Counts{
 		Written: s.written.Load(), Duplicates: s.duplicates.Load(), Invalid: s.invalid.Load(), Panes: s.panes.Load(),
-		PanesDropped: s.panesDropped.Load(), History: s.entries.Load(), Deleted: s.deleted.Load(), Failures: s.failures.Load(),
+		PanesDropped: s.panesDropped.Load(), History: s.entries.Load(), Deleted: s.deleted.Load(), Rolled: s.rolled.Load(), Failures: s.failures.Load(),
 	}
 	c.Waiting, c.Accepted, c.Dropped = s.queue.counts()
 	if last := s.lastError.Load(); last != nil {

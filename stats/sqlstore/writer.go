@@ -114,8 +114,8 @@ func (w *writer) next(now time.Time) (t task, at time.Time) {
 		return t, w.retryAt
 	}
 	t.events = waiting >= w.cfg.BatchSize || waiting > 0 && due(w.flushAt)
-	t.save = due(w.saveAt)
 	t.clean = due(w.cleanAt)
+	t.save = due(w.saveAt) || t.clean // panes that wait come before those of the same time are added up
 	at = w.saveAt
 	if waiting > 0 && w.flushAt.Before(at) {
 		at = w.flushAt
@@ -201,7 +201,7 @@ func (w *writer) writeHistory(ctx context.Context) error {
 	return nil
 }
 
-// clean deletes old rows.
+// clean deletes old rows, and adds up old panes, some at a time.
 func (w *writer) clean(ctx context.Context) {
 	var (
 		deleted int64
@@ -211,15 +211,29 @@ func (w *writer) clean(ctx context.Context) {
 		deleted, more, err = clean(ctx, tx, &w.cfg, w.cfg.Now())
 		return err
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		w.cleanAt = time.Now().Add(cleanAgain)
 		w.fail(fmt.Errorf("deleting old rows: %w", err))
 		return
-	case !more:
-		w.cleanAt = time.Now().Add(cleanInterval)
 	}
 	w.deleted.Add(uint64(deleted))
+	if len(w.look.waiting) == 0 {
+		var panes int64
+		err = w.inTx(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+			panes, err = roll(ctx, tx, w.cfg.Dialect, w.cfg.Now())
+			return err
+		})
+		if err != nil {
+			w.cleanAt = time.Now().Add(cleanAgain)
+			w.fail(fmt.Errorf("adding up old panes: %w", err))
+			return
+		}
+		w.rolled.Add(uint64(panes))
+		more = more || panes > 0
+	}
+	if !more {
+		w.cleanAt = time.Now().Add(cleanInterval)
+	}
 }
 
 // inTx runs f in a transaction, which takes Config.Timeout at most.

@@ -40,6 +40,7 @@ func use(t *testing.T, driver, source string) {
 		defer clock.Unlock()
 		now = to
 	}
+	cfg.OnError = func(err error) { t.Error(err) }
 	cfg.Recorder = newRecorder(t, cfg.Now)
 	store := openStore(t, db, cfg)
 
@@ -108,6 +109,7 @@ func use(t *testing.T, driver, source string) {
 	}
 
 	// What is old goes.
+	flush(t, again) // after which it looks for nothing old for an hour
 	set(epoch.AddDate(0, 0, 31))
 	again.Close()
 	again = openStore(t, db, cfg)
@@ -117,8 +119,12 @@ func use(t *testing.T, driver, source string) {
 	if n := scalar[int](t, db, `SELECT (SELECT COUNT(*) FROM bradawl_events) + (SELECT COUNT(*) FROM bradawl_history)`); n != 0 {
 		t.Errorf("%d rows are left", n)
 	}
-	if n := scalar[int](t, db, `SELECT COUNT(*) FROM bradawl_panes`); n != 1 {
-		t.Errorf("%d panes are left", n)
+	for again.Counts().Rolled == 0 {
+		flush(t, again)
+	}
+	hour, err := again.Between(t.Context(), epoch.Truncate(time.Hour), epoch.AddDate(1, 0, 0))
+	if n := scalar[int](t, db, `SELECT COUNT(*) FROM bradawl_panes WHERE hop_ns = 3600000000000`); n != 1 || err != nil || hour.By()[0].Events() != events+1 {
+		t.Errorf("%d panes are left, %+v, %v", n, hour.By(), err)
 	}
 
 	// Tables of a later version are left alone.
