@@ -15,9 +15,10 @@ type Config struct {
 	// Recorder is given every event that is recorded, and its panes are kept. Default nil:
 	// no panes.
 	Recorder *stats.Recorder
-	// Run names the Recorder among all that keep panes in the same database. A recorder that
-	// goes on from the state of another (stats.RestoreState) must have the other's, and no
-	// other recorder may. Default: a new one.
+	// Run names the Recorder among all that keep panes in the same database. One that was
+	// given to a store before, or that goes on from the state of such a one
+	// (stats.RestoreState), must have the same again, and no other recorder may. Default: a
+	// new one.
 	Run stats.ID
 
 	// HistorySecret is what names and addresses are hashed under, in at least 16 bytes, such

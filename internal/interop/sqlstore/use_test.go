@@ -42,6 +42,7 @@ func use(t *testing.T, driver, source string) {
 	}
 	cfg.OnError = func(err error) { t.Error(err) }
 	cfg.Recorder = newRecorder(t, cfg.Now)
+	cfg.Run = stats.ID{1} // for it is given to one store after the other
 	store := openStore(t, db, cfg)
 
 	// Events, twice each, and as columns.
