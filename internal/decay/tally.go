@@ -51,10 +51,13 @@ func (t *Tally) Add(ok bool, at time.Time) {
 // age being the full hours of the clock since. Quality makes one number of them.
 func (t *Tally) Sum(now time.Time) (succeeded, failed float64) {
 	hour := max(hourOf(now), t.latest) // a clock set back makes nothing younger than new
-	for h := hour - hours + 1; h <= t.latest; h++ {
-		count := t.at(h)
-		succeeded = succeeded*PerHour + float64(count[1])
-		failed = failed*PerHour + float64(count[0])
+	first := hour - hours + 1
+	for n, i := t.latest-first+1, (first%hours+hours)%hours; n > 0; n-- {
+		succeeded = succeeded*PerHour + float64(t.counts[i][1])
+		failed = failed*PerHour + float64(t.counts[i][0])
+		if i++; i == hours {
+			i = 0
+		}
 	}
 	age := Weight(time.Duration(min(hour-t.latest, hours)) * time.Hour)
 	return succeeded * age, failed * age

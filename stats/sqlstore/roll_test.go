@@ -1,0 +1,101 @@
+package sqlstore
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bradawl/bradawl/stats"
+)
+
+// After two days there is a row for each hour that had events, whoever counted them, and no
+// event is lost or there twice, whatever failed meanwhile and whatever comes late.
+func TestRollUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, db := newFake(t)
+		all := newRecorder(t, stats.Config{})
+		begin := time.Now().Truncate(time.Hour)
+		var stores []*Store
+		for range 2 {
+			stores = append(stores, open(t, db, Config{Recorder: newRecorder(t, stats.Config{}), SaveInterval: time.Minute}))
+		}
+		n := 0
+		record := func(hours int) {
+			for range hours * 30 {
+				n++
+				e := event(n, time.Now())
+				stores[n%2].Record(e)
+				all.Record(e)
+				time.Sleep(2 * time.Minute)
+			}
+		}
+		check := func(what string, rows func(hours, others int) bool) {
+			t.Helper()
+			for _, s := range stores {
+				flush(t, s)
+			}
+			got, err := stores[0].Between(t.Context(), begin, time.Now().Add(time.Hour))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !same(got, all.Total()) {
+				t.Errorf("%s: %+v, want %+v; %+v", what, got.By()[0].Count, all.Total().By()[0].Count, all.Ledger())
+			}
+			hours, others := 0, 0
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			for _, row := range f.panes {
+				if row[1] == int64(time.Hour) {
+					hours++
+				} else {
+					others++
+				}
+			}
+			if !rows(hours, others) {
+				t.Errorf("%s: %d rows of hours and %d others", what, hours, others)
+			}
+		}
+		record(47)
+		check("before it begins", func(hours, others int) bool { return hours == 0 && others > 47*25 })
+		var steps atomic.Int64
+		f.failing(func(_ context.Context, step string) error {
+			if strings.HasPrefix(step, "DELETE FROM bradawl_panes WHERE start_ns") || step == "committed" {
+				if steps.Add(1)%3 == 0 {
+					return errLost
+				}
+			}
+			return nil
+		})
+		record(20)
+		check("when it runs", func(hours, others int) bool { return hours >= 17 && hours <= 20 && others > 47*25 })
+		f.failing(nil)
+		// What one of them counted now is written half a day later.
+		f.failing(func(context.Context, string) error { return errLost })
+		record(12)
+		f.failing(nil)
+		time.Sleep(60 * time.Hour)
+		check("when all is old", func(hours, others int) bool { return hours == 47+20+12 && others == 0 })
+		hour := begin.Add(5 * time.Hour)
+		got, err := stores[0].Between(t.Context(), hour, hour.Add(time.Hour))
+		if err != nil || got.By()[0].Events() != 30 {
+			t.Errorf("%+v %v", got.By(), err)
+		}
+		if a, b := stores[0].Counts(), stores[1].Counts(); a.PanesDropped+b.PanesDropped != 0 || a.Rolled+b.Rolled == 0 {
+			t.Errorf("%+v and %+v", a, b)
+		}
+		// What waits for longer than a day is let go, for it might be counted twice.
+		f.failing(func(context.Context, string) error { return errLost })
+		was := all.Total()
+		record(2)
+		time.Sleep(30 * time.Hour)
+		f.failing(nil)
+		flush(t, stores[0])
+		flush(t, stores[1])
+		if got, err := stores[0].Between(t.Context(), begin, time.Now()); err != nil || !same(got, was) || stores[0].Counts().PanesDropped == 0 {
+			t.Errorf("%+v, want %+v, %v, %+v", got.By(), was.By(), err, stores[0].Counts())
+		}
+	})
+}
