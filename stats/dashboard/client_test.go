@@ -36,7 +36,7 @@ func (r *rig) reporter(cfg ClientConfig) *Client {
 }
 
 func TestClientPush(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		r := serve(t, Config{})
 		c := r.reporter(ClientConfig{OnError: func(err error) { t.Error(err) }})
 		report := Report{NAT: natprobe.TypeSymmetric, Place: mustPlace(Country("IS")), Events: []stats.Event{connected(t, 1, time.Now(), stats.PairHost)}}
@@ -71,7 +71,7 @@ func TestClientPush(t *testing.T) {
 
 // What cannot be delivered waits, within bounds, and arrives once when it can.
 func TestClientRedials(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		r := serve(t, Config{})
 		var down atomic.Bool
 		down.Store(true)
@@ -120,7 +120,7 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 
 // It is said why the dashboard wants nothing of us.
 func TestClientRefused(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		r := serve(t, Config{MaxDetectors: 1})
 		told := make(chan error, 10)
 		stranger := r.reporter(ClientConfig{Token: "not-one-of-the-tokens", OnError: func(err error) { told <- err }})

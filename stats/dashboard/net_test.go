@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -160,12 +159,6 @@ func (p *viewing) apply(m message) {
 // same reports whether two pictures tell the same.
 func same(a, b picture) bool {
 	return len(a.since(b)) == 0
-}
-
-// bubble runs a test in one.
-func bubble(t *testing.T, f func(t *testing.T)) {
-	t.Helper()
-	synctest.Test(t, f)
 }
 
 // newID is the nth of a test.

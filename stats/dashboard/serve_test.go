@@ -39,7 +39,7 @@ func (r *rig) post(body []byte) (Answer, int) {
 
 // A page gets a snapshot at once, and then, each interval, what is new.
 func TestSnapshotThenDeltas(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		r := serve(t, Config{})
 		page := r.watch()
 		if m := page.next(); m.Type != "snapshot" {
@@ -93,7 +93,7 @@ func TestSnapshotThenDeltas(t *testing.T) {
 
 // One who does not read holds up nobody, is sent nothing twice, and goes.
 func TestStalledViewer(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		r := serve(t, Config{Interval: time.Second})
 		quick, stalled := r.watch(), r.watch()
 		quick.next()
@@ -122,7 +122,7 @@ func TestStalledViewer(t *testing.T) {
 }
 
 func TestMostViewers(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		r := serve(t, Config{MaxViewers: 2, MaxReporters: 1})
 		r.watch().next()
 		page := r.watch()
@@ -150,7 +150,7 @@ func TestMostViewers(t *testing.T) {
 
 // A page that says something is none of ours.
 func TestTalkativeViewer(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		r := serve(t, Config{})
 		page := r.watch()
 		page.next()
@@ -170,7 +170,7 @@ func TestTalkativeViewer(t *testing.T) {
 
 // Detectors may send many reports by one WebSocket. Each message is answered.
 func TestReportsByWebSocket(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		r := serve(t, Config{})
 		dial := func() *websocket.Conn {
 			ws, _, err := websocket.Dial(t.Context(), base+"report/ws", &websocket.DialOptions{
@@ -224,7 +224,7 @@ func TestReportsByWebSocket(t *testing.T) {
 
 // Close tells everybody, and nothing is left running: the bubble sees to that.
 func TestClose(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		r := serve(t, Config{})
 		page := r.watch()
 		page.next()
