@@ -99,7 +99,7 @@ func TestManyLabels(t *testing.T) {
 	if n := len(encode(message{Sections: p})); n > 100_000 {
 		t.Errorf("the picture has %d bytes", n)
 	}
-	if len(p["groups"]) > stats.MaxGroups+1 || len(p["reasons"]) > maxReasons+2 || len(p["recent"]) > maxRecent {
+	if len(p["groups"]) > stats.MaxGroups+1 || len(p["reasons"]) > maxReasons+2 || len(p["recent"]) > 2*maxShown {
 		t.Errorf("%d groups, %d reasons, %d attempts", len(p["groups"]), len(p["reasons"]), len(p["recent"]))
 	}
 }

@@ -8,8 +8,13 @@ import (
 	"github.com/bradawl/bradawl/stats"
 )
 
-// maxRecent is how many attempts are shown one by one.
-const maxRecent = 40
+const (
+	// maxRecent is how many attempts are remembered one by one: what explains one may come
+	// long after it.
+	maxRecent = 1024
+	// maxShown is how many of them are shown, and how many of those that are not direct.
+	maxShown = 24
+)
 
 // recent is the latest attempts to connect. An attempt comes with its stage connect; what is
 // heard of its stages punch and upgrade, before or after, says why it is not direct, or that
@@ -19,8 +24,9 @@ type recent struct {
 	next     uint64
 	rows     [maxRecent]row // by number, modulo
 	sessions map[stats.ID]uint64
-	reasons  map[stats.ID]hint // of sessions whose connect is still to come
-	order    []stats.ID        // of those, the oldest first
+	reasons  map[stats.ID]hint   // of sessions whose connect is still to come
+	order    [maxRecent]stats.ID // of those, by number, modulo
+	hints    uint64
 }
 
 // row is an attempt. It has neither who nor where.
@@ -74,11 +80,10 @@ func (r *recent) take(e *stats.Event) {
 // remember keeps a reason until the session's connect comes, for so many sessions.
 func (r *recent) remember(e *stats.Event) {
 	if _, known := r.reasons[e.Session]; !known {
-		if len(r.order) >= maxRecent {
-			delete(r.reasons, r.order[0])
-			r.order = append(r.order[:0], r.order[1:]...)
-		}
-		r.order = append(r.order, e.Session)
+		oldest := &r.order[r.hints%maxRecent]
+		delete(r.reasons, *oldest)
+		*oldest = e.Session
+		r.hints++
 	}
 	r.reasons[e.Session] = hint{e.Lane, e.Reason}
 }
@@ -123,13 +128,24 @@ func (at *row) explain(h hint) {
 	}
 }
 
-// each calls a function with each attempt that is not older than so, by its number.
+// each calls a function with each attempt to show that is not older than so, by its number:
+// the latest, and the latest of those that are not direct and of which it is known why.
 func (r *recent) each(since time.Time, show func(key string, row row)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i := max(r.next, maxRecent) - maxRecent; i < r.next; i++ {
-		if at := r.rows[i%maxRecent]; !at.at.Before(since) {
-			show(strconv.FormatUint(i, 10), at)
+	all, stuck := 0, 0
+	for back := uint64(1); back <= min(r.next, maxRecent) && (all < maxShown || stuck < maxShown); back++ {
+		at := r.rows[(r.next-back)%maxRecent]
+		if at.at.Before(since) {
+			continue
+		}
+		explained := at.Outcome != "direct" && at.Outcome != "cancelled" && at.Reason != ""
+		if all < maxShown || explained && stuck < maxShown {
+			show(strconv.FormatUint(r.next-back, 10), at)
+		}
+		all++
+		if explained {
+			stuck++
 		}
 	}
 }

@@ -63,20 +63,34 @@ func TestAttempts(t *testing.T) {
 
 func TestRecentIsBounded(t *testing.T) {
 	r := newRecent()
-	for i := range uint64(1000) {
-		hint := connected(t, 5000+i, noon, 0)
+	for i := range uint64(5000) {
+		hint := connected(t, 100_000+i, noon, 0)
 		hint.Stage, hint.Status = stats.StagePunch, stats.StatusTimeOut
 		r.take(&hint)
 		e := connected(t, i, noon.Add(time.Duration(i)*time.Second), stats.PairHost)
+		if i%20 == 0 {
+			e.Status, e.Pair, e.Reason = stats.StatusFail, 0, "no_answer"
+		}
 		r.take(&e)
 	}
-	n, last := 0, int64(0)
-	r.each(noon, func(_ string, at row) { n, last = n+1, at.Time })
-	if n != maxRecent || len(r.sessions) != maxRecent || len(r.reasons) != maxRecent || len(r.order) != maxRecent || last != noon.Add(999*time.Second).UnixMilli() {
-		t.Errorf("%d attempts, %d sessions, %d reasons, the last at %d", n, len(r.sessions), len(r.reasons), last)
+	if len(r.sessions) != maxRecent || len(r.reasons) != maxRecent {
+		t.Errorf("%d sessions, %d reasons", len(r.sessions), len(r.reasons))
 	}
-	n = 0
-	if r.each(noon.Add(990*time.Second), func(string, row) { n++ }); n != 10 {
-		t.Errorf("%d of the last ten seconds", n)
+	show := func(since time.Time) (all, failed int, last string) {
+		r.each(since, func(key string, at row) {
+			all++
+			last = max(last, key)
+			if at.Outcome == "failed" {
+				failed++
+			}
+		})
+		return all, failed, last
+	}
+	// Of the latest 24 one has failed; 23 more are of those before.
+	if all, failed, last := show(noon); all != maxShown+23 || failed != maxShown || last != "4999" {
+		t.Errorf("%d attempts, %d failed, the last is %s", all, failed, last)
+	}
+	if all, failed, _ := show(noon.Add(4990 * time.Second)); all != 10 || failed != 0 {
+		t.Errorf("%d of the last ten seconds, %d failed", all, failed)
 	}
 }

@@ -41,7 +41,7 @@ export function scale(onDark) {
     const t = i / 255;
     const u = onDark ? t : 1 - t;
     const [r, g, b] = rgb(0.3 + 0.62 * u, 0.11 + 0.06 * Math.sin(Math.PI * u) + 0.03 * u, 305 - 205 * u ** 1.15);
-    all.set([r, g, b, 255 * Math.min(1, t * 4.5) * 0.94], 4 * i);
+    all.set([r, g, b, 255 * Math.min(0.95, t * 2.6)], 4 * i);
   }
   return all;
 }

@@ -42,36 +42,45 @@ export function density(places) {
   return { field, peak };
 }
 
-// outlines are paths in degrees, with north up.
+// outlines are paths in degrees from the upper left. What crosses the antimeridian goes on
+// beyond the map, and all is there three times, so that it comes in at the other side.
 function outlines() {
   const points = lines.map((l) => {
     const all = [];
-    let x = 0;
-    let y = 0;
+    let x = 1800;
+    let y = 10 * NORTH;
     for (let i = 0; i < l.length; i += 2) {
       x += l[i];
-      y += l[i + 1];
-      all.push([x / 10 + 180, NORTH - y / 10]);
+      y -= l[i + 1];
+      all.push([x / 10, y / 10]);
     }
     return all;
   });
-  const land = new Path2D();
-  for (const ring of rings) {
-    let first = true;
-    for (const n of ring) {
-      const part = n < 0 ? points[~n].toReversed() : points[n];
-      for (const [x, y] of part) {
-        if (first) land.moveTo(x, y);
-        else land.lineTo(x, y);
-        first = false;
+  const draw = (path, parts) => {
+    let last = null;
+    for (const part of parts) {
+      for (const [lon, y] of part) {
+        const x = last === null ? lon : lon + 360 * Math.round((last - lon) / 360);
+        if (last === null) path.moveTo(x, y);
+        else path.lineTo(x, y);
+        last = x;
       }
     }
+  };
+  const thrice = (path) => {
+    const all = new Path2D();
+    for (const shift of [-360, 0, 360]) all.addPath(path, new DOMMatrix([1, 0, 0, 1, shift, 0]));
+    return all;
+  };
+  const land = new Path2D();
+  for (const ring of rings) {
+    draw(land, ring.map((n) => (n < 0 ? points[~n].toReversed() : points[n])));
     land.closePath();
   }
   const shore = new Path2D();
   const border = new Path2D();
-  points.forEach((part, i) => part.forEach(([x, y], j) => (i < coast ? shore : border)[j ? 'lineTo' : 'moveTo'](x, y)));
-  return { land, shore, border };
+  points.forEach((part, i) => draw(i < coast ? shore : border, [part]));
+  return { land: thrice(land), shore: thrice(shore), border: thrice(border) };
 }
 
 const heat = document.createElement('canvas');

@@ -33,6 +33,8 @@ function apply(m) {
   return true;
 }
 
+const stuck = () => $('stuck').getAttribute('aria-pressed') === 'true';
+
 const now = () => Date.now() + state.offset; // by the server's clock
 
 function show() {
@@ -50,7 +52,7 @@ function show() {
   text($('pairs-sub'), `${clock(from)} to ${clock(Math.min(to, state.time), true)}`);
   panels.why(s);
   panels.experiments(s);
-  panels.attempts(s, now());
+  panels.attempts(s, now(), stuck());
   panels.ledger(s);
   if (!performance.getEntriesByName('first-picture').length) {
     requestAnimationFrame(() => performance.mark('first-picture'));
@@ -173,6 +175,10 @@ function start() {
   $('all').addEventListener('click', () => {
     order.forEach((c) => on.add(c));
     showMap();
+  });
+  $('stuck').addEventListener('click', () => {
+    $('stuck').setAttribute('aria-pressed', String(!stuck()));
+    redraw();
   });
   $('places').addEventListener('toggle', () => state.sections && showMap());
   $('panes').addEventListener('toggle', redraw);

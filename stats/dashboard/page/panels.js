@@ -1,6 +1,6 @@
 // The panels with words and numbers.
 
-import { $, h, keyed, mark, svg, text } from './dom.js';
+import { $, h, keyed, mark, text } from './dom.js';
 import { ink } from './colour.js';
 import { ago, classes, className, classSays, count, duration, order, outcomes, percent, placeName, reason, span, way } from './words.js';
 
@@ -112,16 +112,18 @@ export function why(s) {
 
 // plot is an interval on a scale, as a line with a point, from low to high of the scale.
 function plot(value, low, high, from, to, label, few) {
-  const x = (v) => 4 + (292 * (Math.max(from, Math.min(to, v)) - from)) / (to - from);
-  const parts = [svg('line', { class: 'axis', x1: 4, x2: 296, y1: 9, y2: 9 })];
-  if (from < 0) parts.push(svg('line', { class: 'zero', x1: x(0), x2: x(0), y1: 1, y2: 17 }));
-  parts.push(svg('line', { class: 'range', x1: x(low), x2: x(high), y1: 9, y2: 9 }), svg('circle', { class: 'point', cx: x(value), cy: 9, r: 4.5 }));
-  for (const [at, anchor] of [[from, 'start'], [from < 0 ? 0 : (from + to) / 2, 'middle'], [to, 'end']]) {
-    const t = svg('text', { x: x(at), y: 25, 'text-anchor': anchor });
-    t.textContent = from < 0 && at > 0 ? `+${Math.round(100 * at)}` : `${Math.round(100 * at)}${from < 0 ? '' : ' %'}`;
-    parts.push(t);
-  }
-  return svg('svg', { viewBox: '0 0 300 27', class: `plot${few ? ' few' : ''}`, role: 'img', 'aria-label': label, preserveAspectRatio: 'none' }, ...parts);
+  const x = (v) => `${(100 * (Math.max(from, Math.min(to, v)) - from)) / (to - from)}%`;
+  const at = (e, left, width) => {
+    e.style.left = left;
+    if (width !== undefined) e.style.width = width;
+    return e;
+  };
+  const span = Math.max(0, Math.min(to, high) - Math.max(from, low)) / (to - from);
+  const signed = from < 0;
+  const ticks = [from, (from + to) / 2, to].map((v) => h('span', null, signed ? points(v).replace(/\.0$/, '') : `${Math.round(100 * v)} %`));
+  return h('div', { class: `plot${few ? ' few' : ''}`, role: 'img', 'aria-label': label },
+    h('div', { class: 'axis' }, signed ? at(h('i', { class: 'zero' }), x(0)) : null, at(h('i', { class: 'range' }), x(low), `${100 * span}%`), at(h('i', { class: 'point' }), x(value))),
+    h('div', { class: 'ticks' }, ...ticks));
 }
 
 const points = (v) => `${v > 0 ? '+' : ''}${(100 * v).toFixed(1)}`;
@@ -168,8 +170,8 @@ export function experiments(s) {
 }
 
 // attempts is the latest, the last first.
-export function attempts(s, now) {
-  const rows = Object.entries(s.recent || {}).sort(([a], [b]) => b - a).slice(0, 24);
+export function attempts(s, now, stuck) {
+  const rows = Object.entries(s.recent || {}).filter(([, a]) => !stuck || a.outcome !== 'direct').sort(([a], [b]) => b - a).slice(0, 16);
   keyed($('recent').tBodies[0], rows, ([k]) => k, () => h('tr', null, h('td', { class: 'when' }), h('td', { class: 'out' }), h('td', { class: 'who' }), h('td', { class: 'why' }), h('td', { class: 'num' })), (tr, [, a]) => {
     const [when, out, who, how, num] = tr.children;
     text(when, ago(now - a.time));
@@ -186,7 +188,7 @@ export function attempts(s, now) {
     how.replaceChildren(...told);
     text(num, a.outcome === 'direct' || a.outcome === 'relayed' ? duration(a.ms) : '–');
   });
-  text($('recent-sub'), rows.length ? 'sessions of the last hour, without who or where' : 'none yet');
+  text($('recent-sub'), rows.length ? 'of the last hour, without who or where' : stuck ? 'all of them are direct' : 'none yet');
 }
 
 const ledgerWords = [

@@ -79,7 +79,11 @@ export const count = (n) => Math.round(n).toLocaleString('en').replaceAll(',', '
 export const percent = (k, n) => (n ? `${((100 * k) / n).toFixed((100 * k) / n >= 99.95 || k === 0 ? 0 : 1)} %` : '–');
 
 // span is an interval, in per cent.
-export const span = (r) => `${(100 * r.low).toFixed(0)}–${(100 * r.high).toFixed(0)} %`;
+export function span(r) {
+  const digits = r.high < 0.015 || r.low > 0.985 ? 1 : 0;
+  const text = (v) => (100 * v).toFixed(v > 0 && v < 1 ? digits : 0);
+  return `${text(r.low)}–${text(r.high)} %`;
+}
 
 export function duration(ms) {
   if (ms === null || ms === undefined) return '–';
