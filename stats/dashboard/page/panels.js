@@ -65,18 +65,18 @@ export function placeTable(map, elsewhere, on) {
 // matrix is the direct share of each pair of classes.
 export function matrix(s) {
   const cells = s.matrix || {};
-  const seen = new Set(Object.keys(cells).flatMap((k) => k.split('/')));
-  const rows = order.filter((c) => seen.has(c));
+  const seen = Object.keys(cells).map((k) => k.split('/'));
+  const [rows, columns] = [0, 1].map((i) => order.filter((c) => seen.some((pair) => pair[i] === c)));
   const table = $('matrix');
   if (!rows.length) {
     table.tHead.replaceChildren();
     table.tBodies[0].replaceChildren(h('tr', null, h('td', { class: 'none' }, 'No attempts in this window.')));
     return;
   }
-  table.tHead.replaceChildren(h('tr', null, h('td'), ...rows.map((c) => h('th', { scope: 'col' }, mark(c), className(c)))));
+  table.tHead.replaceChildren(h('tr', null, h('td'), ...columns.map((c) => h('th', { scope: 'col' }, mark(c), className(c)))));
   const strong = ink('direct');
-  keyed(table.tBodies[0], rows, (a) => `${a}|${rows.join()}`, (a) => h('tr', null, h('th', { scope: 'row' }, mark(a), className(a)), ...rows.map(() => h('td'))), (tr, a) => {
-    rows.forEach((b, i) => {
+  keyed(table.tBodies[0], rows, (a) => `${a}|${columns.join()}`, (a) => h('tr', null, h('th', { scope: 'row' }, mark(a), className(a)), ...columns.map(() => h('td'))), (tr, a) => {
+    columns.forEach((b, i) => {
       const td = tr.children[i + 1];
       const o = cells[`${a}/${b}`];
       if (!o?.n) {

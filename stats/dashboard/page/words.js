@@ -74,7 +74,7 @@ export function way(a) {
 
 export const outcomes = { direct: 'Direct', relayed: 'Relayed', failed: 'Failed', unreached: 'Not reached', cancelled: 'Given up' };
 
-export const count = (n) => Math.round(n).toLocaleString('en').replaceAll(',', '\u2009');
+export const count = (n) => Math.round(n).toLocaleString('en').replaceAll(',', '\u202f');
 
 export const percent = (k, n) => (n ? `${((100 * k) / n).toFixed((100 * k) / n >= 99.95 || k === 0 ? 0 : 1)} %` : '–');
 
