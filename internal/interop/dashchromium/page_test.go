@@ -162,7 +162,7 @@ func TestPage(t *testing.T) {
 		"a verdict":         `shown('ab').includes('+2.9 points (+1.0 to +4.8), p < 0.001') && shown('ab').includes('better')`,
 		"attempts":          `document.querySelectorAll('#recent tbody tr').length === 16`,
 		"a ledger":          `/events counted\s*106/.test(shown('ledger'))`,
-		"what the map is":   `document.getElementById('map').getAttribute('aria-label').includes('Japan')`,
+		"what the map is":   `document.getElementById('map').getAttribute('aria-label').includes('8 places, most in ')`,
 		"nothing sideways":  `document.documentElement.scrollWidth <= innerWidth`,
 		"nobody's scripts":  `window.__pwned === undefined`,
 		"focus by keyboard": `(document.getElementById('map').focus(), document.activeElement.id === 'map')`,
