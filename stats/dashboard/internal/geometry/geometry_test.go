@@ -9,10 +9,11 @@ import (
 
 // Two countries that share a border: Germany to the left, Poland to the right.
 const atlas = `{"transform":{"scale":[1,1],"translate":[0,0]},
-"arcs":[[[10,0],[0,10]],[[10,10],[-10,0],[0,-10],[10,0]],[[10,0],[6,0],[0,10],[-6,0]]],
+"arcs":[[[10,0],[0,10]],[[10,10],[-10,0],[0,-10],[10,0]],[[10,0],[6,0],[0,10],[-6,0]],[[1,30],[1,0],[-1,1],[0,-1]]],
 "objects":{"countries":{"geometries":[
 {"type":"Polygon","id":"276","arcs":[[0,1]],"properties":{"name":"Germany"}},
 {"type":"MultiPolygon","id":"616","arcs":[[[2,-1]]],"properties":{"name":"Poland"}},
+{"type":"Polygon","id":"276","arcs":[[3]],"properties":{"name":"An island of Germany's"}},
 {"type":null,"properties":{"name":"Nowhere"}}]}}}`
 
 func TestGeometry(t *testing.T) {
@@ -29,7 +30,7 @@ func TestGeometry(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, wants := range map[string][]string{
-		"page/world.js": {"public domain", "[100,0,0,100],\n];\nexport const coast = 2;", "export const rings = [\n[2,0],\n[1,-3],\n];"},
+		"page/world.js": {"public domain", "[100,0,0,100],\n];\nexport const coast = 3;", "export const rings = [\n[3,0],\n[1,-4],\n[2],\n];"},
 		"countries.go":  {`"DE": {5, 5},`, `"PL": {5, 13},`, `"XK": {43, 21},`},
 	} {
 		got, err := os.ReadFile(filepath.Join(to, name))
