@@ -30,6 +30,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"strings"
@@ -163,14 +164,27 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		_ = d.Close(ctx)
 		return fmt.Errorf("%w; choose another address with -addr HOST:PORT", err)
 	}
-	fmt.Fprintf(stdout, "the page: http://%s/\n", listener.Addr())
+	at, anywhere := address(listener.Addr())
+	fmt.Fprintf(stdout, "the page: http://%s/\n", at)
 	if o.collect {
-		fmt.Fprintf(stdout, "reports to: http://%s/report\n", listener.Addr())
+		fmt.Fprintf(stdout, "reports to: http://%s/report\n", at)
+	}
+	if anywhere && o.hosts == "" {
+		fmt.Fprintln(stdout, "it goes by loopback's names alone; name others with -host")
 	}
 	if made {
 		fmt.Fprintf(stdout, "token: %s\n", cfg.Tokens[0])
 	}
 	return serve(ctx, d, listener, o)
+}
+
+// address is how a listener is reached from here, and whether it is at all addresses.
+func address(a net.Addr) (text string, anywhere bool) {
+	ap, err := netip.ParseAddrPort(a.String())
+	if err != nil || !ap.Addr().IsUnspecified() {
+		return a.String(), false
+	}
+	return fmt.Sprintf("localhost:%d", ap.Port()), true
 }
 
 // flagOf names the flag behind a field that the dashboard refuses.
@@ -196,7 +210,7 @@ func serve(ctx context.Context, d *dashboard.Dashboard, listener net.Listener, o
 	case <-ctx.Done():
 	}
 	fleet.Wait()
-	last, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	last, stop := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
 	defer stop()
 	if closed := d.Close(last); err == nil && closed != nil {
 		err = fmt.Errorf("some pages did not end in time: %w", closed)

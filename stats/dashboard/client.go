@@ -28,7 +28,8 @@ type ClientConfig struct {
 	NAT   func() natprobe.Type
 	Place func() Place
 	// Interval is how often something is sent while there is nothing new, so that the detector
-	// goes on to count, and how long events wait for company. 1 second to 1 hour; 0: 15 seconds.
+	// goes on to count, and how long events wait for company; less than the dashboard's Expire.
+	// 1 second to 1 hour; 0: 15 seconds.
 	Interval time.Duration
 	// MaxBuffer is how many events wait at most while the dashboard cannot be reached. Record
 	// drops the oldest then, and Push waits. 0: 1,000.
@@ -221,7 +222,8 @@ func (c *Client) Counts() ClientCounts {
 	return c.counts
 }
 
-// Close sends what is waiting, until ctx ends, and ends the client. The error says how many
+// Close sends what is waiting, until ctx ends, and ends the client, which has some seconds for
+// its goodbye to the dashboard. The error says how many
 // events were not sent.
 func (c *Client) Close(ctx context.Context) error {
 	c.poke()

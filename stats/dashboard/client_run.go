@@ -58,10 +58,10 @@ func (c *Client) connect() error {
 	if err != nil {
 		return err
 	}
-	defer ws.CloseNow()
-	ws.SetReadLimit(answerMost)
+	l := c.listen(ws)
+	defer l.end()
 	for {
-		if err := c.exchange(ws); err != nil {
+		if err := c.exchange(l); err != nil {
 			return err
 		}
 		if c.more() {
@@ -71,12 +71,58 @@ func (c *Client) connect() error {
 		select {
 		case <-c.wake:
 		case <-pause.C:
-		case <-c.stop.Done():
-			_ = ws.Close(websocket.StatusNormalClosure, "")
-			return nil
+		case <-l.ctx.Done():
+			pause.Stop()
+			if c.stop.Err() != nil {
+				return nil
+			}
+			return c.lost(context.Cause(l.ctx))
 		}
 		pause.Stop()
 	}
+}
+
+// line is a connection on which somebody listens all the time, so that its end is noticed,
+// and answered, when it comes.
+type line struct {
+	ws      *websocket.Conn
+	ctx     context.Context // ends with the connection, or with the client
+	answers chan []byte
+	done    chan struct{}
+	cancel  context.CancelCauseFunc
+}
+
+func (c *Client) listen(ws *websocket.Conn) *line {
+	ws.SetReadLimit(answerMost)
+	l := &line{ws: ws, answers: make(chan []byte), done: make(chan struct{})}
+	l.ctx, l.cancel = context.WithCancelCause(c.stop)
+	go func() {
+		defer close(l.done)
+		for {
+			_, data, err := ws.Read(context.Background()) // ended by end
+			if err != nil {
+				l.cancel(err)
+				return
+			}
+			select {
+			case l.answers <- data:
+			case <-l.ctx.Done():
+				return
+			}
+		}
+	}()
+	return l
+}
+
+// end says goodbye, if the connection is still there.
+func (l *line) end() {
+	l.cancel(nil)
+	_ = l.ws.Close(websocket.StatusNormalClosure, "")
+	<-l.done
+}
+
+func (c *Client) lost(err error) error {
+	return fmt.Errorf("dashboard: the connection to %s was lost: %w", c.target, err)
 }
 
 func (c *Client) dial() (*websocket.Conn, error) {
@@ -136,20 +182,21 @@ func (c *Client) next() (r Report, number uint64) {
 }
 
 // exchange sends a report, and takes the answer.
-func (c *Client) exchange(ws *websocket.Conn) error {
+func (c *Client) exchange(l *line) error {
 	r, number := c.next()
 	data, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(c.stop, writeLimit)
+	ctx, cancel := context.WithTimeout(l.ctx, writeLimit)
 	defer cancel()
-	if err := ws.Write(ctx, websocket.MessageText, data); err != nil {
-		return fmt.Errorf("dashboard: sending a report to %s: %w", c.target, err)
+	if err := l.ws.Write(ctx, websocket.MessageText, data); err != nil {
+		return c.lost(err)
 	}
-	_, data, err = ws.Read(ctx)
-	if err != nil {
-		return fmt.Errorf("dashboard: waiting for an answer of %s: %w", c.target, err)
+	select {
+	case data = <-l.answers:
+	case <-ctx.Done():
+		return c.lost(context.Cause(ctx))
 	}
 	var a Answer
 	if err := json.Unmarshal(data, &a); err != nil {

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/stats"
 )
@@ -117,6 +119,25 @@ func TestClientRedials(t *testing.T) {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// A dashboard that closes is noticed at once, and does not wait for the client.
+func TestClientNoticesClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := serve(t, Config{})
+		told := make(chan error, 10)
+		c := r.reporter(ClientConfig{Interval: time.Hour, OnError: func(err error) { told <- err }})
+		if err := c.Push(t.Context(), Report{}); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if err := r.d.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := <-told; websocket.CloseStatus(err) != websocket.StatusGoingAway || time.Since(began) > 0 {
+			t.Errorf("told after %v: %v", time.Since(began), err)
+		}
+	})
+}
 
 // It is said why the dashboard wants nothing of us.
 func TestClientRefused(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,10 +30,10 @@ type site struct {
 const note = `<img src=x onerror="window.__pwned = 1"><script>window.__pwned = 1</script>`
 
 // host serves a dashboard at an address, "127.0.0.1:0" for any.
-func host(t *testing.T, addr string) *site {
+func host(t *testing.T, addr string, verdicts ...json.Marshaler) *site {
 	t.Helper()
 	d, err := dashboard.New(dashboard.Config{
-		Tokens: []string{token}, Interval: 500 * time.Millisecond, Note: note, Verdicts: func() []json.Marshaler { return []json.Marshaler{json.RawMessage(verdict)} },
+		Tokens: []string{token}, Interval: 500 * time.Millisecond, Note: note, Verdicts: func() []json.Marshaler { return verdicts },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +90,7 @@ func (s *site) attempts(pair stats.PairKind, reason string, n int) {
 	for range n {
 		e := stats.Event{
 			Time: time.Now(), Stage: stats.StageConnect, Status: stats.StatusSuccess, Pair: pair, Protocol: stats.ProtocolUDP, IPVersion: 4,
-			Latency: 80 * time.Millisecond, Tries: 5, LocalNAT: natprobe.TypeSymmetric, RemoteNAT: natprobe.Type(1 + s.n%6),
+			Latency: 80 * time.Millisecond, Tries: 5, Group: "__proto__", LocalNAT: natprobe.TypeSymmetric, RemoteNAT: natprobe.Type(1 + s.n%6),
 		}
 		if pair == 0 {
 			e.Status, e.Reason = stats.StatusFail, reason
@@ -143,7 +144,7 @@ func (s *site) fill() {
 // The page shows what there is, as what it is, and nothing that was sent can act.
 func TestPage(t *testing.T) {
 	browser := browse(t)
-	s := host(t, "127.0.0.1:0")
+	s := host(t, "127.0.0.1:0", json.RawMessage(verdict))
 	s.fill()
 	p := open(t, browser, s.url(), 1280, 900)
 	p.prefer("light")
@@ -253,7 +254,10 @@ func TestLooks(t *testing.T) {
 	s := host(t, "127.0.0.1:0")
 	s.fill()
 	p := open(t, browser, s.url(), 390, 844)
-	p.until(`shown('n-detectors') !== '–'`)
+	p.until(`shown('r-direct') === '69.8 %%'`)
+	if ab := js[string](p, `shown('ab')`); !strings.Contains(ab, "__proto__69.8 % (59–78 %) of 86") {
+		t.Errorf("experiments without a verdict: %q", ab)
+	}
 	lightness := func() float64 {
 		return js[float64](p, `getComputedStyle(document.body).backgroundColor.match(/[\d.]+/g).slice(0, 3).reduce((sum, v) => sum + Number(v), 0)`)
 	}

@@ -17,11 +17,11 @@ const line = new TimeLine();
 
 // apply takes in a message; false: one before it is missing.
 function apply(m) {
-  if (m.type === 'snapshot') state.sections = {};
+  if (m.type === 'snapshot') state.sections = Object.create(null);
   else if (!state.sections || m.seq !== state.seq + 1) return false;
   state.seq = m.seq;
   for (const [section, values] of Object.entries(m.sections)) {
-    const to = (state.sections[section] ||= {});
+    const to = (state.sections[section] ||= Object.create(null)); // keys may be words such as __proto__
     for (const [key, value] of Object.entries(values)) {
       if (value === null) delete to[key];
       else to[key] = value;
