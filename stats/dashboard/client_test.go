@@ -129,6 +129,7 @@ func TestClientNoticesClose(t *testing.T) {
 		if err := c.Push(t.Context(), Report{}); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait() // it is at rest
 		began := time.Now()
 		if err := r.d.Close(t.Context()); err != nil {
 			t.Error(err)
