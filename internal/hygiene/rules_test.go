@@ -76,6 +76,7 @@ func TestStreet(t *testing.T) {
 		{"downhill", "punch/plan.go", importing("punch", m+"/internal/wire"), 0, ""},
 		{"the parent", "punch/rendezvous/server.go", importing("rendezvous", m+"/punch"), 0, ""},
 		{"a program", "examples/twopeer/main.go", importing("main", m+"/internal/simnet"), 0, ""},
+		{"what programs share", "examples/internal/simworld/world.go", importing("simworld", m+"/internal/simnet"), 0, ""},
 		{"a test of a machine", "natprobe/machine_test.go", importing("natprobe", m+"/internal/simnet"), 0, ""},
 		{"a test of its own, sideways", "natprobe/io_test.go", importing("natprobe_test", m+"/natprobe/stunserver"), 0, ""},
 		{"a test of the package itself", "punch/example_test.go", importing("punch_test", m+"/punch"), 0, ""},

@@ -16,8 +16,8 @@ type floor struct {
 
 // street is the order of the packages, the highest first. A package imports
 //
-//   - packages of lower floors, except internal/simnet, which is for tests and
-//     for the programs of the top floor alone;
+//   - packages of lower floors, except internal/simnet, which is for tests, for
+//     the programs of the top floor, and for what these share;
 //   - the packages that it lies in: punch/rendezvous may import punch;
 //   - nothing of its own floor, and nothing above.
 //
@@ -85,8 +85,8 @@ func wrongStep(f *goFile, from int, to string) string {
 		return "leads to a package that has no floor"
 	case f.isTest() && (to == simulator || to == eventLoop), parent, to == f.pkg:
 		return ""
-	case to == simulator && from != 0:
-		return "is for tests and the programs of the top floor alone"
+	case to == simulator && from > floorOf("examples/internal"):
+		return "is for tests, programs and what these share alone"
 	case at > from:
 		return ""
 	case at < from:

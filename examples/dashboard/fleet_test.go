@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/natprobe"
+	"github.com/bradawl/bradawl/stats"
+	"github.com/bradawl/bradawl/stats/dashboard"
+)
+
+// What the fleet tells was measured: by real sessions in simulated internets.
+func TestFleetTellsWhatWasMeasured(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(7)
+		portRestricted, fullCone, random := 0, 3, 4
+		for round, m := range []meeting{{portRestricted, fullCone, 0}, {fullCone, portRestricted, 1}, {random, random, 0}} {
+			if err := l.meet(t.Context(), m, round); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for k, want := range map[int]natprobe.Type{
+			portRestricted: natprobe.TypePortRestrictedCone, fullCone: natprobe.TypeFullCone, random: natprobe.TypeSymmetric, 9: natprobe.TypeUnknown,
+		} {
+			if got := l.measured(k); got != want {
+				t.Errorf("%s was found to be %v", kinds[k].preset, got)
+			}
+		}
+		d, err := dashboard.New(dashboard.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close(context.Background())
+		f := newFleet(options{detectors: 500, seed: 7}, l, d)
+		outcomes := map[natprobe.Type]map[stats.PairKind]int{}
+		for range 200 { // a few minutes
+			for _, of := range f.all {
+				r := f.report(of, time.Now())
+				if err := r.Validate(); err != nil {
+					t.Fatal(err)
+				}
+				for _, e := range r.Events {
+					if e.Time.After(time.Now()) || time.Since(e.Time) > time.Minute {
+						t.Errorf("an event of %v ago", time.Since(e.Time))
+					}
+					if e.Stage == stats.StageConnect {
+						if outcomes[e.LocalNAT] == nil {
+							outcomes[e.LocalNAT] = map[stats.PairKind]int{}
+						}
+						outcomes[e.LocalNAT][e.Pair]++
+					}
+				}
+			}
+			time.Sleep(time.Second)
+		}
+		if n := outcomes[natprobe.TypeSymmetric]; n[stats.PairRelay] == 0 || len(n) != 1 {
+			t.Errorf("two random NATs: %v, want relayed paths alone at first", n)
+		}
+		if n := outcomes[natprobe.TypePortRestrictedCone]; len(n) == 0 || n[0] > 0 {
+			t.Errorf("behind port-restricted cones: %v", n)
+		}
+		f.turn(time.Now(), len(f.all))
+		if l := d.Ledger(); l.Accepted != 500 || l.Refused != 0 || l.BadEvents != 0 {
+			t.Errorf("%+v", l)
+		}
+	})
+}
+
+// After life, another detector comes in a silent one's place.
+func TestDetectorsComeAndGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, err := dashboard.New(dashboard.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close(context.Background())
+		f := newFleet(options{detectors: 200, seed: 3}, newLab(3), d)
+		before := make(map[stats.ID]bool)
+		for _, of := range f.all {
+			before[of.id] = true
+		}
+		time.Sleep(life)
+		f.turn(time.Now(), len(f.all))
+		stayed := 0
+		for _, of := range f.all {
+			if before[of.id] {
+				stayed++
+			}
+		}
+		if len(before) != 200 || stayed < 40 || stayed > 110 { // 74 on average
+			t.Errorf("%d of %d stayed", stayed, len(before))
+		}
+	})
+}
+
+func TestAssumptions(t *testing.T) {
+	sum := 0
+	for _, k := range kinds {
+		if _, err := simnet.PresetByName(k.preset); err != nil {
+			t.Error(err)
+		}
+		sum += k.share
+	}
+	if sum != 1000 {
+		t.Errorf("the shares add up to %d of a thousand", sum)
+	}
+	for _, c := range cities {
+		if _, err := dashboard.Country(c.country); err != nil {
+			t.Error(err)
+		}
+		if _, err := dashboard.LatLon(c.lat, c.lon); err != nil || c.people <= 0 {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	l := newLab(1)
+	for round := range 4 {
+		met := make(map[[2]int]bool)
+		for _, m := range l.plan(round) {
+			met[[2]int{min(m.local, m.remote), max(m.local, m.remote)}] = true
+		}
+		if want := len(kinds) * (len(kinds) + 1) / 2; len(met) != want {
+			t.Errorf("round %d has %d meetings, want each of %d once", round, len(met), want)
+		}
+	}
+}

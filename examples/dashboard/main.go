@@ -1,0 +1,220 @@
+// Dashboard serves the page that shows which NATs a fleet sits behind, where, and what gets
+// through.
+//
+//	dashboard [-addr HOST:PORT] [-detectors N] [-worlds N] [-seed N] [-interval TIME]
+//	dashboard -collect [-addr HOST:PORT] [-host NAME,...] [-token TOKEN] [-interval TIME]
+//
+// Without -collect it has a fleet of its own to show: detectors in the world's large cities,
+// behind kinds of NATs. What they tell of these is not made up: for each two kinds there are
+// simulated internets, made one after the other as long as the program runs, with a STUN
+// server, a TURN server, a rendezvous and two sessions, which are those that run outside,
+// too; they find out what they are behind, and connect. A detector tells what was measured
+// for its kind, and draws its attempts from those of its kind and its peers'. How many there
+// are of each kind, and where, is an assumption.
+//
+// With -collect it takes reports of real detectors (see package stats/dashboard, whose Client
+// makes them), which present the token. It is -token, or, out of sight of the process list,
+// the environment's DASHBOARD_TOKEN; else one is made and printed. There is no TLS: put it
+// behind a proxy that does that, and name with -host what it is called by.
+//
+// Exit code 0 means that it was told to end, by SIGINT or SIGTERM; 1, that it could not
+// serve; 2, a flag that is wrong.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/bradawl/bradawl/stats/dashboard"
+)
+
+// envToken may hold what -token gives.
+const envToken = "DASHBOARD_TOKEN"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the second signal is not caught
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "dashboard:", err)
+	}
+	os.Exit(exitCode(err))
+}
+
+// usageError is a flag that is wrong.
+type usageError struct{ error }
+
+func exitCode(err error) int {
+	var usage usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &usage):
+		return 2
+	}
+	return 1
+}
+
+type options struct {
+	addr      string
+	hosts     string
+	collect   bool
+	token     string
+	interval  time.Duration
+	detectors int
+	worlds    int
+	seed      uint64
+}
+
+// What may be asked for.
+const (
+	mostDetectors = 100_000
+	mostWorlds    = 1000
+)
+
+func parse(args []string, usage io.Writer) (options, error) {
+	o := options{}
+	flags := flag.NewFlagSet("dashboard", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // errors are told once, by main
+	flags.StringVar(&o.addr, "addr", "127.0.0.1:8095", "`HOST:PORT` to listen on; port 0 picks a free one")
+	flags.StringVar(&o.hosts, "host", "", "`NAMES` that the page may be called by besides loopback's, separated by commas; default: the host of -addr")
+	flags.BoolVar(&o.collect, "collect", false, "take reports of real detectors, and simulate none")
+	flags.StringVar(&o.token, "token", "", "the `TOKEN` that detectors present, with -collect; default: $"+envToken+", or a new one")
+	flags.DurationVar(&o.interval, "interval", 5*time.Second, "`TIME` between updates of the page")
+	flags.IntVar(&o.detectors, "detectors", 2000, "`number` of simulated detectors")
+	flags.IntVar(&o.worlds, "worlds", 16, "`number` of simulated internets at a time, until each two kinds of NATs have met; later on, one at a time")
+	flags.Uint64Var(&o.seed, "seed", 1, "`number` that the simulation's luck comes from")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			flags.SetOutput(usage)
+			flags.PrintDefaults()
+			return o, err
+		}
+		return o, fmt.Errorf("%w; see -help", err)
+	}
+	switch {
+	case flags.NArg() > 0:
+		return o, fmt.Errorf("%q is not a flag; see -help", flags.Arg(0))
+	case o.detectors < 1 || o.detectors > mostDetectors:
+		return o, fmt.Errorf("-detectors %d: want 1 to %d", o.detectors, mostDetectors)
+	case o.worlds < 1 || o.worlds > mostWorlds:
+		return o, fmt.Errorf("-worlds %d: want 1 to %d", o.worlds, mostWorlds)
+	case o.token != "" && !o.collect:
+		return o, errors.New("-token is for -collect; a simulated fleet needs none")
+	}
+	return o, nil
+}
+
+// config is the dashboard's, as far as flags say it.
+func (o options) config() dashboard.Config {
+	cfg := dashboard.Config{Interval: o.interval, MaxDetectors: max(20_000, o.detectors)}
+	if o.hosts != "" {
+		cfg.Hosts = strings.Split(o.hosts, ",")
+	} else if host, _, err := net.SplitHostPort(o.addr); err == nil && host != "" && host != "0.0.0.0" && host != "::" {
+		cfg.Hosts = []string{host}
+	}
+	return cfg
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o, err := parse(args, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return usageError{err}
+	}
+	cfg := o.config()
+	made := false
+	if o.collect {
+		token := o.token
+		if token == "" {
+			token = os.Getenv(envToken)
+		}
+		if token == "" {
+			token, made = rand.Text(), true
+		}
+		cfg.Tokens = []string{token}
+	} else {
+		cfg.Note = o.note()
+	}
+	d, err := dashboard.New(cfg)
+	if wrong, ok := errors.AsType[*dashboard.ConfigError](err); ok {
+		return usageError{fmt.Errorf("%s: %s", flagOf[wrong.Field], wrong.Reason)}
+	}
+	if err != nil {
+		return err
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.addr)
+	if err != nil {
+		_ = d.Close(ctx)
+		return fmt.Errorf("%w; choose another address with -addr HOST:PORT", err)
+	}
+	at, anywhere := address(listener.Addr())
+	fmt.Fprintf(stdout, "the page: http://%s/\n", at)
+	if o.collect {
+		fmt.Fprintf(stdout, "reports to: http://%s/report\n", at)
+	}
+	if anywhere && o.hosts == "" {
+		fmt.Fprintln(stdout, "it goes by loopback's names alone; name others with -host")
+	}
+	if made {
+		fmt.Fprintf(stdout, "token: %s\n", cfg.Tokens[0])
+	}
+	return serve(ctx, d, listener, o)
+}
+
+// address is how a listener is reached from here, and whether it is at all addresses.
+func address(a net.Addr) (text string, anywhere bool) {
+	ap, err := netip.ParseAddrPort(a.String())
+	if err != nil || !ap.Addr().IsUnspecified() {
+		return a.String(), false
+	}
+	return fmt.Sprintf("localhost:%d", ap.Port()), true
+}
+
+// flagOf names the flag behind a field that the dashboard refuses.
+var flagOf = map[string]string{"Interval": "-interval", "Tokens": "-token or $" + envToken, "Hosts": "-host or -addr", "MaxDetectors": "-detectors"}
+
+// serve serves until ctx ends, and has the fleet report meanwhile.
+func serve(ctx context.Context, d *dashboard.Dashboard, listener net.Listener, o options) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	web := &http.Server{Handler: d, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+	served := make(chan error, 1)
+	go func() { served <- web.Serve(listener) }()
+	var fleet sync.WaitGroup
+	if !o.collect {
+		lab := newLab(o.seed)
+		fleet.Go(func() { lab.run(ctx, o.worlds) })
+		fleet.Go(func() { newFleet(o, lab, d).run(ctx) })
+	}
+	var err error
+	select {
+	case err = <-served:
+		cancel()
+	case <-ctx.Done():
+	}
+	fleet.Wait()
+	last, stop := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+	defer stop()
+	if closed := d.Close(last); err == nil && closed != nil {
+		err = fmt.Errorf("some pages did not end in time: %w", closed)
+	}
+	_ = web.Close()
+	return err
+}
