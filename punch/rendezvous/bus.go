@@ -38,8 +38,10 @@ import (
 // holds between two publishers: what a peer sends may come before the pairing
 // with it. No message arrives twice at a node, and none is lost while no node
 // dies or is cut off. With a node the rooms die that it is the home of. Their
-// members elsewhere are not told, and become members of the new home by joining
-// again, which is harmless at any time.
+// members elsewhere become members of the new home by joining again, which is
+// harmless at any time. A bus that learns of it tells them by a BusRefused with
+// CodeUnreachable; and it has those leave the rooms of other homes, by BusLeave,
+// who were signed on at the node.
 //
 // # Cut off
 //

@@ -40,7 +40,7 @@ const (
 	CodePeerBusy     Code = 4025 // the peer gets too many messages from strangers; try again later
 	CodeUnknownType  Code = 4026 // the server does not know frames of this type
 	CodeServerFull   Code = 4027 // the server holds all the waiting messages that it can
-	CodeUnreachable  Code = 4028 // the node that keeps the room does not answer; try again later
+	CodeUnreachable  Code = 4028 // the node that keeps the room is gone or does not answer: the client is no member; join again
 )
 
 var codeNames = map[Code]string{

@@ -3,6 +3,7 @@ package rendezvous
 import (
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -91,4 +92,28 @@ func TestCutOffHealth(t *testing.T) {
 			t.Errorf("health is %d %q", got.Code, got.Body)
 		}
 	}
+}
+
+// A Meet in a room whose node is lost joins it again.
+func TestMeetWhenTheRoomIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := bounded(t)
+		sv := newService(t, ServerConfig{})
+		defer sv.close()
+		a, b := sv.dial(ClientConfig{}), sv.dial(ClientConfig{})
+		defer a.Close()
+		defer b.Close()
+		wait := meeting(ctx, a, "r")
+		synctest.Wait()
+		_ = sv.server.loop.Do(func(time.Time) { // its node is lost, and the bus has learnt of it
+			sv.server.m.rooms.clear()
+			sv.server.m.bus.Publish(Topic{Peer: a.ID()}, BusMessage{Kind: BusRefused, Room: "r", Code: CodeUnreachable, Reason: "gone"})
+		})
+		if peer, err := b.Meet(ctx, "r"); err != nil || peer != a.ID() {
+			t.Errorf("met %v, %v", peer, err)
+		}
+		if peer, err := wait(); err != nil || peer != b.ID() {
+			t.Errorf("met %v, %v", peer, err)
+		}
+	})
 }

@@ -9,8 +9,9 @@ import (
 // hold is a room that this node is the home of.
 type hold struct {
 	revision uint64
-	attempt  uint64 // under which it was claimed
-	waits    int    // messages that wait for Poll
+	attempt  uint64           // under which it was claimed
+	waits    int              // messages that wait for Poll
+	guests   map[uint64]guest // by session
 }
 
 // roomState is what a room's lane has to do beside its messages.
@@ -126,6 +127,7 @@ func (n *node) hold(now time.Time, l *lane, revision, attempt uint64) {
 	n.holds[room] = h
 	n.homes.forget(room)
 	l.tries, l.dead, l.renewal = 0, nodeID{}, false
+	n.gone(room)
 	n.planRenewal(now, room, h)
 	n.advance(now, l)
 }
@@ -188,6 +190,7 @@ func (n *node) release(room string) {
 		return
 	}
 	delete(n.holds, room)
+	n.emptied(h)
 	l := n.lane(laneKey{topic: rendezvous.Topic{Room: room}})
 	l.since, l.free, l.renewal = n.attempt, h.revision, false
 	n.dirty = append(n.dirty, l)
@@ -232,12 +235,24 @@ func (n *node) askHome(now time.Time, l *lane, home nodeID) {
 		a, err := decodeAnswer(r.data)
 		switch {
 		case r.status == replyOK && err == nil && a == answerTaken:
+			for _, i := range l.queue[:count] {
+				n.sent(l.key.topic.Room, home, i.message)
+			}
 			n.taken(now, l, count)
 			return
 		case r.status == replyOK && err == nil && a == answerBusy:
 		case r.status == replyNobody:
 			n.homes.forget(l.key.topic.Room)
-			n.fence(now, l, home)
+			l.busy = true
+			n.fence(now, home, func(now time.Time, dead bool) {
+				l.busy = false
+				if !dead {
+					n.pause(now, l)
+					return
+				}
+				l.dead = home
+				n.look(now, l)
+			})
 			return
 		default:
 			n.homes.forget(l.key.topic.Room)
@@ -247,27 +262,22 @@ func (n *node) askHome(now time.Time, l *lane, home nodeID) {
 }
 
 // fence makes sure that a node which does not listen is dead: once its lease has
-// ended, a mark in the place of that keeps it from ever renewing it.
-func (n *node) fence(now time.Time, l *lane, home nodeID) {
-	put := effect{op: opPut, key: nodeKey(home), ttl: deadLifetime, data: appendRecord(nil, record{form: formDead})}
-	n.ask(now, l, put, func(now time.Time, r reply) {
+// ended, a mark in the place of that keeps it from ever renewing it. It tells
+// false where the node lives, its lease has not ended yet, or nobody knows.
+func (n *node) fence(now time.Time, other nodeID, tell func(now time.Time, dead bool)) {
+	put := effect{op: opPut, key: nodeKey(other), ttl: deadLifetime, data: appendRecord(nil, record{form: formDead})}
+	n.request(now, put, func(now time.Time, r reply) {
 		switch r.status {
 		case replyOK:
 			n.noted(r.revision)
-			l.dead = home
-			n.look(now, l)
+			tell(now, true)
 		case replyConflict:
-			n.ask(now, l, effect{op: opGet, key: nodeKey(home)}, func(now time.Time, r reply) {
+			n.request(now, effect{op: opGet, key: nodeKey(other)}, func(now time.Time, r reply) {
 				v, err := decodeRecord(r.data)
-				if r.status == replyOK && err == nil && v.form == formDead {
-					l.dead = home
-					n.look(now, l)
-					return
-				}
-				n.pause(now, l) // it lives, or its lease has not ended yet
+				tell(now, r.status == replyOK && err == nil && v.form == formDead)
 			})
 		default:
-			n.pause(now, l)
+			tell(now, false)
 		}
 	})
 }

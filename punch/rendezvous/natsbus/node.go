@@ -29,11 +29,13 @@ type node struct {
 	deadline time.Time // the node is cut off unless it is renewed by then
 	highest  uint64    // revision seen
 
-	peers map[ident.PeerID]*subscription
-	holds map[string]*hold
-	homes generations[string, nodeID] // of rooms that are not held here
-	lanes map[laneKey]*lane
-	dirty []*lane // what the server has published to since the last flush
+	peers  map[ident.PeerID]*subscription
+	holds  map[string]*hold
+	away   map[string]*away            // rooms that are not held here, with members who are
+	relies map[nodeID]int              // other nodes, with the number of members shared with each
+	homes  generations[string, nodeID] // of rooms that are not held here
+	lanes  map[laneKey]*lane
+	dirty  []*lane // what the server has published to since the last flush
 
 	arrived      machine.Queue[published]
 	arrivedBytes int
@@ -122,6 +124,7 @@ func newNode(cfg settings, rand *rand.Rand) *node {
 func (n *node) reset() {
 	n.lease, n.highest, n.consumed = 0, 0, 0
 	n.holds = make(map[string]*hold)
+	n.away, n.relies = make(map[string]*away), make(map[nodeID]int)
 	n.lanes = make(map[laneKey]*lane)
 	n.calls = make(map[uint64]call)
 	n.homes, n.seen = generations[string, nodeID]{}, generations[seenKey, uint64]{}
@@ -141,6 +144,7 @@ func (n *node) entered(now time.Time, id nodeID) {
 	n.watch(now)
 	n.renew(now)
 	n.turn(now)
+	n.checkOthers(now)
 }
 
 // watch cuts the node off at the deadline of its lease.
@@ -264,6 +268,9 @@ func (n *node) arrive(t rendezvous.Topic, m rendezvous.BusMessage) {
 	if h := n.holds[t.Room]; h != nil {
 		h.waits++
 	}
+	if m.Kind == rendezvous.BusRefused {
+		n.left(m.Room, m.To)
+	}
 	n.arrived.Push(published{t, m})
 	n.arrivedBytes += size(m)
 }
@@ -340,6 +347,9 @@ func (n *node) takeBatch(now time.Time, data []byte, replyTo string) {
 	}
 	for _, e := range b.entries {
 		if e.number > last {
+			if h := n.holds[b.topic.Room]; h != nil {
+				n.came(h, b.from, e.message)
+			}
 			n.arrive(b.topic, e.message)
 			last = e.number
 		}
