@@ -59,7 +59,7 @@ func (n *node) publish(now time.Time, t rendezvous.Topic, m rendezvous.BusMessag
 	if l == nil || len(l.queue) == 0 {
 		switch {
 		case t.Room != "" && n.holds[t.Room] != nil,
-			t.Room == "" && m.To != 0 && sub != nil && sub.session == m.To: // that sign-on is here and nowhere else
+			n.here(t, m):
 			n.arrive(t, m)
 			return
 		}
@@ -79,6 +79,12 @@ func (n *node) publish(now time.Time, t rendezvous.Topic, m rendezvous.BusMessag
 	n.waiting++
 	n.waitingBytes += size(m)
 	n.dirty = append(n.dirty, l)
+}
+
+// here reports whether m is for a sign-on that is here and nowhere else.
+func (n *node) here(t rendezvous.Topic, m rendezvous.BusMessage) bool {
+	sub := n.peers[t.Peer]
+	return t.Room == "" && m.To != 0 && sub != nil && sub.session == m.To
 }
 
 // lane returns the lane of key, a new one if there is none.
@@ -180,15 +186,22 @@ func (n *node) taken(now time.Time, l *lane, count int) {
 }
 
 // advancePeer sends what waits for a peer. A message that nobody wants is tried
-// for a while, since the peer's node may be away for a moment; but who has sent a
-// BusSend is told at once.
+// for a while, since the peer's node may be away for a moment, and one for a member
+// of a room that is held as long as it is one; but who has sent a BusSend is told
+// at once.
 func (n *node) advancePeer(now time.Time, l *lane) {
 	n.drop(l, len(l.queue), func(i item) bool {
-		old := now.Sub(i.at) >= n.cfg.forPeer()
-		if old && i.message.Kind == rendezvous.BusSend {
+		switch {
+		case now.Sub(i.at) < n.cfg.forPeer() || n.owed(i.message):
+			return false
+		case i.message.Kind == rendezvous.BusSend:
 			n.undelivered(l, i)
+		case n.here(l.key.topic, i.message): // it waited behind what was not
+			if last, _ := n.seen.get(seenKey{n.id, l.key.topic}); i.number > last {
+				n.arrive(l.key.topic, i.message)
+			}
 		}
-		return old
+		return true
 	})
 	if len(l.queue) == 0 {
 		n.end(l)

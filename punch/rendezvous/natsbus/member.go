@@ -115,6 +115,17 @@ func (n *node) came(h *hold, from nodeID, m rendezvous.BusMessage) {
 	}
 }
 
+// owed reports whether m is for a member of a room that is held, at another node
+// that lives as far as is known: it would wait in vain for what it is not told.
+func (n *node) owed(m rendezvous.BusMessage) bool {
+	h := n.holds[m.Room]
+	if h == nil {
+		return false
+	}
+	_, member := h.guests[m.To]
+	return member
+}
+
 // emptied forgets the guests of a room that is released.
 func (n *node) emptied(h *hold) {
 	for _, g := range h.guests {
