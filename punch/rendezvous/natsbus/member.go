@@ -75,23 +75,23 @@ func (n *node) left(room string, session uint64) {
 }
 
 // gone tells this node's members of a room that its home is no longer, but for
-// those who are about to join again.
+// those who are about to join again, or to leave.
 func (n *node) gone(room string) {
 	a := n.away[room]
 	if a == nil {
 		return
 	}
-	var joining []item
+	var waiting []item
 	if l := n.lanes[laneKey{topic: rendezvous.Topic{Room: room}}]; l != nil {
-		joining = l.queue
+		waiting = l.queue
 	}
 	delete(n.away, room)
 	n.rely(a.home, -len(a.members))
 	for _, session := range slices.Sorted(maps.Keys(a.members)) {
-		again := slices.ContainsFunc(joining, func(i item) bool {
-			return i.message.Kind == rendezvous.BusJoin && i.message.From.Session == session
+		aware := slices.ContainsFunc(waiting, func(i item) bool {
+			return i.message.Kind != rendezvous.BusUpdate && i.message.From.Session == session
 		})
-		if !again {
+		if !aware {
 			n.arrive(rendezvous.Topic{Peer: a.members[session]}, rendezvous.BusMessage{
 				Kind: rendezvous.BusRefused, To: session, Room: room, Code: rendezvous.CodeUnreachable, Reason: goneReason,
 			})

@@ -69,7 +69,7 @@ func (s settings) lifetime() time.Duration {
 }
 
 // timeout is how long a reply may take.
-func (s settings) timeout() time.Duration { return s.patience / 4 }
+func (s settings) timeout() time.Duration { return min(s.patience/4, time.Second) }
 
 // forPeer is how long a message for a peer is tried: its node may be away for as
 // long without being cut off.
