@@ -3,6 +3,7 @@ package natsbus
 import (
 	"encoding/binary"
 	"errors"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/bradawl/bradawl/internal/ident"
@@ -97,7 +98,7 @@ func appendMessage(b []byte, m rendezvous.BusMessage) []byte {
 		b = append(b, m.Data...)
 	}
 	b = binary.BigEndian.AppendUint16(b, uint16(m.Code))
-	return appendText(b, m.Reason[:min(len(m.Reason), maxReason)])
+	return appendText(b, strings.ToValidUTF8(m.Reason[:min(len(m.Reason), maxReason)], ""))
 }
 
 // appendText appends at most 255 bytes; the callers see to it that it is no more.

@@ -78,7 +78,7 @@ func New(ctx context.Context, cfg Config) (*Bus, error) {
 		return nil, &OpError{Op: "join", Err: err}
 	}
 	// The first time by hand, so that there is an error to return.
-	m, err := b.join(ctx, func(error) bool { return cfg.Conn.Status() != nats.CONNECTED && !cfg.Conn.IsClosed() })
+	m, err := b.join(ctx, func(error) bool { return !b.connected() && !cfg.Conn.IsClosed() })
 	if err != nil {
 		_ = replies.Unsubscribe()
 		return nil, err

@@ -47,7 +47,7 @@ func (b *Bus) run(replies *nats.Subscription, m *membership) {
 		case <-closed:
 			ended = true
 		}
-		ended = ended || closing == nil && l.idle()
+		ended = ended || closing == nil && (l.idle() || !b.connected())
 	}
 	cancel()
 	b.mu.Lock()
@@ -66,8 +66,12 @@ func (b *Bus) run(replies *nats.Subscription, m *membership) {
 	for _, s := range l.peers {
 		_ = s.Unsubscribe()
 	}
-	_ = b.cfg.Conn.FlushTimeout(b.cfg.Patience / 4) // the last words; without NATS nobody would hear them
+	if b.connected() {
+		_ = b.cfg.Conn.FlushTimeout(b.cfg.settings().timeout()) // the last words
+	}
 }
+
+func (b *Bus) connected() bool { return b.cfg.Conn.Status() == nats.CONNECTED }
 
 // step carries out what the node wants. With a nil ctx it joins no more.
 func (l *loop) step(ctx context.Context, timer *time.Timer) {
