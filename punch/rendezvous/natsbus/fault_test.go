@@ -260,7 +260,7 @@ func runCluster(t *testing.T, size int) (servers []*server.Server) {
 	}
 	await(t, func() bool {
 		for _, s := range servers {
-			if s.JetStreamIsCurrent() && s.NumRoutes() > 0 && len(s.ActivePeers()) == size {
+			if s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == size {
 				return true
 			}
 		}

@@ -51,7 +51,7 @@ const closeGrace = 2 * time.Second
 // caller must Close what it returns, after the server that uses it.
 //
 // The error is a *ConfigError, or an *OpError with what NATS says; while NATS
-// cannot be reached New tries until ctx ends.
+// cannot be reached, or its cluster is not complete yet, New tries until ctx ends.
 func New(ctx context.Context, cfg Config) (*Bus, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -78,7 +78,7 @@ func New(ctx context.Context, cfg Config) (*Bus, error) {
 		return nil, &OpError{Op: "join", Err: err}
 	}
 	// The first time by hand, so that there is an error to return.
-	m, err := b.join(ctx, func(error) bool { return !b.connected() && !cfg.Conn.IsClosed() })
+	m, err := b.join(ctx, func(err error) bool { return !cfg.Conn.IsClosed() && (!b.connected() || passing(err)) })
 	if err != nil {
 		_ = replies.Unsubscribe()
 		return nil, err

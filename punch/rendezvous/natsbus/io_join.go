@@ -39,8 +39,8 @@ const (
 	mostJoinPause  = 2 * time.Second
 )
 
-// join makes a membership, over and over until there is one or ctx ends. fail, if
-// not nil, decides after each failure whether to go on.
+// join makes a membership, over and over until there is one, ctx ends, or goOn says
+// no to what went wrong.
 func (b *Bus) join(ctx context.Context, goOn func(error) bool) (*membership, error) {
 	for wait := leastJoinPause; ; wait = min(2*wait, mostJoinPause) {
 		limit, cancel := context.WithTimeout(ctx, max(b.cfg.Patience, 2*time.Second))
@@ -59,6 +59,15 @@ func (b *Bus) join(ctx context.Context, goOn func(error) bool) (*membership, err
 		case <-time.After(wait):
 		}
 	}
+}
+
+// passing reports whether an error is one that passes: that of a cluster which has
+// no leader yet, or too few servers for the replicas.
+func passing(err error) bool {
+	const noPeers = 10005 // in the server's list of errors; jetstream has no name for it
+	api := (*jetstream.APIError)(nil)
+	return errors.Is(err, context.DeadlineExceeded) ||
+		errors.As(err, &api) && (api.Code == 503 || api.ErrorCode == noPeers)
 }
 
 func (b *Bus) tryJoin(ctx context.Context) (*membership, error) {
