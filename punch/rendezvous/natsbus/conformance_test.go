@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/bradawl/bradawl/internal/ident"
 	"github.com/bradawl/bradawl/punch/rendezvous"
@@ -118,7 +119,7 @@ func TestBusConforms(t *testing.T) {
 			t.Run(fmt.Sprintf("%d nodes: %s", nodes, c.name), func(t *testing.T) {
 				var buses []rendezvous.Bus
 				for range nodes {
-					b, err := New(within(t), Config{Conn: dialNATS(t, nats.ClientURL())})
+					b, err := New(within(t), Config{Conn: dialNATS(t, nats.ClientURL()), Patience: 20 * time.Second})
 					if err != nil {
 						t.Fatal(err)
 					}

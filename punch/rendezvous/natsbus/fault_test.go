@@ -16,12 +16,16 @@ import (
 	"github.com/bradawl/bradawl/punch/rendezvous"
 )
 
+// quick is the patience of nodes that are to lose it: more than a busy machine
+// keeps one waiting.
+const quick = 3 * time.Second
+
 // A node that is cut off says so to everybody, those who share a room with it
 // learn that too, and it heals.
 func TestPartition(t *testing.T) {
 	s := runNATS(t, natsOptions(t))
 	cable := newLine(t, hostOf(t, s.ClientURL()))
-	cfg := Config{Patience: time.Second}
+	cfg := Config{Patience: quick}
 	one, two := runNode(t, dialNATS(t, s.ClientURL()), cfg), runNode(t, dialNATS(t, cable.url()), cfg)
 	a, b, c := one.dial(identity(t, 1)), two.dial(identity(t, 2)), one.dial(identity(t, 3))
 	b.join("r", "b") // node two is the home
@@ -104,7 +108,7 @@ func TestNATSRestarts(t *testing.T) {
 func TestNATSForgets(t *testing.T) {
 	opts := natsOptions(t)
 	s := runNATS(t, opts)
-	cfg := Config{Patience: time.Second}
+	cfg := Config{Patience: quick}
 	one, two := runNode(t, dialNATS(t, s.ClientURL()), cfg), runNode(t, dialNATS(t, s.ClientURL()), cfg)
 	a := one.dial(identity(t, 1))
 	a.join("r", "a")
@@ -133,7 +137,7 @@ func TestNATSForgets(t *testing.T) {
 // who was there from it has left.
 func TestNodeDies(t *testing.T) {
 	s := runNATS(t, natsOptions(t))
-	cfg := Config{Patience: time.Second}
+	cfg := Config{Patience: quick}
 	one, two := runNode(t, dialNATS(t, s.ClientURL()), cfg), runNode(t, dialNATS(t, s.ClientURL()), cfg)
 	x, a := two.dial(identity(t, 9)), one.dial(identity(t, 1))
 	x.join("r", "x") // so that node two is the home

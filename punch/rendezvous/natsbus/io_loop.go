@@ -53,7 +53,7 @@ func (b *Bus) run(replies *nats.Subscription, m *membership) {
 	b.mu.Lock()
 	b.n.cut("the bus is closed")
 	b.mu.Unlock()
-	l.step(nil, timer)
+	l.step(ctx, timer)
 	timer.Stop()
 	go func() { // a join may be about to hand over what it has
 		l.joining.Wait()
@@ -73,7 +73,7 @@ func (b *Bus) run(replies *nats.Subscription, m *membership) {
 
 func (b *Bus) connected() bool { return b.cfg.Conn.Status() == nats.CONNECTED }
 
-// step carries out what the node wants. With a nil ctx it joins no more.
+// step carries out what the node wants. When ctx has ended it joins no more.
 func (l *loop) step(ctx context.Context, timer *time.Timer) {
 	now := time.Now()
 	l.mu.Lock()
@@ -180,7 +180,7 @@ func (l *loop) do(ctx context.Context, e effect) {
 		l.member.end()
 		l.member = nil
 	case opJoin:
-		if ctx == nil {
+		if ctx.Err() != nil {
 			return
 		}
 		l.joining.Go(func() {

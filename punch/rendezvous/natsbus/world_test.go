@@ -54,7 +54,8 @@ func natsOptions(t testing.TB) *server.Options {
 
 func dialNATS(t testing.TB, urls ...string) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect(strings.Join(urls, ","), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.RetryOnFailedConnect(true))
+	nc, err := nats.Connect(strings.Join(urls, ","), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.RetryOnFailedConnect(true),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +80,7 @@ func runNode(t testing.TB, nc *nats.Conn, cfg Config) *testNode {
 	n := &testNode{t: t, nc: nc, log: newLines()}
 	cfg.Conn = nc
 	if cfg.Patience == 0 {
-		cfg.Patience = 2 * time.Second
+		cfg.Patience = 20 * time.Second // nothing but what a test does itself is to cut a node off
 	}
 	var err error
 	if n.bus, err = New(within(t), cfg); err != nil {
