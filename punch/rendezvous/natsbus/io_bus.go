@@ -174,7 +174,8 @@ func (b *Bus) Stats() Stats {
 }
 
 // Close leaves the other nodes, and returns when every goroutine has ended: when
-// what waited for other nodes is with them, or after 2 s. The rooms that this node
+// what waited for other nodes is with them, or after 2 s; without NATS it may take
+// the 10 s that a time-out of its client library has. The rooms that this node
 // is the home of end, and others can take their names at once. Close the server
 // before: it would have its clients wait. The error is always nil.
 func (b *Bus) Close() error {

@@ -71,7 +71,7 @@ func passing(err error) bool {
 }
 
 func (b *Bus) tryJoin(ctx context.Context) (*membership, error) {
-	js, err := jetstream.New(b.cfg.Conn)
+	js, err := jetstream.New(b.cfg.Conn, jetstream.WithDefaultTimeout(2*b.cfg.settings().timeout()))
 	if err != nil {
 		return nil, err
 	}

@@ -177,8 +177,9 @@ func (l *loop) do(ctx context.Context, e effect) {
 			delete(l.peers, e.peer)
 		}
 	case opPart:
-		l.member.end()
+		m := l.member
 		l.member = nil
+		l.joining.Go(m.end) // while NATS is away that may take some seconds
 	case opJoin:
 		if ctx.Err() != nil {
 			return
