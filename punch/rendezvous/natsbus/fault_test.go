@@ -308,6 +308,10 @@ func TestForeign(t *testing.T) {
 	nc := dialNATS(t, s.ClientURL())
 	one, two := runNode(t, dialNATS(t, s.ClientURL()), Config{}), runNode(t, dialNATS(t, s.ClientURL()), Config{})
 	a, b := one.dial(identity(t, 1)), two.dial(identity(t, 2))
+	b.join("s", "b") // at node two, so that what a hears comes by NATS, which knows of a by then
+	a.join("s", "a")
+	a.paired(b, "b")
+	b.paired(a, "a")
 	names := one.bus.names
 	one.bus.mu.Lock()
 	id := one.bus.n.id

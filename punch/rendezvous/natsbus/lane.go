@@ -216,7 +216,13 @@ func (n *node) advancePeer(now time.Time, l *lane) {
 			return
 		case r.status == replyNobody:
 			n.drop(l, count, func(i item) bool {
-				return i.message.Kind == rendezvous.BusSend && n.undelivered(l, i)
+				switch i.message.Kind {
+				case rendezvous.BusSend:
+					return n.undelivered(l, i)
+				case rendezvous.BusJoined, rendezvous.BusPaired, rendezvous.BusLeft:
+					return !n.owed(i.message) && !n.here(l.key.topic, i.message) // it has left, and its node knows
+				}
+				return false
 			})
 		case r.status == replyOK && err == nil && a == answerBusy:
 			n.drop(l, count, func(i item) bool {

@@ -13,9 +13,10 @@ type line struct {
 	to       string
 	wg       sync.WaitGroup
 
-	mu    sync.Mutex
-	cut   bool
-	conns map[net.Conn]struct{}
+	mu      sync.Mutex
+	cut     bool
+	stalled chan struct{} // nil: it is not; closed when it ends
+	conns   map[net.Conn]struct{}
 }
 
 func newLine(t testing.TB, to string) *line {
@@ -51,7 +52,7 @@ func (p *line) serve() {
 			continue
 		}
 		p.wg.Go(func() { io.Copy(near, far); p.drop(near, far) })
-		p.wg.Go(func() { io.Copy(far, near); p.drop(near, far) })
+		p.wg.Go(func() { io.Copy(far, stalling{near, p}); p.drop(near, far) })
 	}
 }
 
@@ -75,6 +76,37 @@ func (p *line) drop(conns ...net.Conn) {
 		c.Close()
 		delete(p.conns, c)
 	}
+}
+
+// stalling reads nothing while its line is stalled.
+type stalling struct {
+	net.Conn
+	p *line
+}
+
+func (s stalling) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	s.p.mu.Lock()
+	wait := s.p.stalled
+	s.p.mu.Unlock()
+	if wait != nil {
+		<-wait
+	}
+	return n, err
+}
+
+// stall lets nothing more through to NATS until the test ends, or end is called.
+func (p *line) stall() (end func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	stalled := make(chan struct{})
+	p.stalled = stalled
+	return sync.OnceFunc(func() {
+		p.mu.Lock()
+		p.stalled = nil
+		p.mu.Unlock()
+		close(stalled)
+	})
 }
 
 // set cuts the line, or mends it.
