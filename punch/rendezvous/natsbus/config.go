@@ -14,9 +14,10 @@ import (
 // Config says how a Bus behaves. Conn alone is enough.
 type Config struct {
 	// Conn is the connection to NATS, which stays its owner's: Close does not close
-	// it. Make it with nats.MaxReconnects(-1), for a Bus cannot do without it, and
-	// with a nats.ReconnectWait well below Patience, 250 ms say. Several buses, of
-	// servers in one process, may share it. There is no default.
+	// it. Make it with nats.MaxReconnects(-1), for a Bus cannot do without it, with a
+	// nats.ReconnectWait well below Patience, 250 ms say, and with nats.FlusherTimeout
+	// if Close must not wait for a minute where the connection stalls. Several buses,
+	// of servers in one process, may share it. There is no default.
 	Conn *nats.Conn
 
 	// Prefix begins all subjects, and, with "_" for ".", the names of the two
@@ -38,9 +39,11 @@ type Config struct {
 
 	// QueueMessages and QueueBytes bound what waits for the server to take it in, and
 	// what waits for other nodes, each. A message counts as its Data and 200 bytes.
-	// Beyond the first the publisher is told to wait; beyond the second, joins and
-	// updates are refused with CodeServerFull, messages to peers too, and when what
-	// cannot be refused makes it four times as much, the node cuts itself off.
+	// When what waits for the server is more, other nodes have to wait, and their
+	// messages to peers are refused with CodePeerBusy; when what waits for other nodes
+	// is more, joins, updates and messages to peers are refused with CodeServerFull,
+	// and if the rest, which cannot be refused, makes it four times as much, the node
+	// cuts itself off.
 	// Defaults 65,536 and 64 MiB.
 	QueueMessages int
 	QueueBytes    int
