@@ -62,12 +62,14 @@ func (b *Bus) connected() bool { return b.cfg.Conn.Status() == nats.CONNECTED }
 // step has carried out what the node wants.
 func (l *loop) step(timer *time.Timer) {
 	now := time.Now()
-	l.mu.Lock()
-	if now.Sub(l.checked) > l.cfg.Patience/4 {
+	lost := false
+	if now.Sub(l.checked) > l.cfg.settings().timeout() {
 		l.checked = now
-		if l.w.lost() {
-			l.n.cut("messages of other nodes were lost, for there were too many")
-		}
+		lost = l.w.lost()
+	}
+	l.mu.Lock()
+	if lost {
+		l.n.cut("messages of other nodes were lost, for there were too many")
 	}
 	l.n.handleTimeout(now)
 	var effects []effect
