@@ -38,8 +38,19 @@ import (
 // holds between two publishers: what a peer sends may come before the pairing
 // with it. No message arrives twice at a node, and none is lost while no node
 // dies or is cut off. With a node the rooms die that it is the home of. Their
-// members elsewhere are not told, and become members of the new home by joining
-// again, which is harmless at any time.
+// members elsewhere become members of the new home by joining again, which is
+// harmless at any time. A bus that learns of it tells them by a BusRefused with
+// CodeUnreachable; and it has those leave the rooms of other homes, by BusLeave,
+// who were signed on at the node.
+//
+// # Cut off
+//
+// A bus that loses the other nodes for longer than it can make good says so by
+// BusDown, before any other node can become the home of a room of this one. From
+// then on this node is the home of no room, what was under way is lost, and what
+// is published is lost as well until BusUp. The server sends its clients away with
+// [CodeCutOff]: elsewhere they are served, and here they would wait for peers that
+// cannot come. So a partition heals by their signing on and joining again.
 //
 // # A bus between processes
 //
@@ -79,7 +90,7 @@ type Bus interface {
 }
 
 // Topic is where messages are published to: a room or a peer. One of the two
-// fields is set.
+// fields is set, but for what the bus itself says.
 type Topic struct {
 	Room string
 	Peer ident.PeerID
@@ -105,6 +116,12 @@ const (
 	BusError                       // what you asked about Room or From is refused: Code, Reason
 	BusSignOn                      // the peer of the topic has signed on as From
 	BusTaken                       // your sign-on gave no proof, and From has signed on before
+)
+
+// What the bus itself says, under the zero Topic.
+const (
+	BusDown BusKind = iota + 32 // this node is cut off from the others, for Reason
+	BusUp                       // it is one of them again
 )
 
 // BusMember is one sign-on of a peer.

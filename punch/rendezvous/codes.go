@@ -27,6 +27,7 @@ const (
 	CodeRateLimited    Code = 4012 // the client sent frames too fast, or no end of what never became one
 	CodeSlowReader     Code = 4013 // the client did not read what was sent to it
 	CodeInternal       Code = 4014 // the server failed
+	CodeCutOff         Code = 4015 // the server has lost the other nodes of the service; sign on again, to another one if there is one
 )
 
 // Why a request was refused.
@@ -39,6 +40,7 @@ const (
 	CodePeerBusy     Code = 4025 // the peer gets too many messages from strangers; try again later
 	CodeUnknownType  Code = 4026 // the server does not know frames of this type
 	CodeServerFull   Code = 4027 // the server holds all the waiting messages that it can
+	CodeUnreachable  Code = 4028 // the node that keeps the room is gone or does not answer: the client is no member; join again
 )
 
 var codeNames = map[Code]string{
@@ -58,6 +60,7 @@ var codeNames = map[Code]string{
 	CodeRateLimited:    "rate-limited",
 	CodeSlowReader:     "slow-reader",
 	CodeInternal:       "internal",
+	CodeCutOff:         "cut-off",
 	CodeRoomFull:       "room-full",
 	CodeBadRoom:        "bad-room",
 	CodeNotInRoom:      "not-in-room",
@@ -66,6 +69,7 @@ var codeNames = map[Code]string{
 	CodePeerBusy:       "peer-busy",
 	CodeUnknownType:    "unknown-type",
 	CodeServerFull:     "server-full",
+	CodeUnreachable:    "unreachable",
 }
 
 // String returns the code's name, or its number when it has none.

@@ -34,6 +34,13 @@
 // are at a pairing last. [Client] does not sign on again by itself: its owner
 // does, after a random pause.
 //
+// # Several servers
+//
+// Servers that are joined by a [Bus] are one service: peers that are signed on at
+// different ones meet. The module punch/rendezvous/natsbus has one, by way of NATS,
+// and says how to run it. A server whose bus has lost the others sends its clients
+// away with [CodeCutOff] until it has found them again.
+//
 // # Protocol
 //
 // One WebSocket text message holds one frame, a JSON object of at most 64 KiB

@@ -37,8 +37,8 @@ type Client struct {
 	address netip.AddrPort // set before Dial returns
 	servers atomic.Pointer[[]ICEServer]
 
-	joining map[string]chan error        // rooms whose answer a Join waits for; owned by the loop
-	meeting map[string]chan ident.PeerID // rooms whose pairing a Meet waits for; owned by the loop
+	joining map[string]chan error // rooms whose answer a Join waits for; owned by the loop
+	meeting map[string]*meetWait  // rooms whose pairing a Meet waits for; owned by the loop
 
 	closeOnce sync.Once
 	reading   chan struct{} // closed when the reader has ended
@@ -52,7 +52,7 @@ func run(m *ClientMachine, conn *wsConn, url string) (*Client, error) {
 		sending: make(chan struct{}, 1),
 		welcome: make(chan Welcome, 1),
 		joining: make(map[string]chan error),
-		meeting: make(map[string]chan ident.PeerID),
+		meeting: make(map[string]*meetWait),
 		reading: make(chan struct{}),
 	}
 	var err error
@@ -113,7 +113,7 @@ func (c *Client) event(e Event) {
 			c.events.push(e)
 		}
 	case *Error:
-		if !c.answer(e.Room, e) {
+		if !c.answer(e.Room, e) && !c.expelled(e) {
 			c.events.push(e)
 		}
 	case Closed:

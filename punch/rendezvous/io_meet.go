@@ -13,9 +13,12 @@ import (
 // QueueEvents other messages come meanwhile. Do not use Meet for a room that the client is
 // a member of: it would leave that.
 //
+// Where the room's node is lost, as it may happen to a service of several, Meet joins
+// the room again.
+//
 // The error is that of [Client.Join].
 func (c *Client) Meet(ctx context.Context, room string) (ident.PeerID, error) {
-	met := make(chan ident.PeerID, 1)
+	met := &meetWait{peer: make(chan ident.PeerID, 1), lost: make(chan struct{}, 1)}
 	taken := false
 	_ = c.loop.Do(func(time.Time) {
 		if taken = c.meeting[room] != nil; !taken {
@@ -37,20 +40,32 @@ func (c *Client) Meet(ctx context.Context, room string) (ident.PeerID, error) {
 	}
 	defer func() { _ = c.loop.Do(func(time.Time) { _ = c.m.Leave(room) }) }()
 	var cause error
-	select {
-	case peer := <-met:
-		return peer, nil
-	case <-c.events.ended:
-		cause = c.events.cause()
-	case <-ctx.Done():
-		cause = context.Cause(ctx)
+	for cause == nil {
+		select {
+		case peer := <-met.peer:
+			return peer, nil
+		case <-met.lost:
+			if err := c.Join(ctx, room, []byte{}); err != nil {
+				return ident.PeerID{}, err
+			}
+		case <-c.events.ended:
+			cause = c.events.cause()
+		case <-ctx.Done():
+			cause = context.Cause(ctx)
+		}
 	}
 	select {
-	case peer := <-met: // it came after all
+	case peer := <-met.peer: // it came after all
 		return peer, nil
 	default:
 		return ident.PeerID{}, c.opError("meet", cause)
 	}
+}
+
+// meetWait is what a Meet waits for.
+type meetWait struct {
+	peer chan ident.PeerID // capacity 1
+	lost chan struct{}     // capacity 1: the room is to be joined again
 }
 
 // meets hands a pairing to the Meet that waits for it; false if none does.
@@ -58,9 +73,20 @@ func (c *Client) meets(e Paired) bool {
 	waiting, ok := c.meeting[e.Room]
 	if ok {
 		delete(c.meeting, e.Room)
-		waiting <- e.Peer // capacity 1
+		waiting.peer <- e.Peer
 	}
 	return ok
+}
+
+// expelled tells the Meet that waits in a room whose node is lost; false if none
+// does, or the error is another one.
+func (c *Client) expelled(e *Error) bool {
+	waiting, ok := c.meeting[e.Room]
+	if !ok || e.Code != CodeUnreachable {
+		return false
+	}
+	signal(waiting.lost)
+	return true
 }
 
 // lost reports whether the connection has ended.

@@ -119,20 +119,25 @@ type Stats struct {
 	Clients  int `json:"clients"`   // signed on
 	HalfOpen int `json:"half_open"` // connections that have not signed on yet
 	Rooms    int `json:"rooms"`     // with at least one member
+
+	// CutOff says that the bus has lost the other nodes, and that nobody can sign
+	// on until it has found them again.
+	CutOff bool `json:"cut_off,omitzero"`
 }
 
 // Stats returns the server's figures; all zero after Close.
 func (s *Server) Stats() (st Stats) {
 	_ = s.loop.Do(func(time.Time) {
-		st = Stats{Clients: s.m.Clients(), HalfOpen: s.m.HalfOpen(), Rooms: s.m.Rooms()}
+		st = Stats{Clients: s.m.Clients(), HalfOpen: s.m.HalfOpen(), Rooms: s.m.Rooms(), CutOff: s.m.CutOff()}
 	})
 	return st
 }
 
 // ServeHealth is an http.HandlerFunc for load balancers, to be mounted beside
 // the server, under "/healthz" say. It answers 200 while clients can sign on,
-// and 503 after Shutdown or Close was called, with a JSON object: "status",
-// which is "ok" or "draining", and the figures of [Stats].
+// and 503 while the bus is cut off from the other nodes and after Shutdown or
+// Close was called, with a JSON object: "status", which is "ok", "cut off" or
+// "draining", and the figures of [Stats].
 func (s *Server) ServeHealth(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
 	closed := s.closed
@@ -143,8 +148,13 @@ func (s *Server) ServeHealth(w http.ResponseWriter, _ *http.Request) {
 	}{"ok", s.Stats()}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	if closed {
+	switch {
+	case closed:
 		health.Status = "draining"
+	case health.CutOff:
+		health.Status = "cut off"
+	}
+	if health.Status != "ok" {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
 	_ = json.NewEncoder(w).Encode(health)

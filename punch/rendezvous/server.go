@@ -34,6 +34,7 @@ type ServerMachine struct {
 
 	ice iceServers
 
+	cutOff    bool
 	draining  bool
 	drainEnd  time.Time
 	farewells farewells // of Drain
@@ -174,6 +175,8 @@ func (s *ServerMachine) accept(now time.Time, stream machine.StreamID, remote ne
 		return
 	case s.draining:
 		code, reason = CodeShutdown, shutdownReason
+	case s.cutOff:
+		code, reason = CodeCutOff, cutOffReason
 	case from != nil && from.clients >= s.cfg.MaxClientsPerAddress:
 		code, reason = CodeTooManyClients, "too many connections from your address"
 	case len(s.clients) >= s.cfg.MaxClients && s.halfOpen.Len() == 0:
@@ -236,20 +239,6 @@ func (s *ServerMachine) write(c *client, f frame) {
 
 func (s *ServerMachine) closeStream(stream machine.StreamID, code Code, reason string) {
 	s.out.Push(machine.Transmit{Op: machine.Close, Stream: stream, Data: AppendClose(nil, code, reason)})
-}
-
-// deliverAll takes in what the bus has for this node, what it causes included.
-func (s *ServerMachine) deliverAll(now time.Time) {
-	for t, m, ok := s.bus.Poll(); ok; t, m, ok = s.bus.Poll() {
-		switch {
-		case t.Room != "":
-			s.rooms.handle(t.Room, m)
-		case m.Undelivered:
-			s.returned(t.Peer, m)
-		default:
-			s.deliver(now, t.Peer, m)
-		}
-	}
 }
 
 // sourceOf is what the limits per address count by: who has an IPv6 address

@@ -16,9 +16,11 @@ const (
 	ServerLeft                            // a client has gone by itself; Peer is zero if it had not signed on
 	ServerDropped                         // the server closed a connection, for Code and Reason
 	ServerPaired                          // Peer was handed another member's message in Room
+	ServerCutOff                          // the bus has lost the other nodes, for Reason; every client is dropped
+	ServerRejoined                        // the bus has found them again
 )
 
-var serverEventNames = [...]string{"signed on", "left", "dropped", "paired"}
+var serverEventNames = [...]string{"signed on", "left", "dropped", "paired", "cut off from the other nodes", "joined to the other nodes again"}
 
 // String returns the kind's name.
 func (k ServerEventKind) String() string {
@@ -36,12 +38,18 @@ type ServerEvent struct {
 	Peer   ident.PeerID   // zero until the client has signed on
 	Proven bool           // Peer has proved that it holds the key
 	Room   string         // ServerPaired
-	Code   Code           // ServerLeft, ServerDropped
-	Reason string         // ServerLeft, ServerDropped
+	Code   Code           // ServerLeft, ServerDropped, ServerCutOff
+	Reason string         // ServerLeft, ServerDropped, ServerCutOff
 }
 
 // String returns one line for a log.
 func (e ServerEvent) String() string {
+	switch e.Kind {
+	case ServerCutOff:
+		return fmt.Sprintf("%s: %s", e.Kind, quoted(e.Reason))
+	case ServerRejoined:
+		return e.Kind.String()
+	}
 	who := e.Remote.String()
 	if !e.Peer.IsZero() {
 		who += " (" + e.Peer.Short() + ")"
