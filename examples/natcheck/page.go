@@ -5,6 +5,7 @@ import (
 	_ "embed" // the page's template
 	"fmt"
 	"html/template"
+	"math"
 	"net/netip"
 	"strings"
 	"time"
@@ -18,7 +19,7 @@ import (
 var pageText string
 
 // The template escapes all that is put in by where it stands.
-var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"badge": badge, "clip": clip, "percent": percent}).Parse(pageText))
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"badge": badge, "capital": capital, "clip": clip, "percent": percent, "spaced": spaced}).Parse(pageText))
 
 // page is what the template shows.
 type page struct {
@@ -42,6 +43,7 @@ type family struct {
 	Advice       []string
 	Grades       []natprobe.Grade
 	Report       *natprobe.Report
+	Conclusions  []natprobe.Conclusion
 	Observations []natprobe.Observation
 	More         int // observations left out
 }
@@ -54,9 +56,8 @@ type card struct {
 	Because    string
 }
 
-// maxObservations is how many transactions are listed: all but those of a measurement that
-// went wrong.
-const maxObservations = 200
+// How many transactions and conclusions are listed at most. There are about 40 and 15.
+const maxObservations, maxConclusions = 200, 50
 
 // render makes the page of a report: one file that needs no other. It depends on its arguments
 // alone.
@@ -108,7 +109,7 @@ func familyOf(r *natprobe.Report, id string, alone bool) family {
 	f.Cards = []card{
 		{"Mapping", mappingWords(r), sure(r, "mapping"), mappingPicture(r, id+"-mapping"), because(r, "mapping")},
 		{"Filtering", filteringWords(r.Filtering), sure(r, "filtering"), filteringPicture(r, id+"-filtering"), because(r, "filtering")},
-		{"Outside ports", portsWords(r.Ports), sure(r, "ports"), portsPicture(r, id+"-ports"), because(r, "ports")},
+		{"Outside ports", portsWords(r.Ports), sure(r, "ports"), portsPicture(r, id+"-ports"), because(r, "ports") + portsMore(r.Ports)},
 	}
 	if l := r.Lifetime; l != nil {
 		says := "An idle mapping lives " + l.Answered.String()
@@ -122,6 +123,7 @@ func familyOf(r *natprobe.Report, id string, alone bool) family {
 		other = map[string]string{"IPv4": "IPv6", "IPv6": "IPv4"}[name]
 	}
 	f.Facts = facts(r, other)
+	f.Conclusions = r.Conclusions[:min(len(r.Conclusions), maxConclusions)]
 	f.Observations = r.Observations
 	if n := len(f.Observations); n > maxObservations {
 		f.Observations, f.More = f.Observations[:maxObservations], n-maxObservations
@@ -145,13 +147,16 @@ func sure(r *natprobe.Report, about string) float64 {
 	return c.Confidence
 }
 
-// percent tells a confidence where there is any.
+// percent tells a confidence where there is any. Nothing is quite sure.
 func percent(confidence float64) string {
 	if !(confidence > 0) {
 		return ""
 	}
-	return fmt.Sprintf("%.0f %% sure", 100*min(confidence, 1))
+	return fmt.Sprintf("%d %% sure", hundredths(confidence))
 }
+
+// hundredths is a chance in percent, of which none is whole and none is nothing.
+func hundredths(chance float64) int { return min(max(int(math.Round(100*chance)), 1), 99) }
 
 func capital(s string) string {
 	if s == "" || s[0] < 'a' || s[0] > 'z' {
@@ -159,6 +164,9 @@ func capital(s string) string {
 	}
 	return strings.ToUpper(s[:1]) + s[1:]
 }
+
+// spaced writes the words of behaviours as people do.
+func spaced(s string) string { return strings.ReplaceAll(s, "_", " ") }
 
 // maxText is how many characters of a text from outside are shown.
 const maxText = 600

@@ -16,38 +16,33 @@ const (
 	selfAt             = 34.0
 )
 
-// destination is a server's address and where it saw the one socket come from.
-type destination struct{ natprobe.Observation }
-
 // maxDestinations is how many are drawn: two addresses, and two ports of one of them.
 const maxDestinations = 3
 
 // destinations finds what several servers saw of the socket that the mapping was read from.
-func destinations(r *natprobe.Report) (shown []destination, more int) {
+func destinations(r *natprobe.Report) (shown []natprobe.Observation, more int) {
 	socket := -1
 	for _, o := range r.Observations {
-		switch {
-		case !o.Mapped.IsValid() || !strings.HasPrefix(o.Asked, "plain"):
-			continue
-		case socket < 0 && o.Mapped == r.Mapped:
-			socket = o.Socket
-		case o.Socket != socket:
+		if !o.Mapped.IsValid() || !strings.HasPrefix(o.Asked, "plain") {
 			continue
 		}
-		same := func(d destination) bool { return d.To == o.To }
+		if socket < 0 && o.Mapped == r.Mapped {
+			socket = o.Socket
+		}
+		same := func(d natprobe.Observation) bool { return d.To == o.To }
 		switch {
-		case o.Socket != socket || slices.ContainsFunc(shown, same):
+		case socket < 0 || o.Socket != socket || slices.ContainsFunc(shown, same):
 		case len(shown) == maxDestinations:
 			more++
 		default:
-			shown = append(shown, destination{o})
+			shown = append(shown, o)
 		}
 	}
 	return shown, more
 }
 
 // relation says in what a destination differs from those before it.
-func relation(shown []destination, i int) string {
+func relation(shown []natprobe.Observation, i int) string {
 	if i == 0 {
 		return "first destination"
 	}
@@ -59,7 +54,7 @@ func relation(shown []destination, i int) string {
 	return "another address"
 }
 
-// rows spreads n rows over a card.
+// row is the middle of one of n rows over a card.
 func row(i, n int) float64 { return 34 + 164*(float64(i)+.5)/float64(n) }
 
 // mappingPicture draws one socket of this host, the outside ports it has, and who sees which.
@@ -87,7 +82,7 @@ func mappingPicture(r *natprobe.Report, id string) template.HTML {
 				sum, n = sum+row(i+j, len(shown)), n+1
 			}
 		}
-		holes, ys = append(holes, s.Observation), append(ys, sum/float64(n))
+		holes, ys = append(holes, s), append(ys, sum/float64(n))
 	}
 	wall(&d, r)
 	middle := row(0, 1)
@@ -105,6 +100,9 @@ func mappingPicture(r *natprobe.Report, id string) template.HTML {
 	for i, h := range holes {
 		d.add(`<path class="link good" d="M%.1f %.1fC%.1f %.1f %.1f %.1f %.1f %.1f"/>`, selfAt+14, middle, selfAt+50, middle, wallAt-66, ys[i], wallAt-29, ys[i])
 		d.pill("hole", wallAt, ys[i], fmt.Sprint(h.Mapped.Port()))
+		if h.Mapped.Addr() != r.Mapped.Addr() { // not the one that the way out shows
+			d.text("hint", "middle", wallAt, ys[i]+25, fit(h.Mapped.Addr().String(), 17))
+		}
 	}
 	self(&d, middle)
 	text := strings.Join(words, "; ") + "."
@@ -147,7 +145,7 @@ type sender struct {
 
 // senders says who is let in.
 func senders(r *natprobe.Report) []sender {
-	all := []sender{{name: "answers from where it sent", in: unknown}, {name: "same address, another port", in: unknown}, {name: "a stranger's address", in: unknown}}
+	all := []sender{{name: "whom it has sent to", in: unknown}, {name: "same address, another port", in: unknown}, {name: "a stranger's address", in: unknown}}
 	if r.Mapped.IsValid() {
 		all[0].in = good
 	}

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"html/template"
+	"iter"
+	"math"
 	"strings"
 	"time"
 
@@ -48,12 +50,31 @@ func portScale(p natprobe.Ports, all []made) (low, high float64) {
 	return max(0, low-pad), min(65535, high+pad)
 }
 
+// ticks are round numbers on the scale, two to six of them.
+func ticks(low, high float64) iter.Seq[float64] {
+	step := math.Pow(10, math.Floor(math.Log10(high-low)))
+	switch n := (high - low) / step; {
+	case n < 2:
+		step /= 2
+	case n >= 5:
+		step *= 2
+	}
+	step = max(step, 1)
+	return func(yield func(float64) bool) {
+		for t := math.Ceil(low/step) * step; t <= high; t += step {
+			if !yield(t) {
+				return
+			}
+		}
+	}
+}
+
 // portsPicture draws the ports that the NAT gave, in their order.
 func portsPicture(r *natprobe.Report, id string) template.HTML {
 	const left, right, top, bottom = 50.0, 346.0, 14.0, 176.0
 	var d drawing
 	all := mappings(r)
-	d.text("hint", "start", left, 206, "mappings, in the order asked for →")
+	d.text("hint", "end", right, 194, "mappings, in the order asked for →")
 	d.line("axis", left, top, left, bottom)
 	d.line("axis", left, bottom, right, bottom)
 	if len(all) == 0 {
@@ -63,13 +84,14 @@ func portsPicture(r *natprobe.Report, id string) template.HTML {
 	low, high := portScale(r.Ports, all)
 	y := func(port float64) float64 { return bottom - (port-low)/(high-low)*(bottom-top) }
 	x := func(i int) float64 { return left + (right-left)*(float64(i)+.5)/float64(len(all)) }
-	for _, tick := range []float64{low, (low + high) / 2, high} {
+	for tick := range ticks(low, high) {
 		d.line("grid", left, y(tick), right, y(tick))
 		d.text("hint", "end", left-6, y(tick)+4, fmt.Sprintf("%.0f", tick))
 	}
 	if p := r.Ports; p.Model == natprobe.PortsBlock || p.Model == natprobe.PortsRandom {
-		d.rect("band", left, y(float64(p.High)), right-left, y(float64(p.Low))-y(float64(p.High)), 0)
-		d.text("hint", "end", right-4, y(float64(p.High))+13, fmt.Sprintf("%d to %d", p.Low, p.High))
+		d.rect("band", left, y(float64(p.High)), right-left, max(0, y(float64(p.Low))-y(float64(p.High))), 0)
+		d.rect("band", left, 198, 14, 12, 2)
+		d.text("hint", "start", left+20, 208, fmt.Sprintf("%d to %d, as estimated", p.Low, p.High))
 	}
 	if r.Ports.Model == natprobe.PortsSequential {
 		var path []string
@@ -79,20 +101,16 @@ func portsPicture(r *natprobe.Report, id string) template.HTML {
 		d.add(`<path class="trend" d="M%s"/>`, strings.Join(path, "L"))
 	}
 	var words []string
-	kept := 0
 	for i, m := range all {
-		if m.local == m.outside {
+		if m.local == m.outside && r.Ports.Model == natprobe.PortsPreserving {
 			d.add(`<circle class="halo" cx="%.1f" cy="%.1f" r="8"/>`, x(i), y(float64(m.outside)))
-			kept++
 		}
 		d.add(`<circle class="dot" cx="%.1f" cy="%.1f" r="4.5"><title>%d became %d</title></circle>`, x(i), y(float64(m.outside)), m.local, m.outside)
 		words = append(words, fmt.Sprintf("%d became %d", m.local, m.outside))
 	}
-	if kept > 0 {
-		d.add(`<circle class="halo" cx="%.1f" cy="%.1f" r="5"/>`, left+8, 191.0)
-		d.text("hint", "start", left+18, 195, "ring: the inside port was kept")
-		d.add(`<rect class="cover" x="%.1f" y="198" width="300" height="14"/>`, left)
-		d.text("hint", "start", left, 209, "mappings, in the order asked for →")
+	if r.Ports.Model == natprobe.PortsPreserving {
+		d.add(`<circle class="halo" cx="%.1f" cy="204" r="5"/>`, left+8)
+		d.text("hint", "start", left+20, 208, "ring: the inside port was kept")
 	}
 	return d.done(id, cardWide, cardHigh, "Outside ports", "Inside ports and what became of them outside, in order: "+strings.Join(words, ", ")+".")
 }
@@ -110,6 +128,30 @@ func portsWords(p natprobe.Ports) string {
 		return fmt.Sprintf("Any port from %d to %d", p.Low, p.High)
 	}
 	return "Not known"
+}
+
+// portsMore is what else is known of the ports.
+func portsMore(p natprobe.Ports) string {
+	var more string
+	if p.Model == natprobe.PortsSequential {
+		more += fmt.Sprintf("; others behind it make %.1f a second", p.Rate)
+	}
+	for _, v := range []struct {
+		natprobe.Verdict
+		yes, no string
+	}{
+		{p.Parity, "even ports stay even", "even ports may become odd"},
+		{p.Contiguous, "neighbours stay neighbours", "neighbours are parted"},
+		{p.Overloaded, "one outside port serves several hosts", ""},
+	} {
+		switch {
+		case v.Verdict == natprobe.Yes:
+			more += "; " + v.yes
+		case v.Verdict == natprobe.No && v.no != "":
+			more += "; " + v.no
+		}
+	}
+	return more
 }
 
 // lifetimePicture draws how long a mapping lives that nothing goes through.
@@ -139,10 +181,10 @@ func lifetimePicture(l *natprobe.Lifetime, id string) template.HTML {
 		case s.Lifespan == (natprobe.Lifespan{}):
 			d.mark(unknown, left+12, y+28)
 		case s.High == 0:
-			d.rect("bar", left, y+16, x(s.Low)-left, 18, 3)
+			d.rect("bar", left, y+16, max(0, x(s.Low)-left), 18, 3)
 			d.line("link unknown", x(s.Low), y+25, right, y+25)
 		default:
-			d.rect("bar", left, y+16, x(s.Low)-left, 18, 3)
+			d.rect("bar", left, y+16, max(0, x(s.Low)-left), 18, 3)
 			d.rect("maybe", x(s.Low), y+16, max(2, x(s.High)-x(s.Low)), 18, 3)
 		}
 		words = append(words, s.name+": "+s.Lifespan.String())

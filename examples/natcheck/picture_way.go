@@ -33,6 +33,12 @@ func stations(r *natprobe.Report) []station {
 		way = append(way, s)
 	}
 	out := station{icon: "net", name: "Internet", line: "sees " + seen}
+	switch {
+	case !r.Mapped.IsValid() || r.NAT == natprobe.No:
+	case r.Mapping != natprobe.MappingEndpointIndependent && r.Mapping != natprobe.MappingUnknown:
+		seen = r.Mapped.Addr().String()
+		out.line = "each destination sees another port"
+	}
 	_, told := r.Conclusion("nested")
 	switch {
 	case r.Type == natprobe.TypeUDPBlocked:

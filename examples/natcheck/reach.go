@@ -3,9 +3,8 @@ package main
 import (
 	"fmt"
 	"html/template"
-	"math"
 	"net/netip"
-	"time"
+	"strings"
 
 	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/punch"
@@ -74,14 +73,14 @@ type reached struct {
 
 // laneWords say what a lane does.
 var laneWords = map[punch.LaneKind]string{
-	punch.LanePlain:     "both send at once",
+	punch.LanePlain:     "both send at the same time",
 	punch.LaneOnePacket: "one packet opens the way",
 	punch.LaneMapped:    "by a port mapped on the router",
 	punch.LanePredicted: "the next port is foretold",
 	punch.LaneCrossing:  "the next ports of both are foretold",
-	punch.LaneBirthday:  "many ports opened and tried at once",
-	punch.LaneBlocks:    "both open and try many ports",
-	punch.LaneTCP:       "TCP, both dial at once",
+	punch.LaneBirthday:  "one opens many ports, the other tries many",
+	punch.LaneBlocks:    "both open many ports and try many",
+	punch.LaneTCP:       "TCP, both dial at the same time",
 }
 
 // reach plans for each kind of peer what a session would do. Nil where nothing is known to
@@ -104,7 +103,7 @@ func reach(r *natprobe.Report) []reached {
 
 // reaching tells of a plan the likeliest lane, of several the cheapest.
 func reaching(name string, lanes []punch.Lane) reached {
-	out := reached{State: bad, Peer: name, Chance: "no", How: "through a relay", Cost: punch.Infeasible(lanes)}
+	out := reached{State: bad, Peer: name, Chance: "no", How: "through a relay", Cost: strings.TrimLeft(strings.TrimPrefix(punch.Infeasible(lanes), "infeasible"), ": ")}
 	var best punch.Lane
 	for _, l := range lanes {
 		if l.Ruled == "" && l.Probability > best.Probability {
@@ -116,11 +115,15 @@ func reaching(name string, lanes []punch.Lane) reached {
 		if best.Probability >= .9 {
 			out.State = good
 		}
-		out.Percent = max(1, int(math.Round(100*best.Probability)))
+		out.Percent = hundredths(best.Probability)
 		out.Chance = fmt.Sprintf("%d %%", out.Percent)
-		out.Cost = "at once"
-		if best.Time >= 100*time.Millisecond {
-			out.Cost = fmt.Sprintf("up to %d packets in %v", best.Probes, best.Time.Round(100*time.Millisecond))
+		switch {
+		case best.Probes <= 1:
+			out.Cost = "a packet"
+		case best.Time.Seconds() < 0.1:
+			out.Cost = fmt.Sprintf("up to %d packets", best.Probes)
+		default:
+			out.Cost = fmt.Sprintf("up to %d packets in %.1f s", best.Probes, best.Time.Seconds())
 		}
 	}
 	out.Badge = badge(out.State)
