@@ -88,9 +88,14 @@ func (t *target) close() {
 }
 
 func unwritable(name string, err error) error {
-	var path *fs.PathError // names the temporary file, which nobody asked for
-	if errors.As(err, &path) {
+	// Both name the temporary file, which nobody asked for.
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
 		err = path.Err
+	case errors.As(err, &link):
+		err = link.Err
 	}
 	return fmt.Errorf("-html %q cannot be written: %w; name a file in a directory that exists and is yours to write, or - for standard output", name, err)
 }

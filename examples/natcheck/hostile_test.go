@@ -68,6 +68,19 @@ func TestHostileWordsStayWords(t *testing.T) {
 	}
 }
 
+// TestSoftwareOfServersIsNotShown: what a server calls itself is its free choice, and no part of
+// a report.
+func TestSoftwareOfServersIsNotShown(t *testing.T) {
+	w := newWorldOf(t, "full-cone", "<script>alert(1)</script>")
+	r := w.measure(capable[0], limited)
+	if r.Type != natprobe.TypeFullCone {
+		t.Fatalf("the server is not understood: %v", r)
+	}
+	if page := rendered(t, "software", r, someServer); bytes.Contains(page, []byte("alert")) {
+		t.Errorf("%s", page)
+	}
+}
+
 // FuzzPage: any report that can be read has a page that is well-formed, inert and bounded.
 func FuzzPage(f *testing.F) {
 	f.Add([]byte(`{"type":"symmetric","nat":"yes","mapped":"192.0.2.1:1","ports":{"model":"block","low":9,"high":3},

@@ -109,7 +109,7 @@ func familyOf(r *natprobe.Report, id string, alone bool) family {
 	f.Cards = []card{
 		{"Mapping", mappingWords(r), sure(r, "mapping"), mappingPicture(r, id+"-mapping"), because(r, "mapping")},
 		{"Filtering", filteringWords(r.Filtering), sure(r, "filtering"), filteringPicture(r, id+"-filtering"), because(r, "filtering")},
-		{"Outside ports", portsWords(r.Ports), sure(r, "ports"), portsPicture(r, id+"-ports"), because(r, "ports") + portsMore(r.Ports)},
+		{"Outside ports", portsWords(r.Ports), sure(r, "ports"), portsPicture(r, id+"-ports"), portsWhy(r)},
 	}
 	if l := r.Lifetime; l != nil {
 		says := "An idle mapping lives " + l.Answered.String()
@@ -156,7 +156,7 @@ func percent(confidence float64) string {
 }
 
 // hundredths is a chance in percent, of which none is whole and none is nothing.
-func hundredths(chance float64) int { return min(max(int(math.Round(100*chance)), 1), 99) }
+func hundredths(chance float64) int { return int(min(max(math.Round(100*chance), 1), 99)) }
 
 func capital(s string) string {
 	if s == "" || s[0] < 'a' || s[0] > 'z' {

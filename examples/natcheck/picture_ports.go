@@ -5,6 +5,7 @@ import (
 	"html/template"
 	"iter"
 	"math"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -21,12 +22,19 @@ const maxMade = 64
 // seen at another address has another one.
 func mappings(r *natprobe.Report) []made {
 	var all []made
-	seen := make(map[string]bool)
+	type key struct {
+		socket int
+		mapped netip.AddrPort
+	}
+	seen := make(map[key]bool)
 	for _, o := range r.Observations {
-		key := fmt.Sprint(o.Socket, o.Mapped)
+		key := key{o.Socket, o.Mapped}
 		plain := strings.HasPrefix(o.Asked, "plain") || o.Asked == "control"
-		if !plain || !o.Mapped.IsValid() || seen[key] || len(all) == maxMade {
+		switch {
+		case !plain || !o.Mapped.IsValid() || seen[key]:
 			continue
+		case len(all) == maxMade:
+			return all
 		}
 		seen[key] = true
 		all = append(all, made{o.Local.Port(), o.Mapped.Port()})
@@ -130,11 +138,16 @@ func portsWords(p natprobe.Ports) string {
 	return "Not known"
 }
 
-// portsMore is what else is known of the ports.
-func portsMore(p natprobe.Ports) string {
-	var more string
+// portsWhy is what the model was told from, and what else is known of the ports. The picture
+// may have more mappings: those of sockets that have several.
+func portsWhy(r *natprobe.Report) string {
+	why := because(r, "ports")
+	if _, ok := r.Conclusion("ports"); ok {
+		why = "told from " + why
+	}
+	p := r.Ports
 	if p.Model == natprobe.PortsSequential {
-		more += fmt.Sprintf("; others behind it make %.1f a second", p.Rate)
+		why += fmt.Sprintf("; others behind it make %.1f a second", p.Rate)
 	}
 	for _, v := range []struct {
 		natprobe.Verdict
@@ -146,12 +159,12 @@ func portsMore(p natprobe.Ports) string {
 	} {
 		switch {
 		case v.Verdict == natprobe.Yes:
-			more += "; " + v.yes
+			why += "; " + v.yes
 		case v.Verdict == natprobe.No && v.no != "":
-			more += "; " + v.no
+			why += "; " + v.no
 		}
 	}
-	return more
+	return why
 }
 
 // lifetimePicture draws how long a mapping lives that nothing goes through.

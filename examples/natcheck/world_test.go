@@ -1,12 +1,16 @@
 package main
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/simnet"
 	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/natprobe/stunserver"
@@ -28,13 +32,37 @@ var (
 // world is a host behind a NAT, in virtual time from one seed.
 type world struct {
 	*simnet.World
-	t    *testing.T
-	site *simnet.Site
+	t        *testing.T
+	site     *simnet.Site
+	software string
+}
+
+// named is a STUN server that names its software in all that it says, where it has a name.
+type named struct {
+	*stunserver.Machine
+	software string
+}
+
+func (s *named) PollTransmit() (machine.Transmit, bool) {
+	t, ok := s.Machine.PollTransmit()
+	if ok && s.software != "" && len(t.Data) >= 20 {
+		value := []byte(s.software + strings.Repeat(" ", -len(s.software)&3))
+		t.Data = binary.BigEndian.AppendUint16(slices.Clone(t.Data), 0x8022) // SOFTWARE, RFC 8489 section 14.14
+		t.Data = binary.BigEndian.AppendUint16(t.Data, uint16(len(value)))
+		t.Data = append(t.Data, value...)
+		binary.BigEndian.PutUint16(t.Data[2:], uint16(len(t.Data)-20))
+	}
+	return t, ok
 }
 
 func newWorld(t *testing.T, preset string) *world {
 	t.Helper()
-	w := &world{World: simnet.New(1), t: t}
+	return newWorldOf(t, preset, "")
+}
+
+func newWorldOf(t *testing.T, preset, software string) *world {
+	t.Helper()
+	w := &world{World: simnet.New(1), t: t, software: software}
 	w.serve("capable", capable...)
 	w.serve("capable by IPv6", capable6...)
 	w.serve("limited", limited)
@@ -53,8 +81,9 @@ func (w *world) check(err error) {
 }
 
 func (w *world) serve(name string, at ...netip.AddrPort) {
-	m, err := stunserver.NewMachine(at, 0, w.Seed())
+	plain, err := stunserver.NewMachine(at, 0, w.Seed())
 	w.check(err)
+	m := &named{plain, w.software}
 	ips := []netip.Addr{at[0].Addr()}
 	if last := at[len(at)-1].Addr(); last != ips[0] {
 		ips = append(ips, last)
