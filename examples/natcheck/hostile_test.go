@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -13,7 +14,7 @@ import (
 // hostile is what somebody might send who wants to be seen.
 const hostile = "\"'><script>alert(1)</script></style></title></svg>]]><!--<img src=x onerror=alert(1)>{{.}}%s\x00\x1b[31m\u202e\u2066\xff&lt;"
 
-// poisoned is a report all of whose words are hostile.
+// poisoned is a report all of whose words are hostile, the zones of its addresses too.
 func poisoned(r natprobe.Report) natprobe.Report {
 	r.Conclusions = slices.Clone(r.Conclusions)
 	for i := range r.Conclusions {
@@ -22,15 +23,25 @@ func poisoned(r natprobe.Report) natprobe.Report {
 	}
 	r.Observations = slices.Clone(r.Observations)
 	for i := range r.Observations {
-		r.Observations[i].ICMP = hostile
+		o := &r.Observations[i]
+		o.ICMP, o.Local, o.To = hostile, zoned(o.Local), zoned(o.To)
 	}
+	r.Local = zoned(r.Local)
 	if r.TCP != nil {
 		r.TCP.Because = hostile
 	}
 	if r.Lifetime != nil {
 		r.Lifetime.Reason = hostile
 	}
+	if r.IPv6 != nil {
+		six := poisoned(*r.IPv6)
+		r.IPv6 = &six
+	}
 	return r
+}
+
+func zoned(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().WithZone(hostile), a.Port()) // without effect on IPv4
 }
 
 // shape lists the elements of a page with their attributes' names.
@@ -51,7 +62,7 @@ func TestHostileWordsStayWords(t *testing.T) {
 	for name, r := range map[string]natprobe.Report{
 		"measured": measured(t, "symmetric-sequential"),
 		"blocked":  measured(t, "udp-blocked"),
-		"whole":    discovered(t, "cgnat", capable[0].String(), limited.String()),
+		"whole":    discovered(t, "dual-stack", capable[0].String(), limited.String(), capable6[0].String()),
 	} {
 		tame := rendered(t, name, r, someServer)
 		page := rendered(t, "hostile-"+name, poisoned(r), hostile)

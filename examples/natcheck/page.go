@@ -19,7 +19,7 @@ import (
 var pageText string
 
 // The template escapes all that is put in by where it stands.
-var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"badge": badge, "capital": capital, "clip": clip, "percent": percent, "spaced": spaced}).Parse(pageText))
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"badge": badge, "capital": capital, "clip": clip, "ms": ms, "percent": percent, "spaced": spaced}).Parse(pageText))
 
 // page is what the template shows.
 type page struct {
@@ -165,16 +165,21 @@ func capital(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
+// ms is a time as exact as it matters.
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond)) }
+
 // spaced writes the words of behaviours as people do.
 func spaced(s string) string { return strings.ReplaceAll(s, "_", " ") }
 
 // maxText is how many characters of a text from outside are shown.
 const maxText = 600
 
-// clip bounds a text.
-func clip(s string) string {
-	if utf8.RuneCountInString(s) > maxText {
-		s = string([]rune(s)[:maxText]) + "…"
+// clip bounds a text, or what has one.
+func clip(v any) string { return cut(fmt.Sprint(v), maxText) }
+
+func cut(s string, most int) string {
+	if utf8.RuneCountInString(s) > most {
+		s = string([]rune(s)[:most]) + "…"
 	}
 	return s
 }

@@ -52,6 +52,8 @@ func elements(t testing.TB, page []byte) []*node {
 	t.Helper()
 	d := xml.NewDecoder(bytes.NewReader(page))
 	var all, open []*node
+	var text []byte  // of the whole page
+	var starts []int // where the open elements' begins in it
 	for {
 		token, err := d.Token()
 		if errors.Is(err, io.EOF) {
@@ -66,15 +68,13 @@ func elements(t testing.TB, page []byte) []*node {
 			for _, a := range e.Attr {
 				n.attr[a.Name.Local] = a.Value
 			}
-			all, open = append(all, n), append(open, n)
+			all, open, starts = append(all, n), append(open, n), append(starts, len(text))
 		case xml.EndElement:
-			n := open[len(open)-1]
-			n.text = strings.Join(strings.Fields(n.text), " ")
-			open = open[:len(open)-1]
+			last := len(open) - 1
+			open[last].text = strings.Join(strings.Fields(string(text[starts[last]:])), " ")
+			open, starts = open[:last], starts[:last]
 		case xml.CharData:
-			for _, n := range open {
-				n.text += string(e)
-			}
+			text = append(text, e...)
 		}
 	}
 }

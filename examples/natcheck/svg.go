@@ -41,11 +41,14 @@ func (d *drawing) pill(class string, x, y float64, s string) {
 	d.text("port", "middle", x, y+4.5, s)
 }
 
+// maxDesc is how many characters a picture's description has at most.
+const maxDesc = 4000
+
 // done is the picture with its title and what it shows in words, for those who do not see it.
 func (d *drawing) done(id string, wide, high int, title, desc string) template.HTML {
 	var out drawing
 	out.add(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" role="img" aria-labelledby="%s-t %s-d">`, wide, high, id, id)
-	out.add(`<title id="%s-t">%s</title><desc id="%s-d">%s</desc>`, id, title, id, desc)
+	out.add(`<title id="%s-t">%s</title><desc id="%s-d">%s</desc>`, id, title, id, cut(desc, maxDesc))
 	return template.HTML(out.b.String() + d.b.String() + "</svg>")
 }
 
