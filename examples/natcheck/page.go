@@ -98,13 +98,13 @@ func familyName(r *natprobe.Report) string {
 func familyOf(r *natprobe.Report, id string, alone bool) family {
 	name := familyName(r)
 	f := family{
-		ID: id, Name: name, State: typeState(r.Type), Plain: typeWords[r.Type], Confidence: r.Confidence,
-		Head: capital(r.Type.Title()), Because: because(r, "type"),
+		ID: id, Name: name, State: typeState(r.Type), Confidence: r.Confidence, Because: because(r, "type"),
 		Way: wayPicture(r, id+"-way", false), WayTall: wayPicture(r, id+"-waytall", true),
 		Reach: reach(r), Advice: r.Advice(), Grades: r.Grades(), Report: r,
 	}
-	if r.Type == natprobe.TypeUnknown {
-		f.Head = "Unknown"
+	f.Head, f.Plain = typeOf(r)
+	if r.Type == natprobe.TypeUnknown && r.Mapped.IsValid() && r.Mapping == natprobe.MappingUnknown {
+		f.Because = because(r, "mapping") // which says more
 	}
 	f.Cards = []card{
 		{"Mapping", mappingWords(r), sure(r, "mapping"), mappingPicture(r, id+"-mapping"), because(r, "mapping")},

@@ -236,15 +236,30 @@ func TestUnknownStaysVisible(t *testing.T) {
 		t.Errorf("%v", says)
 	}
 	for _, want := range []string{
-		"Only one server address told where it sees the socket", "No server that supports RFC 5780 answered",
-		"Not known, as the type is not", "add -tcp", "add -lifetime", "see -network",
+		"Only one server address told where it sees the socket", "192.0.2.20:3478 cannot tell: it names no other address",
+		"Because: only one server address told", "Not known, as the type is not: only one server address told", "add -tcp", "add -lifetime", "see -network",
 	} {
-		if !strings.Contains(why, want) && !strings.Contains(why, "192.0.2.20:3478 cannot tell") {
+		if !strings.Contains(why, want) {
 			t.Errorf("no %q in\n%s", want, why)
 		}
 	}
+	if !bytes.Contains(page, []byte(">A NAT of a kind that is not known <")) {
+		t.Error("that there is a NAT is known")
+	}
 	if bytes.Contains(page, []byte(`<table class="reach">`)) {
 		t.Error("reachability of what is not known")
+	}
+}
+
+// TestHalfKnown: what is known of a type that is not is its title.
+func TestHalfKnown(t *testing.T) {
+	for preset, want := range map[string]string{"port-restricted-cone": "A cone NAT; its filtering is not known", "firewall": "No NAT; whether there is a firewall is not known"} {
+		page := rendered(t, "half-"+preset, newWorld(t, preset).measure(limited, plain), someServer)
+		inert(t, page)
+		all := elements(t, page)
+		if i := slices.IndexFunc(all, func(n *node) bool { return n.name == "h1" }); all[i].text != want {
+			t.Errorf("%s: %q", preset, all[i].text)
+		}
 	}
 }
 

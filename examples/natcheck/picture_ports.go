@@ -146,7 +146,7 @@ func portsWhy(r *natprobe.Report) string {
 		why = "told from " + why
 	}
 	p := r.Ports
-	if p.Model == natprobe.PortsSequential {
+	if p.Model == natprobe.PortsSequential && p.Rate >= 0.05 {
 		why += fmt.Sprintf("; others behind it make %.1f a second", p.Rate)
 	}
 	for _, v := range []struct {

@@ -18,6 +18,21 @@ var typeWords = map[natprobe.Type]string{
 	natprobe.TypeUDPBlocked:         "No UDP gets out or in. What is left is TCP, or a relay over TCP or TLS.",
 }
 
+// typeOf is the type as a title and what it means; of one that is not known, what is.
+func typeOf(r *natprobe.Report) (title, meaning string) {
+	if r.Type == natprobe.TypeUnknown {
+		switch {
+		case r.NAT == natprobe.No:
+			return "No NAT; whether there is a firewall is not known", "This host has a public address. Who may send to it was not found out."
+		case r.NAT == natprobe.Yes && r.Mapping == natprobe.MappingEndpointIndependent:
+			return "A cone NAT; its filtering is not known", "Every socket has one outside port. Who may send to it was not found out."
+		case r.NAT == natprobe.Yes:
+			return "A NAT of a kind that is not known", "There is a NAT. How it maps was not found out."
+		}
+	}
+	return capital(r.Type.Title()), typeWords[r.Type]
+}
+
 // typeState is what a type means for getting through.
 func typeState(t natprobe.Type) state {
 	switch t {

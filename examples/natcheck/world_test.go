@@ -16,7 +16,7 @@ import (
 	"github.com/bradawl/bradawl/natprobe/stunserver"
 )
 
-// The servers of a world: one that supports RFC 5780, and one that tells addresses only.
+// The servers of a world: one that supports RFC 5780, and two that tell addresses only.
 var (
 	capable = []netip.AddrPort{
 		netip.MustParseAddrPort("192.0.2.1:3478"), netip.MustParseAddrPort("192.0.2.1:3479"),
@@ -27,6 +27,7 @@ var (
 		netip.MustParseAddrPort("[2001:db8:ffff::2]:3478"), netip.MustParseAddrPort("[2001:db8:ffff::2]:3479"),
 	}
 	limited = netip.MustParseAddrPort("192.0.2.20:3478")
+	plain   = netip.MustParseAddrPort("198.51.100.20:3478")
 )
 
 // world is a host behind a NAT, in virtual time from one seed.
@@ -66,6 +67,7 @@ func newWorldOf(t *testing.T, preset, software string) *world {
 	w.serve("capable", capable...)
 	w.serve("capable by IPv6", capable6...)
 	w.serve("limited", limited)
+	w.serve("plain", plain)
 	p, err := simnet.PresetByName(preset)
 	w.check(err)
 	w.site, err = w.AddSiteOf("client", p, simnet.Link{Delay: 20 * time.Millisecond})
@@ -81,9 +83,9 @@ func (w *world) check(err error) {
 }
 
 func (w *world) serve(name string, at ...netip.AddrPort) {
-	plain, err := stunserver.NewMachine(at, 0, w.Seed())
+	s, err := stunserver.NewMachine(at, 0, w.Seed())
 	w.check(err)
-	m := &named{plain, w.software}
+	m := &named{s, w.software}
 	ips := []netip.Addr{at[0].Addr()}
 	if last := at[len(at)-1].Addr(); last != ips[0] {
 		ips = append(ips, last)
