@@ -103,8 +103,12 @@ func familyOf(r *natprobe.Report, id string, alone bool) family {
 		Reach: reach(r), Advice: r.Advice(), Grades: r.Grades(), Report: r,
 	}
 	f.Head, f.Plain = typeOf(r)
-	if r.Type == natprobe.TypeUnknown && r.Mapped.IsValid() && r.Mapping == natprobe.MappingUnknown {
-		f.Because = because(r, "mapping") // which says more
+	if r.Type == natprobe.TypeUnknown && r.Mapped.IsValid() {
+		missing := "filtering" // which says more
+		if r.Mapping == natprobe.MappingUnknown {
+			missing = "mapping"
+		}
+		f.Because = because(r, missing)
 	}
 	f.Cards = []card{
 		{"Mapping", mappingWords(r), sure(r, "mapping"), mappingPicture(r, id+"-mapping"), because(r, "mapping")},

@@ -260,6 +260,9 @@ func TestHalfKnown(t *testing.T) {
 		if i := slices.IndexFunc(all, func(n *node) bool { return n.name == "h1" }); all[i].text != want {
 			t.Errorf("%s: %q", preset, all[i].text)
 		}
+		if !bytes.Contains(page, []byte("Because: 192.0.2.20:3478 cannot tell: it names no other address")) {
+			t.Errorf("%s: no reason", preset)
+		}
 	}
 }
 
