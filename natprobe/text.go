@@ -67,7 +67,7 @@ func (r *Report) write(b *strings.Builder) {
 			fmt.Fprintf(b, "  to %-32s %s\n", l[0], l[1])
 		}
 	}
-	if lines := r.advice(); len(lines) > 0 {
+	if lines := r.Advice(); len(lines) > 0 {
 		b.WriteString("\nWhat would help\n")
 		for _, l := range lines {
 			fmt.Fprintf(b, "  - %s\n", l)
@@ -135,8 +135,10 @@ func (r *Report) reach() [][2]string {
 	return nil
 }
 
-// advice says what to change on the router.
-func (r *Report) advice() (lines []string) {
+// Advice says what could be changed, on the router mostly, so that more peers get through: a
+// sentence each, for people, in no more than a handful. IPv6 has advice of its own. Nil: nothing
+// is known that would help.
+func (r *Report) Advice() (lines []string) {
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	switch r.Type {
 	case TypeSymmetric:

@@ -1,12 +1,15 @@
 // Natcheck tells what lies between this host and the internet: what NAT there is, what it
 // does, and what that means for getting through to others directly.
 //
-//	natcheck [-stun HOST:PORT,HOST:PORT...] [-tcp] [-lifetime] [-fast] [-json]
+//	natcheck [-stun HOST:PORT,HOST:PORT...] [-tcp] [-lifetime] [-fast] [-json] [-html FILE]
 //
 // Name first a STUN server that supports RFC 5780 (two addresses); without one the
 // filtering stays unknown. With -json, standard output is one JSON object; see
-// natprobe.Report for its keys. -lifetime takes some minutes. Exit code 0 means that something was found out, also that
-// UDP is blocked; 1 means anything else, and one line on standard error says what.
+// natprobe.Report for its keys. With -html, the report is also written to a file as one
+// page with pictures, which needs no other file and no network; "-" writes it to standard
+// output, in place of the text. -lifetime takes some minutes. Exit code 0 means that something
+// was found out, also that UDP is blocked; 1 means anything else, and one line on standard
+// error says what.
 package main
 
 import (
@@ -40,7 +43,12 @@ func main() {
 type options struct {
 	natprobe.Config
 	json bool
+	html string // where the page goes; "": nowhere, "-": standard output
 }
+
+const usageText = `usage: natcheck [-stun HOST:PORT,HOST:PORT...] [-tcp] [-lifetime] [-fast] [-json] [-html FILE]
+
+for a picture to put into a bug report: natcheck -stun stun.example.org:3478 -tcp -html nat.html`
 
 func parse(args []string, usage io.Writer) (options, error) {
 	var o options
@@ -54,9 +62,10 @@ func parse(args []string, usage io.Writer) (options, error) {
 	flags.BoolVar(&o.Fragments, "fragments", false, "find out whether packets get through that are too long for one piece")
 	flags.Var((*lifetime)(&o.Lifetime), "lifetime", "measure how long mappings live, up to six minutes or, as -lifetime=`time`, up to that")
 	flags.BoolVar(&o.json, "json", false, "print the report as JSON")
+	flags.StringVar(&o.html, "html", "", "write the report as a page with pictures to `file`, too; - for standard output in place of the text")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintln(usage, "usage: natcheck [-stun HOST:PORT,HOST:PORT...] [-tcp] [-lifetime] [-fast] [-json]")
+			fmt.Fprintln(usage, usageText)
 			flags.SetOutput(usage)
 			flags.PrintDefaults()
 		}
@@ -64,6 +73,9 @@ func parse(args []string, usage io.Writer) (options, error) {
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("%q is not a flag; see -help", flags.Arg(0))
+	}
+	if o.json && o.html == "-" {
+		return o, errors.New("-json and -html - both want standard output; give -html a file")
 	}
 	for s := range strings.SplitSeq(*stun, ",") {
 		if s = strings.TrimSpace(s); s != "" {
@@ -101,6 +113,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	var to *target
+	if o.html != "" {
+		if to, err = openTarget(o.html, stdout); err != nil {
+			return err
+		}
+		defer to.close()
+	}
 	line := progressLine{w: stderr, on: isTerminal(stderr)}
 	o.Progress = line.show
 	line.text("asking " + strings.Join(o.Servers, ", "))
@@ -109,14 +128,25 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(report.Conclusions) == 0 && err != nil {
 		return err
 	}
-	if o.json {
+	switch {
+	case o.html == "-":
+	case o.json:
 		text, jsonErr := json.MarshalIndent(report, "", "  ")
 		if jsonErr != nil {
 			return jsonErr
 		}
 		_, _ = fmt.Fprintln(stdout, string(text)) // who closed our output does not want it
-	} else {
+	default:
 		_, _ = fmt.Fprint(stdout, report)
+	}
+	if to != nil {
+		page, pageErr := render(&report, o.Servers, time.Now())
+		if pageErr == nil {
+			pageErr = to.write(page)
+		}
+		if pageErr != nil {
+			return pageErr
+		}
 	}
 	return err
 }

@@ -74,6 +74,9 @@ func TestBadInputIsToldInOneLine(t *testing.T) {
 		{"-stun 127.0.0.1 -timeout -1s", "-1s"},
 		{"-stun 127.0.0.1 -lifetime=1s", "1s"},
 		{"-stun 127.0.0.1 -lifetime=soon", "soon"},
+		{"-stun 127.0.0.1 -json -html -", "give -html a file"},
+		{"-stun 127.0.0.1 -html no/such/directory/nat.html", "a directory that exists"},
+		{"-stun 127.0.0.1 -html .", "is a directory; name a file in it"},
 		{"-bad", "-bad"},
 		{"word", "word"},
 	} {
@@ -103,7 +106,7 @@ func TestSilentServerIsNoBlockedUDP(t *testing.T) {
 
 func TestHelpIsNoError(t *testing.T) {
 	var usage strings.Builder
-	if err := run(context.Background(), []string{"-help"}, io.Discard, &usage); err != nil || !strings.Contains(usage.String(), "-stun") {
+	if err := run(context.Background(), []string{"-help"}, io.Discard, &usage); err != nil || !strings.Contains(usage.String(), "-html nat.html") {
 		t.Errorf("%v: %s", err, usage.String())
 	}
 }
