@@ -46,6 +46,7 @@ type outside struct {
 	spec    ice.Base
 	addr    netip.AddrPort
 	server  netip.Addr
+	routed  netip.AddrPort // what the router has mapped to it on request
 	made    lifespanBounds // when the mapping was
 	alive   time.Time      // when the server has seen it last: a path may go on with the next one
 	unclear bool           // something else may end it: the network changed
