@@ -60,7 +60,6 @@ func (k *link) allowed() punch.Budget { return k.c.cfg.budget.Within(k.lane.term
 func (c *control) routed(now time.Time, id ice.BaseID, outside netip.AddrPort) {
 	c.enter(now)
 	defer c.pump(now)
-	before := c.isMapped()
 	c.ice.RemoveMapped(now, id)
 	if outside.IsValid() {
 		c.ice.AddMapped(now, id, outside)
@@ -68,11 +67,19 @@ func (c *control) routed(now time.Time, id ice.BaseID, outside netip.AddrPort) {
 	if o := c.mappings.bases[id]; o != nil { // TCP's are for TCP alone
 		o.routed = outside
 	}
-	if is := c.isMapped(); is != before {
-		for _, k := range c.links {
-			k.say(partMapped, update{Mapped: &is})
-			k.replan(now, is)
-		}
+	c.tellMapped(now)
+}
+
+// tellMapped has peers know whether a router has mapped a port to us, where that has changed.
+func (c *control) tellMapped(now time.Time) {
+	is := c.isMapped()
+	if is == c.mappings.told {
+		return
+	}
+	c.mappings.told = is
+	for _, k := range c.links {
+		k.say(partMapped, update{Mapped: &is})
+		k.replan(now, is)
 	}
 }
 

@@ -173,7 +173,13 @@ func TestMappedLate(t *testing.T) {
 					w.fail("%s does not know whose port it is", p.name)
 				}
 			}
-			router.do(func(now time.Time) { router.control.routed(now, router.bases[router.site.Addr()], netip.AddrPort{}) })
+			router.do(func(now time.Time) {
+				if base := router.bases[router.site.Addr()]; seed == 0 {
+					router.removeBase(now, base) // the host has left the network
+				} else {
+					router.control.routed(now, base, netip.AddrPort{})
+				}
+			})
 			w.Run(time.Second)
 			for _, p := range w.peers {
 				if p.ruled(punch.LaneMapped) == "" {
