@@ -152,8 +152,11 @@ func (r *tried) count(w *world) {
 
 func (r *tried) row(p hardPair, loss float64) string {
 	q := func(of []float64, at float64) string {
-		if len(of) == 0 {
+		switch {
+		case len(of) == 0:
 			return "-"
+		case quantile(of, at) >= 100: // packets, not seconds
+			return fmt.Sprintf("%.0f", quantile(of, at))
 		}
 		return fmt.Sprintf("%.3g", quantile(of, at))
 	}

@@ -30,6 +30,7 @@ type simPeer struct {
 	now     time.Time
 	relays  []ice.BaseID // of the relayed addresses
 	bases   map[netip.Addr]ice.BaseID
+	passive ice.BaseID // of TCP
 	runner  *simnet.Runner
 	offline bool // not signed on
 

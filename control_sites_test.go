@@ -61,22 +61,30 @@ func (p *simPeer) mapPort(life string) {
 	w, c := p.w, p.control
 	m, err := portmap.NewMachine(portmap.Config{}, w.Rand(p.name+life+" portmap"), w.Secrets(p.name+life+" portmap"))
 	w.check(err)
-	base := p.bases[p.site.Addr()]
+	bases := make(map[portmap.MappingID]ice.BaseID)
 	run, err := simnet.Run(p.site.Host, machine.Machine[portmap.Event](m), simnet.RunOptions{}, func(_ time.Time, e portmap.Event) {
 		var outside netip.AddrPort
 		if e.State == portmap.Mapped && e.Info.Public {
 			outside = e.Info.External
 		}
 		if e.Kind == portmap.EventState && p.control == c {
-			w.After(0, func() { p.do(func(now time.Time) { p.control.routed(now, base, outside) }) })
+			w.After(0, func() { p.do(func(now time.Time) { p.control.routed(now, bases[e.Mapping], outside) }) })
 		}
 	})
 	w.check(err)
 	run.Do(func(now time.Time) {
 		m.SetGateways(now, []portmap.Gateway{{Addr: p.router.Addr(), Local: p.site.Addr()}})
-		_, err = m.Map(now, portmap.Request{Protocol: portmap.UDP, Internal: netip.AddrPortFrom(p.site.Addr(), simPort)})
+		for _, want := range []struct {
+			protocol portmap.Protocol
+			base     ice.BaseID
+		}{{portmap.UDP, p.bases[p.site.Addr()]}, {portmap.TCP, p.passive}} {
+			if want.base != 0 {
+				id, err := m.Map(now, portmap.Request{Protocol: want.protocol, Internal: netip.AddrPortFrom(p.site.Addr(), simPort)})
+				w.check(err)
+				bases[id] = want.base
+			}
+		}
 	})
-	w.check(err)
 }
 
 // openTCP gives the session TCP addresses, and finds out where the NAT puts them.
@@ -91,6 +99,9 @@ func (p *simPeer) openTCP(now time.Time) {
 		var err error
 		open, err = p.addBase(now, b)
 		w.check(err)
+		if b.TCPType == ice.Passive {
+			p.passive = open
+		}
 	}
 	c := p.control
 	eye := &tcpEye{local: at, server: netip.AddrPortFrom(stunAddrs[0], 3478), next: w.Now()}
