@@ -161,7 +161,7 @@ func (k *connection) hello(now time.Time) *hello {
 	}
 	cred := c.ice.Credentials(k.agent)
 	h.Ufrag, h.Pwd, h.Candidates, h.Profile = cred.Ufrag, cred.Pwd, k.outbox.candidates(), c.profileBytes()
-	h.NoLanes, h.Free = c.cfg.noLanes, c.isFree(now)
+	h.NoLanes, h.Free, h.Mapped, h.Budget = c.cfg.noLanes, c.isFree(now), c.isMapped(), budgetTerms(c.cfg.budget)
 	k.helloVersion = k.version
 	return h
 }

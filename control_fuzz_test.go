@@ -318,12 +318,16 @@ func (p *play) malice() []byte {
 		return encode(hello{
 			Stamp: uint64(at(0)), Boot: uint64(at(1)), Index: uint32(at(2)), Ufrag: "abcd", Pwd: "abcdefghijklmnopqrstuvwx", Profile: b,
 			Candidates: []string{fmt.Sprintf("candidate:1 1 udp %d 203.0.113.%d 40000 typ host", 1+at(3), at(4))}, Last: uint64(at(5)),
+			Mapped: at(6)%2 == 1, Budget: []float64{float64(at(7)) - 9, float64(at(8)) * 1e9, float64(at(9)), -float64(at(10)), float64(at(11)) / 99}[:at(12)%6],
 		})
 	}
 	u := update{
 		Version: uint64(at(0)), Ack: uint64(at(1)), Generation: at(2), Again: at(3), Profile: b, Bye: at(4) == 1,
 		Candidates: []string{fmt.Sprintf("candidate:1 1 udp %d 203.0.113.%d %d typ host", 1+at(5), at(6)%8, 39990+at(7)%16), string(b)},
 		Withdrawn:  []string{"203.0.113.1:40000", "203.0.113.2:40000", string(b)}, Closed: []uint32{uint32(at(2)), uint32(at(3))},
+	}
+	if mapped := at(10)%2 == 1; at(9)%2 == 1 {
+		u.Mapped = &mapped
 	}
 	if at(8)%2 == 1 {
 		u.Ufrag, u.Pwd = fmt.Sprint("frag", at(9)), "abcdefghijklmnopqrstuvwx"

@@ -11,7 +11,6 @@ import (
 
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/internal/machine"
-	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/punch"
 )
 
@@ -53,6 +52,7 @@ type laneState struct {
 	laneAt   time.Time // when it is looked at again
 	// notBefore keeps a peer from having us begin again and again.
 	notBefore time.Time
+	terms     terms
 	peerFree  bool // its handshake said that it could begin at once
 	timer     machine.Timer
 	holes     []hole
@@ -95,80 +95,12 @@ func (k *link) wantLanes(now time.Time) {
 	k.tryLanes(now)
 }
 
-// readyForLanes reports whether an attempt can begin at once, and plans it.
-func (k *link) readyForLanes(now time.Time) bool {
-	a, c := &k.lane, k.c
-	if a.run != nil || k.over || k.isDirect() || !k.mayLane() || !k.acquainted() {
-		return false
-	}
-	peer := k.outsideOfPeer()
-	if _, ok := c.mappings.stable(); !ok || len(peer) == 0 {
-		return false
-	}
-	a.target = peer[0].Addr()
-	networks := punch.Networks(c.profile, k.profile)
-	a.plan = punch.Order(k.lanes(), networks, c.cfg.memory, now)
-	hard, sprays, cheap := false, false, 0.0
-	for _, l := range a.plan {
-		switch {
-		case l.Ruled != "":
-		case l.Kind < punch.LanePredicted || l.Kind == punch.LaneTCP:
-			cheap = max(cheap, l.Probability)
-		default:
-			hard = true
-			sprays = sprays || l.Kind == punch.LaneBirthday || l.Kind == punch.LaneBlocks
-		}
-	}
-	a.sprays = sprays
-	if !hard {
-		a.wanted = false
-		return false
-	}
-	at := a.notBefore
-	if cheap > 0.5 && !a.known(networks, c.cfg.memory, now) && at.Before(k.began.Add(cheapFirst)) {
-		at = k.began.Add(cheapFirst)
-	}
-	if sprays && c.sprayers.next.After(at) {
-		at = c.sprayers.next
-	}
-	if next := c.sprayers.targets[a.target]; next.After(at) {
-		at = next
-	}
-	if sprays && c.sprayers.now != nil || c.sprayers.busy(a.target) {
-		return false
-	}
-	if at.After(now) {
-		a.laneAt = at
-		k.settle(now)
-		return false
-	}
-	return true
-}
-
-// known reports whether the first lane of the plan is one of ours that mostly got through
-// between the networks: then there is nothing to wait for.
-func (a *laneState) known(networks string, m punch.Memory, now time.Time) bool {
-	first := a.plan[0]
-	if m == nil || first.Kind < punch.LanePredicted {
-		return false
-	}
-	q, known := m.Recall(networks, first.Kind.String(), now)
-	return known && q > 0.5
-}
-
 // remembered notes how a lane did between the two networks. What the agents do by
 // themselves is the plain one.
 func (k *link) remembered(now time.Time, kind punch.LaneKind, ok bool) {
 	if c := k.c; c.cfg.memory != nil {
 		c.cfg.memory.Remember(punch.Networks(c.profile, k.profile), max(kind, punch.LanePlain).String(), ok, now)
 	}
-}
-
-// mayLane reports whether both sides agree to attempts, and know enough for one.
-func (k *link) mayLane() bool {
-	c := k.c
-	return !c.cfg.noLanes && !k.lane.refused && c.cfg.policy != RelayOnly &&
-		c.profile != (natprobe.Profile{}) && k.profile != (natprobe.Profile{})
 }
 
 // isDirect reports whether a direct path works.
@@ -190,7 +122,7 @@ func (k *link) startLanes(now time.Time) {
 		Secret: k.laneSecret(), Dialler: !k.invited,
 		Socket: base.Socket, LocalIP: base.Addr.Addr(), FirstSocket: firstLane + (c.sprayers.last%(1<<12))*laneSockets,
 		FewHops: a.tries%2 == 1, // what failed would fail again
-		Budget:  c.cfg.budget,
+		Budget:  k.allowed(),
 	}, c.random, c.secrets)
 	if err != nil {
 		k.note(now, "no attempt at the NATs' ports", err)

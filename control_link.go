@@ -174,6 +174,7 @@ func (k *link) introduce(now time.Time, h *hello) {
 	k.meet(now, h.Candidates)
 	k.hidden = h.Policy == RelayOnly
 	k.lane.refused, k.lane.peerFree, k.lane.wanted = h.NoLanes, h.Free, true
+	k.lane.terms = terms{budget: budgetOf(h.Budget), mapped: h.Mapped}
 	k.tryLanes(now)
 }
 

@@ -37,6 +37,7 @@ type mappings struct {
 	ages  map[netip.Addr][]lifespan // of the last mappings, by the host's address
 	twins map[machine.SocketID]*twin
 	next  machine.SocketID
+	told  bool // peers know that a router has mapped a port
 }
 
 // outside is a base with its mapping, as the STUN server sees it that answered first.
@@ -46,6 +47,7 @@ type outside struct {
 	spec    ice.Base
 	addr    netip.AddrPort
 	server  netip.Addr
+	routed  netip.AddrPort // what the router has mapped to it on request
 	made    lifespanBounds // when the mapping was
 	alive   time.Time      // when the server has seen it last: a path may go on with the next one
 	unclear bool           // something else may end it: the network changed
@@ -133,6 +135,7 @@ func (m *mappings) remove(now time.Time, id ice.BaseID) {
 		o.withdraw()
 	}
 	m.c.ice.RemoveBase(now, id)
+	m.c.tellMapped(now)
 }
 
 // disturbed notes that what ends from now on may end for another reason.

@@ -24,11 +24,13 @@ type simPeer struct {
 	site    *simnet.Site
 	id      *Identity
 	turn    *turnclient.Machine
+	router  *simnet.Gateway // nil: it maps no ports
 	alloc   turnclient.AllocationID
 	report  natprobe.Report
 	now     time.Time
 	relays  []ice.BaseID // of the relayed addresses
 	bases   map[netip.Addr]ice.BaseID
+	passive ice.BaseID // of TCP
 	runner  *simnet.Runner
 	offline bool // not signed on
 
@@ -94,9 +96,13 @@ func (p *simPeer) start() {
 		w.check(err)
 	}
 	c := p.control
-	p.runner, err = simnet.Run(p.site.Host, (*composite)(p), simnet.RunOptions{Sockets: []netip.AddrPort{
+	run := simnet.RunOptions{Sockets: []netip.AddrPort{
 		netip.AddrPortFrom(netip.IPv4Unspecified(), simPort), netip.AddrPortFrom(netip.IPv6Unspecified(), simPort),
-	}}, p.note)
+	}}
+	if w.option.tcp {
+		run.Listen = []netip.AddrPort{netip.AddrPortFrom(p.site.Addr(), simPort)}
+	}
+	p.runner, err = simnet.Run(p.site.Host, (*composite)(p), run, p.note)
 	w.check(err)
 	p.do(func(now time.Time) {
 		for i, a := range stunAddrs {
@@ -105,6 +111,9 @@ func (p *simPeer) start() {
 			}
 		}
 		p.rebase(now)
+		if w.option.tcp {
+			p.openTCP(now)
+		}
 		if p.turn != nil {
 			p.alloc = p.turn.Allocate(now)
 		}
@@ -247,12 +256,13 @@ func (p *simPeer) note(now time.Time, n note) {
 }
 
 // composite is a simPeer as one machine: what goes to and from the relayed address goes by
-// the TURN client, which alone has streams.
+// the TURN client, which has its own sockets and streams.
 type composite simPeer
 
 const (
 	relaySocket machine.SocketID = 100 // and the next, for IPv6
 	turnSockets machine.SocketID = 1 << 20
+	turnStreams machine.StreamID = 1 << 20
 )
 
 func isTURN(id machine.SocketID) bool { return id >= turnSockets && id < firstRotated }
@@ -282,7 +292,8 @@ func (p *composite) HandleNotice(now time.Time, n machine.Notice) {
 	case isTURN(n.Socket):
 		n.Socket -= turnSockets
 		p.turn.HandleNotice(now, n)
-	case n.Kind >= machine.Accepted && p.turn != nil:
+	case n.Kind >= machine.Accepted && n.Stream >= turnStreams && n.Stream < machine.AcceptedBase:
+		n.Stream -= turnStreams
 		p.turn.HandleNotice(now, n)
 	default:
 		p.control.HandleNotice(now, n)
@@ -321,6 +332,8 @@ func (p *composite) PollTransmit() (machine.Transmit, bool) {
 			if t, ok := p.turn.PollTransmit(); ok {
 				if t.Op <= machine.CloseSocket {
 					t.Socket += turnSockets
+				} else {
+					t.Stream += turnStreams
 				}
 				return t, true
 			}

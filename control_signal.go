@@ -43,8 +43,11 @@ type hello struct {
 	Profile    []byte   `json:"n,omitzero"` // natprobe.Profile
 	NoLanes    bool     `json:"e,omitzero"` // its sender does not take part in attempts at the NATs' ports
 	Free       bool     `json:"f,omitzero"` // its sender could begin one at once
-	Refused    string   `json:"r,omitzero"` // answer: there will be no connection, and why
-	Last       uint64   `json:"s,omitzero"` // answer: the greatest stamp known, where the offer's is no greater
+	Mapped     bool     `json:"m,omitzero"` // a router has mapped a UDP port to its sender
+	// Budget is what its sender spends at most: see budgetTerms.
+	Budget  []float64 `json:"g,omitzero"`
+	Refused string    `json:"r,omitzero"` // answer: there will be no connection, and why
+	Last    uint64    `json:"s,omitzero"` // answer: the greatest stamp known, where the offer's is no greater
 	// Link is the link that the connection is to share, by the indexes of its first
 	// connection, the sender's first. Then there are no credentials and no candidates.
 	Link     [2]uint32 `json:"k,omitzero"`

@@ -22,6 +22,7 @@ type update struct {
 	Ufrag      string   `json:"u,omitzero"`
 	Pwd        string   `json:"p,omitzero"`
 	Profile    []byte   `json:"n,omitzero"`
+	Mapped     *bool    `json:"o,omitzero"` // whether a router has mapped a UDP port to the sender
 	Again      int      `json:"r,omitzero"` // how often the sender had cause to check everything again: the receiver should, too
 	Closed     []uint32 `json:"d,omitzero"` // indexes of connections on the link that the sender has closed, while others go on
 	Bye        bool     `json:"b,omitzero"`
@@ -38,6 +39,7 @@ const (
 	partCredentials
 	partProfile
 	partAgain
+	partMapped
 	partLanes
 	partClosed
 )
@@ -131,6 +133,9 @@ func (o *outbox) message(limit int) (u update) {
 		}
 		if p.Profile != nil {
 			u.Profile = p.Profile
+		}
+		if p.Mapped != nil {
+			u.Mapped = p.Mapped
 		}
 	}
 	return u
@@ -233,6 +238,7 @@ func (k *link) learn(now time.Time, u *update, from ice.Route) {
 		k.budget.want(now, func(now time.Time) { k.c.ice.Renew(now, k.agent) })
 	}
 	k.remember(now, u.Profile)
+	k.heardMapped(now, u.Mapped)
 	for _, text := range u.Withdrawn[:min(len(u.Withdrawn), maxCandidates)] {
 		if addr, err := netip.ParseAddrPort(text); err == nil {
 			k.evade(now, func(p *path) bool { return p.route.Remote == addr })
@@ -244,13 +250,18 @@ func (k *link) learn(now time.Time, u *update, from ice.Route) {
 		k.theirAgain = u.Again
 		k.recheck.want(now, func(now time.Time) {
 			k.note(now, "the peer has all paths checked again", nil)
-			k.c.ice.Refresh(now)
-			k.c.ice.Recheck(now, k.agent)
-			k.unsaid(0)
+			k.checkAnew(now)
 		})
 	}
 	k.refresh()
 	k.parted(now, u.Closed, from)
+}
+
+// checkAnew checks everything again.
+func (k *link) checkAnew(now time.Time) {
+	k.c.ice.Refresh(now)
+	k.c.ice.Recheck(now, k.agent)
+	k.unsaid(0)
 }
 
 // again has the peer check everything again, as we do.

@@ -47,7 +47,10 @@ type worldOptions struct {
 	config func(*controlConfig)
 	// unrecorded leaves out the records.
 	unrecorded bool
-	nobody     bool // sites without sessions, which the test starts itself
+	nobody     bool                    // sites without sessions, which the test starts itself
+	tcp        bool                    // TCP paths, too
+	routers    [2]simnet.GatewayConfig // what the sites' own NATs map ports by
+	shared     *simnet.Preset          // what both sites are behind, beside their own
 }
 
 const (
@@ -104,22 +107,26 @@ func newWorld(t testing.TB, seed uint64, natA, natB string, with ...func(*worldO
 		}
 		m, err := stunserver.NewMachine(stun, 0, seed)
 		w.check(err)
-		_, err = simnet.Run(w.AddHost("server "+a.String(), w.Internet(), simnet.Link{}, addrs...), m, simnet.RunOptions{Sockets: stun}, nil)
+		run := simnet.RunOptions{Sockets: stun}
+		if w.option.tcp {
+			run.Listen = stun
+		}
+		_, err = simnet.Run(w.AddHost("server "+a.String(), w.Internet(), simnet.Link{}, addrs...), m, run, nil)
 		w.check(err)
 	}
 	w.host = w.AddHost("turn", w.Internet(), simnet.Link{}, turnAddrs[:families]...)
 	w.startTURN()
+	presets := w.option.preset
 	for i, nat := range []string{natA, natB} {
-		preset := w.option.preset[i]
-		if preset == nil {
+		if presets[i] == nil {
 			p, err := simnet.PresetByName(nat)
 			w.check(err)
-			preset = &p
+			presets[i] = &p
 		}
-		site, err := w.AddSiteOf(string('a'+rune(i)), *preset, w.option.access)
-		w.check(err)
+	}
+	for i, site := range w.addSites(presets) {
 		if !w.option.nobody {
-			w.newPeer(site)
+			w.newPeer(site).addRouter(w.option.routers[i])
 		}
 	}
 	return w

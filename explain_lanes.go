@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/punch"
 )
 
@@ -29,26 +28,14 @@ func (k *link) laneReports() []LaneReport {
 	return all
 }
 
-// lanes are the ways between the two NATs; nil: not both are known.
-func (k *link) lanes() []punch.Lane {
-	c := k.c
-	if c.profile == (natprobe.Profile{}) || k.profile == (natprobe.Profile{}) {
-		return nil
-	}
-	mapped := punch.Neither
-	if c.ice.IsMapped() {
-		mapped = punch.Ours
-	}
-	return punch.PlanMapped(c.profile, k.profile, c.cfg.budget, mapped)
-}
-
 // whyNoLane adds to what keeps two NATs apart what is done about it.
 func (k *link) whyNoLane(text string, infeasible bool) (string, bool) {
 	a := &k.lane
-	best, open := punch.Lane{}, false
+	best, open, mapped := punch.Lane{}, false, false
 	all := k.lanes()
 	for _, l := range all {
 		open = open || l.Ruled == "" && l.Kind != punch.LaneTCP
+		mapped = mapped || l.Ruled == "" && l.Kind == punch.LaneMapped
 		if l.Ruled == "" && l.Kind >= punch.LanePredicted && l.Kind != punch.LaneTCP && l.Probability > best.Probability {
 			best = l
 		}
@@ -56,6 +43,9 @@ func (k *link) whyNoLane(text string, infeasible bool) (string, bool) {
 	switch {
 	case len(all) > 0 && !open && symmetric(k.c.profile) && symmetric(k.profile) && !infeasible:
 		return strings.TrimSuffix(text, elsewhere) + remedy, true
+	case best.Kind == punch.LaneNone && mapped:
+		text = strings.TrimSuffix(strings.TrimSuffix(text, remedy), elsewhere)
+		return strings.TrimSuffix(text, ": ") + "; the port that a router has mapped has not been reached yet", false
 	case best.Kind == punch.LaneNone:
 		return text, infeasible
 	}

@@ -57,11 +57,11 @@ func (s *Session) mapLocal(protocol portmap.Protocol, internal netip.AddrPort, b
 func (s *Session) followMapping(m *portmap.Mapping, base ice.BaseID, gone <-chan struct{}) {
 	use := func(i portmap.Info) {
 		s.loop.Post(func(now time.Time) {
-			s.c.ice.RemoveMapped(now, base)
+			var outside netip.AddrPort
 			if i.Public && i.External.Addr().Is4() { // a pinhole is for the host's own address, which is known
-				s.c.ice.AddMapped(now, base, i.External)
+				outside = i.External
 			}
-			s.c.pump(now)
+			s.c.routed(now, base, outside)
 		})
 	}
 	use(m.Info())

@@ -120,13 +120,6 @@ func (m *Machine) AddMapped(now time.Time, id BaseID, outside netip.AddrPort) {
 	}
 }
 
-// IsMapped reports whether a router has mapped a UDP port on request.
-func (m *Machine) IsMapped() bool {
-	return slices.ContainsFunc(m.locals, func(l *local) bool {
-		return l.cand.Type == ServerReflexive && l.cand.Transport == UDP && !l.server.IsValid()
-	})
-}
-
 // RemoveMapped takes back what AddMapped has added to a base.
 func (m *Machine) RemoveMapped(_ time.Time, id BaseID) {
 	m.enter()

@@ -92,6 +92,19 @@ func (b Budget) WithDefaults() Budget {
 	return b
 }
 
+// Within returns what both budgets allow: the lesser of each number, and the greater Least.
+// Two sides that plan with it plan alike, each from its own side. Entries then takes Table
+// in; Cooldown is b's, for each side waits by itself.
+func (b Budget) Within(o Budget) Budget {
+	b, o = b.WithDefaults(), o.WithDefaults()
+	b.Sockets, b.Probes, b.Rate = min(b.Sockets, o.Sockets), min(b.Probes, o.Probes), min(b.Rate, o.Rate)
+	if b.Entries = min(b.entries(), o.entries()); b.Entries == 0 {
+		b.Entries = -1 // for 0 is the default
+	}
+	b.Table, b.Least = 0, max(b.Least, o.Least)
+	return b
+}
+
 // entries is how many there may be, in view of the table.
 func (b Budget) entries() int {
 	n := max(b.Entries, 0)

@@ -29,6 +29,31 @@ func TestBudgetDefaults(t *testing.T) {
 	}
 }
 
+// TestBudgetWithin: what two budgets allow is the same from either side, and no more than
+// either has.
+func TestBudgetWithin(t *testing.T) {
+	all := []Budget{
+		{}, Polite, {Sockets: -1}, {Probes: -1, Entries: -1}, {Rate: -1, Least: -1}, {Table: 1}, {Table: 900, Least: 0.5}, {Sockets: 1000, Probes: 5000, Entries: 5000, Rate: 5000},
+	}
+	for _, a := range all {
+		for _, b := range all {
+			got, back, full := a.Within(b), b.Within(a), a.WithDefaults()
+			if got != back || got != got.WithDefaults() || got.Within(b) != got || got.Check() != nil {
+				t.Errorf("%+v and %+v: %+v, and %+v", a, b, got, back)
+			}
+			if got.most() > full.most() || got.tries() > full.tries() || got.Rate > full.Rate || got.Least < full.Least {
+				t.Errorf("%+v within %+v is more: %+v", a, b, got)
+			}
+		}
+	}
+	if got := (Budget{Cooldown: time.Hour}).Within(Budget{}); got.Cooldown != time.Hour {
+		t.Errorf("another one's pause: %v", got.Cooldown)
+	}
+	if got := Polite.Within(Budget{Table: 100}); got.Entries != 50 || got.Sockets != 128 || got.Rate != 200 {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestBudgetCheck(t *testing.T) {
 	for field, b := range map[string]Budget{
 		"":               {},
