@@ -7,11 +7,13 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/netio"
+	"github.com/bradawl/bradawl/internal/plog"
 	"github.com/bradawl/bradawl/internal/seal"
 	"github.com/bradawl/bradawl/internal/tap"
 	"github.com/bradawl/bradawl/internal/wire"
@@ -26,7 +28,7 @@ func systemSockets(c Config) (
 ) {
 	addrs, listenPacket, listen, dial = c.Addrs, c.ListenPacket, c.Listen, c.Dial
 	if addrs == nil {
-		addrs = func() ([]ice.HostAddr, error) { return ice.SystemAddrs(c.Loopback) }
+		addrs = systemAddrs(c, ice.SystemAddrs)
 	}
 	if listenPacket == nil {
 		listenPacket = netio.ListenUDP
@@ -44,6 +46,23 @@ func systemSockets(c Config) (
 		}
 	}
 	return addrs, listenPacket, listen, dial
+}
+
+// systemAddrs is what the system tells of the host's addresses. Where it does not let us
+// list interfaces, there are no more than those of the default routes, without names: the log
+// says so once.
+func systemAddrs(c Config, list func(loopback bool) ([]ice.HostAddr, error)) func() ([]ice.HostAddr, error) {
+	log := plog.OrDiscard(c.LoggerFactory).NewLogger("bradawl")
+	var once sync.Once
+	return func() ([]ice.HostAddr, error) {
+		hosts, err := list(c.Loopback)
+		if slices.ContainsFunc(hosts, func(h ice.HostAddr) bool { return h.Interface.Name == "" }) {
+			once.Do(func() {
+				log.Warnf("the system does not list its interfaces: only the addresses of the default routes are used; give the others by Config.Addrs")
+			})
+		}
+		return hosts, err
+	}
 }
 
 type streamKey struct{ local, remote netip.AddrPort }

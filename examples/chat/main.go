@@ -29,28 +29,15 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl"
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/punch/rendezvous"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
-	var usage usageError
-	var config *bradawl.ConfigError // what a flag has put into it
-	switch {
-	case errors.Is(err, flag.ErrHelp), err == nil:
-	case errors.As(err, &usage), errors.As(err, &config):
-		fmt.Fprintln(os.Stderr, "chat:", err)
-		os.Exit(2)
-	default:
-		fmt.Fprintln(os.Stderr, "chat:", err)
-		os.Exit(1)
-	}
+	os.Exit(cli.Exit("chat", run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr), os.Stderr))
 }
-
-// usageError is what is wrong with the flags.
-type usageError struct{ error }
 
 type options struct {
 	rendezvous, room, id string
@@ -59,51 +46,54 @@ type options struct {
 	timeout              time.Duration
 }
 
-func parse(args []string, usage io.Writer) (o options, err error) {
+const usage = `usage: chat -rendezvous ws://HOST:PORT/ [-id FILE] [PEERID]
+       chat -rendezvous ws://HOST:PORT/ -room WORD
+
+examples:
+  chat -rendezvous ws://127.0.0.1:8080/ -id me.key
+      waits, and prints our PeerID
+  chat -rendezvous ws://127.0.0.1:8080/ x5ldc...
+      dials it from elsewhere
+  chat -rendezvous ws://127.0.0.1:8080/ -room teapot
+      twice, on two machines
+
+exit codes: 0 one of the two ended it, 1 it could not be had, 2 the flags are wrong
+`
+
+func parse(args []string, help io.Writer) (o options, err error) {
 	flags := flag.NewFlagSet("chat", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // errors are told once, by main
 	flags.StringVar(&o.rendezvous, "rendezvous", "", "`URL` of the rendezvous, ws:// or wss://; examples/rendezvous is one")
 	flags.StringVar(&o.room, "room", "", "`word` by which two meet, in place of a PEERID")
 	flags.StringVar(&o.id, "id", "", "`file` that keeps who we are; without it we are somebody new each time")
 	flags.StringVar(&o.stun, "stun", "", "STUN `servers`, host:port, separated by commas, beside those that the rendezvous hands out")
 	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "`time` to look for a path")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprint(usage, "usage: chat -rendezvous ws://HOST:PORT/ [-id FILE] [PEERID]\n"+
-				"examples:\n"+
-				"  chat -rendezvous ws://127.0.0.1:8080/ -id me.key          # wait, and print our PeerID\n"+
-				"  chat -rendezvous ws://127.0.0.1:8080/ x5ldc...            # dial it from elsewhere\n"+
-				"  chat -rendezvous ws://127.0.0.1:8080/ -room teapot        # twice, on two machines\n")
-			flags.SetOutput(usage)
-			flags.PrintDefaults()
-			return o, err
-		}
-		return o, usageError{err}
+	if err := cli.Parse(flags, args, help, usage, true); err != nil {
+		return o, err
 	}
 	switch {
 	case o.rendezvous == "":
-		return o, usageError{errors.New("-rendezvous is missing; give the URL that examples/rendezvous prints")}
+		return o, errors.New("-rendezvous is missing; give the URL that examples/rendezvous prints")
 	case flags.NArg() > 1:
-		return o, usageError{fmt.Errorf("%q: want one PEERID at most", flags.Args())}
+		return o, fmt.Errorf("%q: want one PEERID at most", flags.Args())
 	case o.room != "" && flags.NArg() > 0:
-		return o, usageError{errors.New("give -room or a PEERID, not both")}
+		return o, errors.New("give -room or a PEERID, not both")
 	case o.room != "" && !rendezvous.ValidRoom(o.room):
-		return o, usageError{fmt.Errorf("-room %q: want 1 to %d characters of A-Z a-z 0-9 . _ -", o.room, rendezvous.MaxRoom)}
+		return o, fmt.Errorf("-room %q: want 1 to %d characters of A-Z a-z 0-9 . _ -", o.room, rendezvous.MaxRoom)
 	case o.timeout < time.Second:
-		return o, usageError{fmt.Errorf("-timeout %v: want at least 1s", o.timeout)}
+		return o, fmt.Errorf("-timeout %v: want at least 1s", o.timeout)
 	}
 	if flags.NArg() == 1 {
 		if o.peer, err = bradawl.ParsePeerID(flags.Arg(0)); err != nil {
-			return o, usageError{err}
+			return o, err
 		}
 	}
 	return o, nil
 }
 
-func run(ctx context.Context, args []string, in io.Reader, out, usage io.Writer) error {
-	o, err := parse(args, usage)
+func run(ctx context.Context, args []string, in io.Reader, out, help io.Writer) error {
+	o, err := parse(args, help)
 	if err != nil {
-		return err
+		return cli.Usage(err)
 	}
 	var identity *bradawl.Identity
 	if o.id != "" {
@@ -123,6 +113,9 @@ func run(ctx context.Context, args []string, in io.Reader, out, usage io.Writer)
 		cfg.STUN = strings.Split(o.stun, ",")
 	}
 	s, err := bradawl.New(ctx, cfg)
+	if wrong := (*bradawl.ConfigError)(nil); errors.As(err, &wrong) { // what a flag has put into it
+		return cli.Usage(err)
+	}
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"io"
 	"net"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/bradawl/bradawl"
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/punch/rendezvous"
 )
 
@@ -108,9 +110,14 @@ func TestBadFlags(t *testing.T) {
 		"-rendezvous ws://127.0.0.1:1/ -room a bcde": "not both",
 		"-loud": "not defined",
 	} {
-		if err := run(t.Context(), strings.Fields(args), strings.NewReader(""), io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v, want %q", args, err, want)
+		err := run(t.Context(), strings.Fields(args), strings.NewReader(""), io.Discard, io.Discard)
+		if code := cli.Exit("chat", err, io.Discard); code != cli.Wrong || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, exit code %d, want %q", args, err, code, want)
 		}
+	}
+	var help strings.Builder
+	if err := run(t.Context(), []string{"-h"}, strings.NewReader(""), io.Discard, &help); !errors.Is(err, flag.ErrHelp) || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-room") {
+		t.Errorf("-h: %v: %s", err, &help)
 	}
 }
 
@@ -130,7 +137,7 @@ func TestNoRendezvous(t *testing.T) {
 		t.Error(err)
 	}
 	var config *bradawl.ConfigError
-	if err := run(t.Context(), []string{"-rendezvous", "nonsense"}, strings.NewReader(""), screen, io.Discard); !errors.As(err, &config) {
+	if err := run(t.Context(), []string{"-rendezvous", "nonsense"}, strings.NewReader(""), screen, io.Discard); !errors.As(err, &config) || cli.Exit("chat", err, io.Discard) != cli.Wrong {
 		t.Errorf("a URL that is none: %v", err)
 	}
 }

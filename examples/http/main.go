@@ -33,25 +33,42 @@ import (
 	"github.com/quic-go/quic-go/http3"
 
 	"github.com/bradawl/bradawl"
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/punch/rendezvous"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	n := flag.Int("n", 3, "`number` of requests, 1 to 1000")
-	flag.Parse()
-	if *n < 1 || *n > 1000 || flag.NArg() > 0 {
-		fmt.Fprintln(os.Stderr, "http: want -n from 1 to 1000, and nothing else")
-		os.Exit(2)
-	}
-	if err := run(ctx, *n, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "http:", err)
-		os.Exit(1)
-	}
+	os.Exit(cli.Exit("http", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
 }
 
-func run(ctx context.Context, n int, out io.Writer) error {
+const usage = `usage: http [-n REQUESTS]
+
+examples:
+  http
+      three pages
+  http -n 1000
+      a thousand
+
+exit codes: 0 all came, 1 something failed, 2 the flags are wrong
+`
+
+func run(ctx context.Context, args []string, out, stderr io.Writer) error {
+	flags := flag.NewFlagSet("http", flag.ContinueOnError)
+	n := flags.Int("n", 3, "`number` of requests, 1 to 1000")
+	switch err := cli.Parse(flags, args, stderr, usage, false); {
+	case errors.Is(err, flag.ErrHelp):
+		return nil
+	case err != nil:
+		return cli.Usage(err)
+	case *n < 1 || *n > 1000:
+		return cli.Usage(fmt.Errorf("-n %d: want 1 to 1000", *n))
+	}
+	return meet(ctx, *n, out)
+}
+
+func meet(ctx context.Context, n int, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true") // the session has set its sockets' already

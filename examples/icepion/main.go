@@ -11,8 +11,8 @@
 // send, the pair that each has chosen, and what became of every pair of ours; then messages
 // go to and fro.
 //
-// Exit code 0 means that all went well; 1 means anything else, and one line on standard
-// error says what.
+// Exit code 0 means that all went well, 1 that it did not, 2 that the flags are wrong; one
+// line on standard error says what.
 package main
 
 import (
@@ -25,15 +25,14 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/bradawl/bradawl/examples/internal/cli"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "icepion:", err)
-		os.Exit(1)
-	}
+	os.Exit(cli.Exit("icepion", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
 }
 
 type options struct {
@@ -46,27 +45,23 @@ type options struct {
 
 const usage = `usage: icepion [-controlling ours|pion] [-trickle=false] [-tcp] [-messages N] [-timeout TIME]
 
+examples:
   icepion                      ours makes the offer and chooses the path
   icepion -controlling pion    pion's does
   icepion -trickle=false       each is told all of the other's candidates at once
   icepion -tcp                 over TCP
 
+exit codes: 0 all went well, 1 it did not, 2 the flags are wrong
 `
 
-func parse(args []string, out io.Writer) (o options, err error) {
+func parse(args []string, help io.Writer) (o options, err error) {
 	flags := flag.NewFlagSet("icepion", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // errors are told once, by main
 	controlling := flags.String("controlling", "ours", "`side` that chooses the path: ours or pion")
 	flags.BoolVar(&o.trickle, "trickle", true, "tell candidates as they are found, while checks are under way")
 	flags.BoolVar(&o.tcp, "tcp", false, "TCP candidates in place of UDP")
 	flags.IntVar(&o.messages, "messages", 3, "`number` of messages that go to pion's side and back")
 	flags.DurationVar(&o.timeout, "timeout", 20*time.Second, "`time` for all of it")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprint(out, usage)
-			flags.SetOutput(out)
-			flags.PrintDefaults()
-		}
+	if err := cli.Parse(flags, args, help, usage, false); err != nil {
 		return o, err
 	}
 	switch *controlling {
@@ -77,8 +72,6 @@ func parse(args []string, out io.Writer) (o options, err error) {
 		return o, fmt.Errorf("-controlling %q: want ours or pion", *controlling)
 	}
 	switch {
-	case flags.NArg() > 0:
-		return o, fmt.Errorf("%q is not a flag; see -help", flags.Arg(0))
 	case o.messages < 0:
 		return o, fmt.Errorf("-messages %d: want 0 or more", o.messages)
 	case o.timeout <= 0:
@@ -87,13 +80,13 @@ func parse(args []string, out io.Writer) (o options, err error) {
 	return o, nil
 }
 
-func run(ctx context.Context, args []string, out io.Writer) (err error) {
-	o, err := parse(args, out)
+func run(ctx context.Context, args []string, out, stderr io.Writer) (err error) {
+	o, err := parse(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return nil
 	}
 	if err != nil {
-		return err
+		return cli.Usage(err)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("not done within %v", o.timeout))
 	defer cancel()

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/bradawl/bradawl/examples/internal/cli"
 )
 
 // The program over real sockets, in every way that it knows.
@@ -21,7 +23,7 @@ func TestMeeting(t *testing.T) {
 		t.Run(c.args, func(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
-			if err := run(t.Context(), append(strings.Fields(c.args), "-messages", "2"), &out); err != nil {
+			if err := run(t.Context(), append(strings.Fields(c.args), "-messages", "2"), &out, io.Discard); err != nil {
 				t.Fatalf("%v\n%s", err, out.String())
 			}
 			const at = ` 127\.0\.0\.1:\d+`
@@ -46,7 +48,7 @@ func TestMeeting(t *testing.T) {
 // A failure is reported with what became of the pairs, not with an error alone.
 func TestOutOfTime(t *testing.T) {
 	var out bytes.Buffer
-	if err := run(t.Context(), []string{"-timeout", "1ns"}, &out); err == nil || !strings.Contains(err.Error(), "not done within 1ns") {
+	if err := run(t.Context(), []string{"-timeout", "1ns"}, &out, io.Discard); err == nil || !strings.Contains(err.Error(), "not done within 1ns") {
 		t.Errorf("error %v, want one that names the time", err)
 	}
 	if !strings.Contains(out.String(), "PAIRS OF OURS") {
@@ -62,12 +64,13 @@ func TestBadFlags(t *testing.T) {
 		"fast":              `"fast" is not a flag`,
 		"-speed 9":          "flag provided but not defined: -speed",
 	} {
-		if err := run(t.Context(), strings.Fields(args), io.Discard); err == nil || !strings.Contains(err.Error(), want) {
+		err := run(t.Context(), strings.Fields(args), io.Discard, io.Discard)
+		if code := cli.Exit("icepion", err, io.Discard); code != cli.Wrong || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", args, err, want)
 		}
 	}
 	var help bytes.Buffer
-	if err := run(t.Context(), []string{"-help"}, &help); err != nil || !strings.Contains(help.String(), "icepion -tcp  ") {
+	if err := run(t.Context(), []string{"-help"}, io.Discard, &help); err != nil || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "icepion -tcp  ") {
 		t.Errorf("-help: %v\n%s", err, help.String())
 	}
 }

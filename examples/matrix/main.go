@@ -1,7 +1,7 @@
 // Matrix shows between which NATs two sessions get a direct path, how soon, and what it
 // costs: the table of every kind of NAT against every other.
 //
-//	matrix [-nats A,B,C] [-runs N] [-loss P] [-format text|markdown|svg] [-o FILE] [-seed N] [-parallel N] [-v]
+//	matrix [-nats A,B,C] [-runs N] [-loss P] [-format text|markdown|svg|json] [-o FILE] [-seed N] [-parallel N] [-v]
 //
 // Each cell is measured, nothing is written down in advance. For each pair there is an
 // internet of its own, simulated in real time: a STUN server with two addresses, a
@@ -10,6 +10,10 @@
 // the other. It has -timeout to become direct, less where it says itself that this is
 // impossible; until then data goes by the relay. Many such worlds run at once, for most of
 // the time they wait.
+//
+// In JSON it is one object: command, which makes it again, timeout_ms, loss, and pairs, each
+// with nats, runs (of those that could be tried), usable and direct (how many of them), the
+// medians usable_ms and direct_ms, ways and packets (of either side), and why not.
 //
 // The sessions' keys and waits are random, so that times differ a little between runs of
 // the same -seed.
@@ -30,35 +34,26 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/bradawl/bradawl/examples/internal/cli"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second one ends it at once
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "matrix:", err)
-	}
-	os.Exit(exitCode(err))
+	os.Exit(exitCode(run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
 }
 
 var errInterrupted = errors.New("interrupted")
 
-// usageError is a flag that is wrong.
-type usageError struct{ error }
-
-func exitCode(err error) int {
-	var usage usageError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &usage):
-		return 2
-	case errors.Is(err, errInterrupted):
+// exitCode tells an error, too.
+func exitCode(err error, stderr io.Writer) int {
+	code := cli.Exit("matrix", err, stderr)
+	if errors.Is(err, errInterrupted) {
 		return 130
 	}
-	return 1
+	return code
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -67,15 +62,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return nil
 	}
 	if err != nil {
-		return usageError{err}
+		return cli.Usage(err)
 	}
-	out, colour := stdout, coloured(stdout)
+	out, colour := stdout, cli.IsColoured(stdout)
 	if o.file != "" {
 		// It is opened now, so that nobody waits in vain, and emptied when there is something
 		// to put in.
 		f, err := os.OpenFile(o.file, os.O_WRONLY|os.O_CREATE, 0o644)
 		if err != nil {
-			return usageError{fmt.Errorf("-o: %w; name a file that can be written", err)}
+			return cli.Usage(fmt.Errorf("-o: %w; name a file that can be written", err))
 		}
 		defer f.Close()
 		out, colour = f, false

@@ -63,8 +63,8 @@ func TestInterrupted(t *testing.T) {
 		defer cancel()
 		var out, said bytes.Buffer
 		err := run(ctx, strings.Fields("-nats open,udp-blocked -runs 1"), &out, &said)
-		if exitCode(err) != 130 || !strings.Contains(err.Error(), "interrupted after 1 of 3 connections") {
-			t.Errorf("error %v, exit code %d", err, exitCode(err))
+		if exitCode(err, io.Discard) != 130 || !strings.Contains(err.Error(), "interrupted after 1 of 3 connections") {
+			t.Errorf("error %v, exit code %d", err, exitCode(err, io.Discard))
 		}
 		if !regexp.MustCompile(`(?m)^ 1  open +100 % +–$`).Match(out.Bytes()) || !strings.Contains(out.String(), "–: not measured") {
 			t.Error(out.String())
@@ -100,27 +100,27 @@ func TestBadFlags(t *testing.T) {
 		"-loss -1%":            `-loss "-1%": want a share`,
 		"-loss NaN":            `-loss "NaN": want a share`,
 		"-loss some":           `-loss "some": want a share`,
-		"-format html":         `-format "html": want one of text, markdown, svg`,
+		"-format html":         `-format "html": want one of text, markdown, svg, json`,
 		"-parallel 0":          "-parallel 0: want 1 to 1000",
 		"-timeout 1ms":         "-timeout 1ms: want 1s to 10m",
 		"-seed one":            "invalid value",
-		"-colour":              "flag provided but not defined: -colour; see -help",
-		"quick":                `"quick" is not a flag; see -help`,
+		"-colour":              "flag provided but not defined: -colour",
+		"quick":                `"quick" is not a flag`,
 		"-o no/such/place.svg": "name a file that can be written",
 	} {
 		err := run(t.Context(), strings.Fields(args), io.Discard, io.Discard)
-		if err == nil || !strings.Contains(err.Error(), want) || exitCode(err) != 2 {
-			t.Errorf("%s: error %v, exit code %d, want %q and 2", args, err, exitCode(err), want)
+		if err == nil || !strings.Contains(err.Error(), want) || exitCode(err, io.Discard) != 2 {
+			t.Errorf("%s: error %v, exit code %d, want %q and 2", args, err, exitCode(err, io.Discard), want)
 		}
 	}
 	var usage strings.Builder
-	if err := run(t.Context(), []string{"-help"}, io.Discard, &usage); err != nil || !strings.Contains(usage.String(), "-parallel") {
+	if err := run(t.Context(), []string{"-help"}, io.Discard, &usage); err != nil || !strings.Contains(usage.String(), "-parallel") || !strings.Contains(usage.String(), "examples:") || !strings.Contains(usage.String(), "exit codes: 0") {
 		t.Errorf("%v: %s", err, usage.String())
 	}
 }
 
 func TestExitCodes(t *testing.T) {
-	if exitCode(nil) != 0 || exitCode(errors.New("no")) != 1 {
+	if exitCode(nil, io.Discard) != 0 || exitCode(errors.New("no"), io.Discard) != 1 {
 		t.Error("want 0 for nothing, 1 for anything")
 	}
 }

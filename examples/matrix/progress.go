@@ -3,9 +3,10 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
+
+	"github.com/bradawl/bradawl/examples/internal/cli"
 )
 
 // progress tells how far the measurement is: by a bar on a terminal, else by a line now and
@@ -28,7 +29,7 @@ const (
 )
 
 func newProgress(w io.Writer, total, parallel int, now time.Time) *progress {
-	return &progress{w: w, terminal: isTerminal(w), total: total, parallel: parallel, began: now, told: now}
+	return &progress{w: w, terminal: cli.IsTerminal(w), total: total, parallel: parallel, began: now, told: now}
 }
 
 // step takes in that one more is done.
@@ -95,16 +96,3 @@ func drawn(done, total, width int) string {
 	full := width * done / max(total, 1)
 	return "[" + strings.Repeat("#", full) + strings.Repeat(".", width-full) + "]"
 }
-
-// isTerminal reports whether somebody watches w.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok || os.Getenv("TERM") == "dumb" {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
-// coloured reports whether what is written to w may have colours (see no-color.org).
-func coloured(w io.Writer) bool { return isTerminal(w) && os.Getenv("NO_COLOR") == "" }

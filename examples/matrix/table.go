@@ -143,6 +143,8 @@ func (t table) render(format string, colour bool) string {
 		return t.markdown()
 	case "svg":
 		return t.svg()
+	case "json":
+		return t.json()
 	}
 	return t.text(colour)
 }

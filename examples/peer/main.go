@@ -7,7 +7,7 @@
 //
 // Run two of them, behind whatever NATs, with the same room. Each sends -echo messages
 // and must get each back, then stays for -linger. Exit code 0 means that every message
-// came back; 1 means anything else, and one line on standard error says what.
+// came back, 1 that not, 2 that the flags are wrong; one line on standard error says what.
 //
 // With -json, standard output is one JSON object a line: connected (path, proto, local,
 // remote, ms since both members were in the room), echo (rtt_us, sent, echoed), failed
@@ -32,6 +32,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/bradawl/bradawl"
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/examples/internal/talk"
 	"github.com/bradawl/bradawl/internal/netio"
 	"github.com/bradawl/bradawl/punch/rendezvous"
@@ -42,10 +44,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, "peer:", err)
-		os.Exit(1)
-	}
+	os.Exit(cli.Exit("peer", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -54,8 +53,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return nil
 	}
 	if err != nil {
-		return err
+		return cli.Usage(err)
 	}
+	waited := func() {}
+	if !o.verbose {
+		waited = cli.Wait(stderr, "waiting for the other one in room "+cfg.Room+", and for a path")
+	}
+	defer func() { waited() }()
 	if o.verbose {
 		cfg.Note = func(format string, args ...any) { fmt.Fprintf(stderr, format+"\n", args...) }
 	}
@@ -63,6 +67,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	line := func(v any) {
 		mu.Lock()
 		defer mu.Unlock()
+		waited()
 		switch e, isTalk := v.(talk.Event); {
 		case o.json || !isTalk:
 			_ = json.NewEncoder(stdout).Encode(v) // who closed our output does not want it
@@ -74,7 +79,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if o.events {
 		cfg.Record = func(e stats.Event) { line(e) }
 	}
-	return talk.Run(ctx, cfg)
+	err = talk.Run(ctx, cfg)
+	if wrong := (*bradawl.ConfigError)(nil); errors.As(err, &wrong) { // what a flag has put into it
+		return cli.Usage(err)
+	}
+	return err
 }
 
 // options is what is not talk.Config's.
@@ -82,13 +91,25 @@ type options struct {
 	json, verbose, events bool
 }
 
-func parse(args []string, usage io.Writer) (talk.Config, options, error) {
+const usage = `usage: peer -rendezvous ws://HOST:PORT/ -room NAME [-stun HOST:PORT,...]
+
+examples:
+  peer -rendezvous ws://127.0.0.1:8080/ -room lab
+      twice, with examples/rendezvous or examples/server running
+  peer -rendezvous wss://meet.example.org/ -room lab -policy direct -json
+      for programs, without a relay
+  peer -rendezvous ws://192.0.2.1:8080/ -room lab -stun 192.0.2.1:3478 -v
+      with a STUN server of one's own, and all that is going on
+
+exit codes: 0 every message came back, 1 not all did, 2 the flags are wrong
+`
+
+func parse(args []string, help io.Writer) (talk.Config, options, error) {
 	var (
 		c talk.Config
 		o options
 	)
 	flags := flag.NewFlagSet("peer", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // errors are told once, by main
 	flags.StringVar(&c.Rendezvous, "rendezvous", "", "`URL` of the rendezvous, ws:// or wss://")
 	flags.StringVar(&c.Room, "room", "", "`name` of the room, the same for both peers")
 	stun := flags.String("stun", "", "STUN `servers`, host:port, separated by commas; without it those that the rendezvous hands out")
@@ -104,17 +125,10 @@ func parse(args []string, usage io.Writer) (talk.Config, options, error) {
 	flags.BoolVar(&o.json, "json", false, "print events as JSON, one a line")
 	flags.BoolVar(&o.events, "events", false, "print what becomes of the connection as JSON, for statistics, a line for each stage")
 	flags.BoolVar(&o.verbose, "v", false, "say on standard error what is going on")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintln(usage, "usage: peer -rendezvous ws://HOST:PORT/ -room NAME [-stun HOST:PORT,...]")
-			flags.SetOutput(usage)
-			flags.PrintDefaults()
-		}
+	if err := cli.Parse(flags, args, help, usage, false); err != nil {
 		return c, o, err
 	}
 	switch {
-	case flags.NArg() > 0:
-		return c, o, fmt.Errorf("%q is not a flag; see -help", flags.Arg(0))
 	case c.Rendezvous == "":
 		return c, o, errors.New("-rendezvous is missing; give the URL that examples/rendezvous prints")
 	case !rendezvous.ValidRoom(c.Room):

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/examples/internal/talk"
 	"github.com/bradawl/bradawl/internal/drive"
 	"github.com/bradawl/bradawl/natprobe/stunserver"
@@ -41,9 +42,21 @@ func TestBadInput(t *testing.T) {
 		"-rendezvous ftp://h/ -room lab -timeout 5s":         "ftp",
 		ok + "-stun 127.0.0.1:1 -rendezvous ws:// -room lab": "ws://",
 	} {
-		if err := run(t.Context(), strings.Fields(args), io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
+		err := run(t.Context(), strings.Fields(args), io.Discard, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", args, err, want)
 		}
+		code := cli.Wrong
+		if args == ok+"-timeout 5s" { // nobody listens there
+			code = cli.Failed
+		}
+		if got := cli.Exit("peer", err, io.Discard); got != code {
+			t.Errorf("%s: exit code %d, want %d", args, got, code)
+		}
+	}
+	var help strings.Builder
+	if err := run(t.Context(), []string{"-h"}, io.Discard, &help); err != nil || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-events") {
+		t.Errorf("-h: %v: %s", err, &help)
 	}
 }
 

@@ -3,13 +3,13 @@ module github.com/bradawl/bradawl/examples/pionwebrtc
 go 1.26.0
 
 require (
+	github.com/bradawl/bradawl v0.0.0
 	github.com/bradawl/bradawl/ice/pionice v0.0.0
 	github.com/pion/ice/v2 v2.3.38
 	github.com/pion/webrtc/v3 v3.3.6
 )
 
 require (
-	github.com/bradawl/bradawl v0.0.0 // indirect
 	github.com/google/uuid v1.3.1 // indirect
 	github.com/pion/datachannel v1.5.8 // indirect
 	github.com/pion/dtls/v2 v2.2.12 // indirect

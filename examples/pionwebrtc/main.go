@@ -2,7 +2,10 @@
 // process exchange a message over a data channel, and a recorder at each tells what their
 // ICE agents did and when. All traffic stays on the loopback interface.
 //
-//	go run ./examples/pionwebrtc
+//	go run ./examples/pionwebrtc [-message TEXT] [-timeout TIME]
+//
+// Exit code 0 means that the message came back, 1 that it did not, 2 that the flags are
+// wrong; one line on standard error says what.
 package main
 
 import (
@@ -17,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/ice/pionice"
 	"github.com/pion/ice/v2"
 	"github.com/pion/webrtc/v3"
@@ -25,31 +29,33 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "pionwebrtc:", err)
-		os.Exit(1)
-	}
+	os.Exit(cli.Exit("pionwebrtc", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
 }
 
-func run(ctx context.Context, args []string, out io.Writer) error {
+const usage = `usage: pionwebrtc [-message TEXT] [-timeout TIME]
+
+examples:
+  pionwebrtc
+      a message there and back, and what the ICE agents did
+  pionwebrtc -message "good morning" -timeout 5s
+      another message, and less patience
+
+exit codes: 0 the message came back, 1 it did not, 2 the flags are wrong
+`
+
+func run(ctx context.Context, args []string, out, stderr io.Writer) error {
 	flags := flag.NewFlagSet("pionwebrtc", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // errors are told once, by main
 	message := flags.String("message", "hello", "`text` that alice sends and bob sends back")
 	timeout := flags.Duration("timeout", 20*time.Second, "`time` to try")
-	switch err := flags.Parse(args); {
+	switch err := cli.Parse(flags, args, stderr, usage, false); {
 	case errors.Is(err, flag.ErrHelp):
-		flags.SetOutput(out)
-		fmt.Fprintln(out, "usage: pionwebrtc [-message TEXT] [-timeout TIME]")
-		flags.PrintDefaults()
 		return nil
 	case err != nil:
-		return err
-	case flags.NArg() > 0:
-		return fmt.Errorf("%q is not a flag; see -help", flags.Arg(0))
+		return cli.Usage(err)
 	case *message == "":
-		return errors.New("-message is empty: give it a character or more")
+		return cli.Usage(errors.New("-message is empty: give it a character or more"))
 	case *timeout <= 0:
-		return fmt.Errorf("-timeout %v: want a positive time", *timeout)
+		return cli.Usage(fmt.Errorf("-timeout %v: want a positive time", *timeout))
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, *timeout, fmt.Errorf("no answer within %v", *timeout))
 	defer cancel()

@@ -6,12 +6,14 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/bradawl/bradawl/examples/internal/cli"
 )
 
 // The program over real sockets: it does what it says that it does.
 func TestExchange(t *testing.T) {
 	var out bytes.Buffer
-	if err := run(t.Context(), []string{"-message", "through a hole"}, &out); err != nil {
+	if err := run(t.Context(), []string{"-message", "through a hole"}, &out, io.Discard); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	const loopback = `host udp 127\.0\.0\.1:\d+`
@@ -32,7 +34,7 @@ func TestExchange(t *testing.T) {
 
 func TestOutOfTime(t *testing.T) {
 	var out bytes.Buffer
-	if err := run(t.Context(), []string{"-timeout", "1ns"}, &out); err == nil || !strings.Contains(err.Error(), "no answer within 1ns") {
+	if err := run(t.Context(), []string{"-timeout", "1ns"}, &out, io.Discard); err == nil || !strings.Contains(err.Error(), "no answer within 1ns") {
 		t.Errorf("error %v, want one that names the time", err)
 	}
 	if !strings.Contains(out.String(), "\nalice\n") {
@@ -47,12 +49,13 @@ func TestBadFlags(t *testing.T) {
 		"fast":         `"fast" is not a flag`,
 		"-speed 9":     "flag provided but not defined: -speed",
 	} {
-		if err := run(t.Context(), strings.Fields(args), io.Discard); err == nil || !strings.Contains(err.Error(), want) {
+		err := run(t.Context(), strings.Fields(args), io.Discard, io.Discard)
+		if code := cli.Exit("pionwebrtc", err, io.Discard); code != cli.Wrong || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", args, err, want)
 		}
 	}
 	var help bytes.Buffer
-	if err := run(t.Context(), []string{"-help"}, &help); err != nil || !strings.Contains(help.String(), "-message") {
+	if err := run(t.Context(), []string{"-help"}, io.Discard, &help); err != nil || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-message") {
 		t.Errorf("-help: %v\n%s", err, help.String())
 	}
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/internal/netio"
 	"github.com/bradawl/bradawl/internal/simnet"
 	"github.com/bradawl/bradawl/punch/portmap"
@@ -73,7 +76,7 @@ func TestAgainstARouterOnLoopback(t *testing.T) {
 		Gateways: func() ([]portmap.Gateway, error) { return []portmap.Gateway{{Addr: local, Local: local}}, nil },
 	}
 	var out log
-	if err := run(t.Context(), []string{"-only", "nat-pmp"}, cfg, &out); err != nil {
+	if err := run(t.Context(), []string{"-only", "nat-pmp"}, cfg, &out, io.Discard); err != nil {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 	if !strings.Contains(out.String(), "mapped: UDP 203.0.113.7:8080 to 127.0.0.1:") {
@@ -123,7 +126,7 @@ func TestWords(t *testing.T) {
 						return []portmap.Gateway{{Addr: gw.Addr(), Local: site.Addr()}}, nil
 					},
 					ListenPacket: site.ListenPacket, Dial: site.DialFrom,
-				}, &out)
+				}, &out, io.Discard)
 				if !errors.Is(err, c.err) || time.Since(start) > 20*time.Second {
 					t.Errorf("%v after %v", err, time.Since(start))
 				}
@@ -139,16 +142,41 @@ func TestWords(t *testing.T) {
 
 func TestNoGateway(t *testing.T) {
 	var out log
-	err := run(t.Context(), nil, portmap.Config{Gateways: func() ([]portmap.Gateway, error) { return nil, nil }}, &out)
+	err := run(t.Context(), nil, portmap.Config{Gateways: func() ([]portmap.Gateway, error) { return nil, nil }}, &out, io.Discard)
 	if !errors.Is(err, errNone) || !strings.Contains(out.String(), "no gateway is known") {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 }
 
+func TestJSON(t *testing.T) {
+	var out log
+	err := run(t.Context(), []string{"-json"}, portmap.Config{Gateways: func() ([]portmap.Gateway, error) { return nil, nil }}, &out, io.Discard)
+	var r record
+	if err := json.Unmarshal([]byte(out.String()), &r); err != nil || r.Event != "failed" || r.Protocol != "UDP" || !strings.Contains(r.Error, "gateway") {
+		t.Errorf("%v: %s", err, out.String())
+	}
+	if code := cli.Exit("portmap", err, io.Discard); code != cli.Failed {
+		t.Errorf("%v: exit code %d", err, code)
+	}
+	var text log
+	tell := teller{w: &text, json: true, protocol: portmap.TCP}
+	tell.mapped(portmap.Info{External: netip.MustParseAddrPort("203.0.113.1:80"), Lifetime: time.Hour, Public: true}, nil, time.Second)
+	for _, want := range []string{`"event":"mapped"`, `"external":"203.0.113.1:80"`, `"lifetime_s":3600`, `"public":true`, `"ms":1000`} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("no %s in %s", want, text.String())
+		}
+	}
+}
+
 func TestArguments(t *testing.T) {
 	for _, args := range [][]string{{"x"}, {"-port", "65536"}, {"-tcp"}, {"-only", "x"}, {"-hold", "x"}, {"-addr", "x"}, {"-addr", "127.0.0.1", "-port", "5000"}} {
-		if err := run(t.Context(), args, portmap.Config{}, &log{}); err == nil || errors.Is(err, errNone) {
-			t.Errorf("%v: %v", args, err)
+		err := run(t.Context(), args, portmap.Config{}, &log{}, io.Discard)
+		if code := cli.Exit("portmap", err, io.Discard); err == nil || code != cli.Wrong {
+			t.Errorf("%v: %v, exit code %d", args, err, code)
 		}
+	}
+	var help strings.Builder
+	if err := run(t.Context(), []string{"-h"}, portmap.Config{}, &log{}, &help); err != nil || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-hold") {
+		t.Errorf("-h: %v: %s", err, &help)
 	}
 }

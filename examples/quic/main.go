@@ -33,25 +33,42 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/bradawl/bradawl"
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/punch/rendezvous"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	count := flag.Int64("bytes", 1<<20, "`number` of bytes to send there and back, 1 to 2^30")
-	flag.Parse()
-	if *count < 1 || *count > 1<<30 || flag.NArg() > 0 {
-		fmt.Fprintln(os.Stderr, "quic: want -bytes from 1 to 1073741824, and nothing else")
-		os.Exit(2)
-	}
-	if err := run(ctx, *count, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "quic:", err)
-		os.Exit(1)
-	}
+	os.Exit(cli.Exit("quic", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
 }
 
-func run(ctx context.Context, count int64, out io.Writer) error {
+const usage = `usage: quic [-bytes N]
+
+examples:
+  quic
+      1 MiB there and back
+  quic -bytes 100000000
+      100 MB
+
+exit codes: 0 all came back, 1 something failed, 2 the flags are wrong
+`
+
+func run(ctx context.Context, args []string, out, stderr io.Writer) error {
+	flags := flag.NewFlagSet("quic", flag.ContinueOnError)
+	count := flags.Int64("bytes", 1<<20, "`number` of bytes to send there and back, 1 to 2^30")
+	switch err := cli.Parse(flags, args, stderr, usage, false); {
+	case errors.Is(err, flag.ErrHelp):
+		return nil
+	case err != nil:
+		return cli.Usage(err)
+	case *count < 1 || *count > 1<<30:
+		return cli.Usage(fmt.Errorf("-bytes %d: want 1 to 1073741824", *count))
+	}
+	return meet(ctx, *count, out)
+}
+
+func meet(ctx context.Context, count int64, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true") // the session has set its sockets' already

@@ -14,8 +14,11 @@
 // other line goes to the other side, and what comes from there is printed, until standard
 // input ends. What goes through the server is not encrypted.
 //
-// Exit code 0 means that all went well; 1 means anything else, and one line on standard
-// error says what.
+// With -json, standard output is one JSON object a line: at_ms since the start, who (world,
+// alice, bob, net; relay, peer) and text.
+//
+// Exit code 0 means that all went well, 1 that it did not, 2 that the flags are wrong; one
+// line on standard error says what.
 package main
 
 import (
@@ -32,6 +35,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/examples/internal/talk"
 	"github.com/bradawl/bradawl/turnclient"
 )
@@ -39,10 +43,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, "relay:", strings.TrimPrefix(err.Error(), "turnclient: "))
-		os.Exit(1)
-	}
+	os.Exit(cli.Exit("relay", run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr), os.Stderr))
 }
 
 type options struct {
@@ -52,12 +53,25 @@ type options struct {
 	timeout time.Duration
 	seed    uint64
 	verbose bool
+	json    bool
 }
 
-func parse(args []string, usage io.Writer) (options, error) {
+const usage = `usage: relay [-turn turn:HOST -turn-user NAME -turn-pass PASSWORD [-peer IP:PORT]] [-json] [-v]
+
+examples:
+  relay
+      both sides and a server that is restarted, in a simulated internet
+  relay -turn turn:turn.example.org -turn-user alice -turn-pass secret
+      one side; it prints the address to tell the other one
+  relay -turn turn:turn.example.org -turn-user bob -turn-pass secret -peer 203.0.113.5:50000
+      the other side
+
+exit codes: 0 all went well, 1 it did not, 2 the flags are wrong
+`
+
+func parse(args []string, help io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("relay", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // errors are told once, by main
 	turn := flags.String("turn", "", "TURN `URIs`, turn:host:port[?transport=tcp], separated by commas; without it the demo")
 	flags.StringVar(&o.creds.Username, "turn-user", "", "TURN user `name`")
 	flags.StringVar(&o.creds.Password, "turn-pass", "", "TURN `password`")
@@ -65,17 +79,11 @@ func parse(args []string, usage io.Writer) (options, error) {
 	flags.DurationVar(&o.timeout, "timeout", 10*time.Second, "`time` that the server may take to give an address")
 	flags.Uint64Var(&o.seed, "seed", 1, "`number` that the luck of the demo's internet comes from")
 	flags.BoolVar(&o.verbose, "v", false, "show every packet of the demo")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintln(usage, "usage: relay [-turn turn:HOST -turn-user NAME -turn-pass PASSWORD [-peer IP:PORT]]")
-			flags.SetOutput(usage)
-			flags.PrintDefaults()
-		}
+	flags.BoolVar(&o.json, "json", false, "print JSON, an object a line")
+	if err := cli.Parse(flags, args, help, usage, false); err != nil {
 		return o, err
 	}
 	switch {
-	case flags.NArg() > 0:
-		return o, fmt.Errorf("%q is not a flag; see -help", flags.Arg(0))
 	case o.timeout <= 0:
 		return o, fmt.Errorf("-timeout %v: want a positive time", o.timeout)
 	case *turn == "" && (*peer != "" || o.creds.Username != "" || o.creds.Password != ""):
@@ -99,13 +107,17 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return nil
 	}
 	if err != nil {
-		return err
+		return cli.Usage(err)
 	}
-	p := talk.NewPrinter(stdout)
+	p := talk.NewPrinter(stdout, o.json)
 	if o.turn == nil {
 		return demo(ctx, o, p)
 	}
-	return converse(ctx, o, stdin, p)
+	err = converse(ctx, o, stdin, p)
+	if wrong := (*turnclient.ConfigError)(nil); errors.As(err, &wrong) { // what a flag has put into it
+		return cli.Usage(err)
+	}
+	return err
 }
 
 // converse is one side, with somebody at the keyboard.

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/internal/drive"
 	"github.com/bradawl/bradawl/turnclient/turntest"
 )
@@ -62,10 +63,17 @@ func TestBadInput(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hidden") {
 			t.Errorf("%s: error %v, want %q", args, err, want)
 		}
+		code := cli.Wrong
+		if strings.Contains(want, " over ") { // nobody listens there
+			code = cli.Failed
+		}
+		if got := cli.Exit("relay", err, io.Discard); got != code {
+			t.Errorf("%s: exit code %d, want %d", args, got, code)
+		}
 	}
-	var usage strings.Builder
-	if err := run(t.Context(), []string{"-help"}, nil, io.Discard, &usage); err != nil || !strings.Contains(usage.String(), "-turn-user") {
-		t.Errorf("%v: %s", err, usage.String())
+	var help strings.Builder
+	if err := run(t.Context(), []string{"-h"}, nil, io.Discard, &help); err != nil || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-turn-user") {
+		t.Errorf("-h: %v: %s", err, &help)
 	}
 }
 

@@ -15,6 +15,9 @@
 // more, the clients are sent away over a while, and the program ends with the
 // last one or when -drain is over. A second signal ends it at once.
 //
+// Exit code 0 means that it was ended by a signal, 1 that it could not start or failed, 2
+// that the flags are wrong; one line on standard error says what.
+//
 // It speaks no TLS: put it behind a proxy that does and that keeps client
 // addresses, or use rendezvous.Server as the handler of your own http.Server.
 package main
@@ -35,11 +38,25 @@ import (
 
 	"github.com/pion/logging"
 
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/punch/rendezvous"
 )
 
 // envSecret may hold what -turn-secret gives.
 const envSecret = "BRADAWL_TURN_SECRET"
+
+const usage = `usage: rendezvous [-addr HOST:PORT] [-ice-servers URI,...] [-v]
+
+examples:
+  rendezvous
+      on this machine alone, ws://127.0.0.1:8080/
+  rendezvous -addr 0.0.0.0:8080 -name meet.example.org
+      on the internet, behind a proxy that speaks TLS
+  BRADAWL_TURN_SECRET=... rendezvous -ice-servers stun:stun.example.org,turn:turn.example.org
+      tells clients of these servers, with TURN credentials that expire
+
+exit codes: 0 after a signal, 1 it could not start or failed, 2 the flags are wrong
+`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -53,7 +70,6 @@ func main() {
 // exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("rendezvous", flag.ContinueOnError)
-	flags.SetOutput(stderr)
 	addr := flags.String("addr", "127.0.0.1:8080", "`HOST:PORT` to listen on; port 0 picks a free one")
 	name := flags.String("name", "", "the `HOST[:PORT]` that clients dial; proofs for any other server are then refused")
 	open := flags.Bool("open", false, "admit clients without a proof of their key, to rooms alone")
@@ -62,14 +78,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	lifetime := flags.Duration("turn-lifetime", time.Hour, "how long the clients' TURN credentials are good for")
 	drain := flags.Duration("drain", 20*time.Second, "how long clients have to leave after SIGINT or SIGTERM")
 	verbose := flags.Bool("v", false, "log every sign-on, end of a connection and pairing")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return 2
-	case flags.NArg() > 0:
-		fmt.Fprintf(stderr, "rendezvous: unexpected argument %q; the address is given by -addr HOST:PORT\n", flags.Arg(0))
-		return 2
+	if err := cli.Parse(flags, args, stderr, usage, false); err != nil {
+		return cli.Exit("rendezvous", cli.Usage(err), stderr)
 	}
 	cfg := rendezvous.ServerConfig{Name: *name, AllowUnproven: *open, TURNSecret: *secret, TURNLifetime: *lifetime}
 	if *servers != "" {
@@ -83,11 +93,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		factory.Writer, factory.DefaultLogLevel = stderr, logging.LogLevelDebug
 		cfg.LoggerFactory = factory
 	}
-	if err := serve(ctx, *addr, cfg, *drain, stdout); err != nil {
-		fmt.Fprintf(stderr, "rendezvous: %s\n", strings.TrimPrefix(err.Error(), "rendezvous: "))
-		return 1
-	}
-	return 0
+	return cli.Exit("rendezvous", serve(ctx, *addr, cfg, *drain, stdout), stderr)
 }
 
 // serve runs the server until ctx ends, and then for at most as long as drain
@@ -95,7 +101,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func serve(ctx context.Context, addr string, cfg rendezvous.ServerConfig, drain time.Duration, stdout io.Writer) error {
 	server, err := rendezvous.NewServer(cfg)
 	if wrong := (*rendezvous.ConfigError)(nil); errors.As(err, &wrong) {
-		return fmt.Errorf("%w (%s)", err, flagOf[wrong.Field])
+		return cli.Usage(fmt.Errorf("%w (%s)", err, flagOf[wrong.Field]))
 	}
 	if err != nil {
 		return err

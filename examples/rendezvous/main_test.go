@@ -169,11 +169,11 @@ func TestBadArguments(t *testing.T) {
 		{[]string{"-addr", "127.0.0.1:99999"}, 1},
 		{[]string{"-nonsense"}, 2},
 		{[]string{"stray"}, 2},
-		{[]string{"-ice-servers", "stun.example"}, 1},
-		{[]string{"-ice-servers", "stun:a,"}, 1},
-		{[]string{"-ice-servers", "turn:a"}, 1},
-		{[]string{"-turn-secret", "hush-hush"}, 1},
-		{[]string{"-ice-servers", "turn:a", "-turn-secret", "hush-hush", "-turn-lifetime", "1s"}, 1},
+		{[]string{"-ice-servers", "stun.example"}, 2},
+		{[]string{"-ice-servers", "stun:a,"}, 2},
+		{[]string{"-ice-servers", "turn:a"}, 2},
+		{[]string{"-turn-secret", "hush-hush"}, 2},
+		{[]string{"-ice-servers", "turn:a", "-turn-secret", "hush-hush", "-turn-lifetime", "1s"}, 2},
 		{[]string{"-h"}, 0},
 	} {
 		var stderr bytes.Buffer

@@ -3,7 +3,8 @@
 //
 //	stunserver -ip1 A [-ip2 B] [-port1 P] [-port2 Q]
 //
-// It prints the addresses that it listens on and runs until it is interrupted.
+// It prints the addresses that it listens on and runs until it is interrupted. Exit code 0
+// means that it was, 1 that it could not listen, 2 that the flags are wrong.
 package main
 
 import (
@@ -17,16 +18,14 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/natprobe/stunserver"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
+	os.Exit(cli.Exit("stunserver", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -35,9 +34,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("stunserver: %w", err)
+		return cli.Usage(err)
 	}
 	server, err := stunserver.Listen(ctx, cfg)
+	if wrong := (*stunserver.ConfigError)(nil); errors.As(err, &wrong) {
+		return cli.Usage(err)
+	}
 	if err != nil {
 		return err
 	}
@@ -51,22 +53,27 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return server.Close()
 }
 
-func parse(args []string, usage io.Writer) (stunserver.Config, error) {
+const usage = `usage: stunserver -ip1 A [-ip2 B] [-port1 P] [-port2 Q]
+
+examples:
+  stunserver
+      on this machine alone, 127.0.0.1:3478
+  stunserver -ip1 203.0.113.5 -ip2 203.0.113.6
+      on the internet, with all that NAT detection needs
+  natcheck -fast -stun 203.0.113.5:3478
+      asks it
+
+exit codes: 0 after an interrupt, 1 it could not listen, 2 the flags are wrong
+`
+
+func parse(args []string, help io.Writer) (stunserver.Config, error) {
 	flags := flag.NewFlagSet("stunserver", flag.ContinueOnError)
 	ip1 := flags.String("ip1", "127.0.0.1", "`address` to listen on")
 	ip2 := flags.String("ip2", "", "second `address` of this host, for NAT behaviour discovery (RFC 5780)")
 	port1 := flags.Int("port1", 3478, "first UDP `port`")
 	port2 := flags.Int("port2", 3479, "second UDP `port`")
-	flags.SetOutput(io.Discard) // errors are told once, by main
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			flags.SetOutput(usage)
-			flags.Usage()
-		}
+	if err := cli.Parse(flags, args, help, usage, false); err != nil {
 		return stunserver.Config{}, err
-	}
-	if flags.NArg() > 0 {
-		return stunserver.Config{}, fmt.Errorf("%q is not a flag; see -help", flags.Arg(0))
 	}
 	cfg := stunserver.Config{Port1: *port1, Port2: *port2}
 	for _, f := range []struct {

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/bradawl/bradawl/examples/internal/cli"
 )
 
 func TestBadInputIsToldInOneLine(t *testing.T) {
@@ -21,15 +23,19 @@ func TestBadInputIsToldInOneLine(t *testing.T) {
 		{"-port1 abc", "abc"},
 	} {
 		err := run(context.Background(), strings.Fields(tt.args), io.Discard, io.Discard)
-		if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "stunserver: ") || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%s: %v", tt.args, err)
+		code := cli.Wrong
+		if strings.Contains(tt.args, "240.0.0.1") { // no address of this host
+			code = cli.Failed
+		}
+		if got := cli.Exit("stunserver", err, io.Discard); err == nil || !strings.Contains(err.Error(), tt.want) || got != code || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v, exit code %d, want %d", tt.args, err, got, code)
 		}
 	}
 }
 
 func TestHelpIsNoError(t *testing.T) {
-	var usage strings.Builder
-	if err := run(context.Background(), []string{"-help"}, io.Discard, &usage); err != nil || !strings.Contains(usage.String(), "-ip2") {
-		t.Errorf("%v: %s", err, usage.String())
+	var help strings.Builder
+	if err := run(context.Background(), []string{"-help"}, io.Discard, &help); err != nil || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-ip2") {
+		t.Errorf("-h: %v: %s", err, &help)
 	}
 }

@@ -14,8 +14,9 @@
 // transport, family, server, ok, allocate_ms, rtt_ms (p50, p95), sent, received, loss (0
 // to 1), relayed, mapped, lifetime_s, features, and error and code where it failed.
 //
-// Exit code 0 means that at least one way works, 1 that none does, 2 that the arguments
-// cannot be used or a name has no address; for 2, one line on standard error says why.
+// Exit code 0 means that at least one way works, 1 that none does or that a name has no
+// address, 2 that the arguments are wrong; one line on standard error says why, unless the
+// table does.
 package main
 
 import (
@@ -36,6 +37,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/turnclient"
 	"github.com/bradawl/bradawl/turnclient/dtlstransport"
 )
@@ -44,14 +46,10 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	switch {
-	case err == nil:
-	case errors.Is(err, errNone):
-		os.Exit(1) // the table says why
-	default:
-		fmt.Fprintln(os.Stderr, "turncheck:", strings.TrimPrefix(err.Error(), "turnclient: "))
-		os.Exit(2)
+	if errors.Is(err, errNone) {
+		os.Exit(cli.Failed) // the table says why
 	}
+	os.Exit(cli.Exit("turncheck", err, os.Stderr))
 }
 
 // errNone: the server was tried, and no way to it works.
@@ -67,6 +65,7 @@ type options struct {
 	size     int
 	timeout  time.Duration
 	json     bool
+	wait     func(what string) (stop func()) // tells what is being tried; nil: nobody
 	// transports are the names of those to check.
 	transports []string
 	lookup     func(ctx context.Context, network, host string) ([]netip.Addr, error)
@@ -86,13 +85,12 @@ examples:
   turncheck -user alice -pass secret -n 500 -size 1200 turn:192.0.2.1
       500 round trips of 1,200 bytes
 
-flags:
+exit codes: 0 at least one way works, 1 none does, 2 the arguments are wrong
 `
 
 func parse(args []string, help io.Writer) (options, error) {
 	o := options{lookup: net.DefaultResolver.LookupNetIP}
 	flags := flag.NewFlagSet("turncheck", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // errors are told once, by main
 	var creds turnclient.Credentials
 	flags.StringVar(&creds.Username, "user", "", "user `name`")
 	flags.StringVar(&creds.Password, "pass", "", "`password`; without it that in the environment variable TURN_PASSWORD")
@@ -105,17 +103,12 @@ func parse(args []string, help io.Writer) (options, error) {
 	flags.DurationVar(&o.timeout, "timeout", 5*time.Second, "`time` that a way may take to give an address")
 	only := flags.String("transports", "udp,tcp,tls,dtls", "`names` of the transports to check, separated by commas")
 	flags.BoolVar(&o.json, "json", false, "print JSON")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprint(help, usage)
-			flags.SetOutput(help)
-			flags.PrintDefaults()
-		}
+	if err := cli.Parse(flags, args, help, usage, true); err != nil {
 		return o, err
 	}
 	switch {
 	case flags.NArg() == 0:
-		return o, errors.New("no server named; give a host or a URI, and see -help")
+		return o, errors.New("no server named; give a host or a URI")
 	case o.probes < 1 || o.probes > maxProbes:
 		return o, fmt.Errorf("-n %d: want 1 to %d", o.probes, maxProbes)
 	case o.interval < time.Millisecond:
@@ -169,8 +162,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return nil
 	}
 	if err != nil {
-		return err
+		return cli.Usage(err)
 	}
+	o.wait = func(what string) (stop func()) { return cli.Wait(stderr, what) }
 	return o.run(ctx, stdout)
 }
 
@@ -190,7 +184,12 @@ func (o *options) run(ctx context.Context, stdout io.Writer) error {
 		fmt.Fprint(stdout, head)
 	}
 	for _, w := range ways {
+		waited := func() {}
+		if o.wait != nil {
+			waited = o.wait("trying " + w.transport + " to " + w.target.host)
+		}
 		r := o.check(ctx, w)
+		waited()
 		works = works || r.OK
 		results = append(results, r)
 		if !o.json {

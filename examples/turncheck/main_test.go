@@ -22,6 +22,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/internal/drive"
 	"github.com/bradawl/bradawl/internal/simnet"
 	"github.com/bradawl/bradawl/internal/wire"
@@ -339,12 +340,12 @@ func TestBadInput(t *testing.T) {
 		"-loud h":               "-loud",
 	} {
 		err := run(t.Context(), strings.Fields(args), io.Discard, io.Discard)
-		if err == nil || errors.Is(err, errNone) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+		if err == nil || cli.Exit("turncheck", err, io.Discard) != cli.Wrong || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: error %v, want %q", args, err, want)
 		}
 	}
 	var help strings.Builder
-	if err := run(t.Context(), []string{"-h"}, io.Discard, &help); err != nil || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "-peer") {
+	if err := run(t.Context(), []string{"-h"}, io.Discard, &help); err != nil || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-peer") {
 		t.Errorf("%v: %s", err, help.String())
 	}
 }

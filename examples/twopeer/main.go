@@ -1,11 +1,17 @@
 // Twopeer shows the main job in one command, with nothing but Go: two programs behind
 // two NATs find each other through a rendezvous and then talk directly.
 //
-//	go run ./examples/twopeer [-nat-a PRESET] [-nat-b PRESET] [-proto udp|tcp|auto] [-v]
+//	go run ./examples/twopeer [-nat-a PRESET] [-nat-b PRESET] [-proto udp|tcp|auto] [-json] [-v]
 //
 // The internet between them is simulated, in real time: a STUN server, a rendezvous
 // (WebSocket over HTTP over TCP) and the two NATs. Everything else is what runs
 // outside, too.
+//
+// With -json, standard output is one JSON object a line: at_ms since the start, who (world,
+// alice, bob, net), and either text or what examples/peer prints with -json.
+//
+// Exit code 0 means that they talked directly, 1 that they did not, 2 that the flags are
+// wrong; one line on standard error says what.
 package main
 
 import (
@@ -23,6 +29,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/examples/internal/talk"
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/internal/simnet"
@@ -33,10 +40,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, "twopeer:", err)
-		os.Exit(1)
-	}
+	os.Exit(cli.Exit("twopeer", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
 }
 
 // access is the delay between each peer and the internet, one way.
@@ -48,12 +52,25 @@ type options struct {
 	seed    uint64
 	timeout time.Duration
 	verbose bool
+	json    bool
 }
 
-func parse(args []string, usage io.Writer) (options, error) {
+const usage = `usage: twopeer [-nat-a PRESET] [-nat-b PRESET] [-proto udp|tcp|auto] [-json] [-v]
+
+examples:
+  twopeer
+      two cone NATs
+  twopeer -nat-a symmetric-random -nat-b port-restricted-cone
+      a pair that ICE alone does not get through
+  twopeer -proto tcp -v
+      by TCP, with every packet
+
+exit codes: 0 they talked directly, 1 they did not, 2 the flags are wrong
+`
+
+func parse(args []string, help io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("twopeer", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // errors are told once, by main
 	known := strings.Join(simnet.PresetNames(), ", ")
 	flags.StringVar(&o.nats[0], "nat-a", "port-restricted-cone", "`preset` of the NAT that alice sits behind: "+known)
 	flags.StringVar(&o.nats[1], "nat-b", "port-restricted-cone", "`preset` of bob's NAT")
@@ -61,16 +78,9 @@ func parse(args []string, usage io.Writer) (options, error) {
 	flags.Uint64Var(&o.seed, "seed", 1, "`number` that the simulated internet's luck comes from")
 	flags.DurationVar(&o.timeout, "timeout", 12*time.Second, "`time` to try")
 	flags.BoolVar(&o.verbose, "v", false, "show every packet and every change of the NATs' tables")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintln(usage, "usage: twopeer [-nat-a PRESET] [-nat-b PRESET] [-v]")
-			flags.SetOutput(usage)
-			flags.PrintDefaults()
-		}
+	flags.BoolVar(&o.json, "json", false, "print JSON, an object a line")
+	if err := cli.Parse(flags, args, help, usage, false); err != nil {
 		return o, err
-	}
-	if flags.NArg() > 0 {
-		return o, fmt.Errorf("%q is not a flag; see -help", flags.Arg(0))
 	}
 	for i, name := range o.nats {
 		if _, err := simnet.PresetByName(name); err != nil {
@@ -92,9 +102,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return nil
 	}
 	if err != nil {
-		return err
+		return cli.Usage(err)
 	}
-	p := talk.NewPrinter(stdout)
+	p := talk.NewPrinter(stdout, o.json)
 	w := simnet.New(o.seed)
 	defer w.Go()()
 	if o.verbose {
@@ -183,6 +193,6 @@ func peer(p *talk.Printer, name string, site *simnet.Site, url string, stun neti
 			Addrs: func() ([]ice.HostAddr, error) { return []ice.HostAddr{{Addr: site.Addr()}}, nil },
 		},
 		Note:   func(format string, args ...any) { p.Line(name, format, args...) },
-		Report: func(e talk.Event) { p.Line(name, "%s", e.Text()) },
+		Report: func(e talk.Event) { p.Event(name, e) },
 	}
 }

@@ -2,11 +2,14 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/bradawl/bradawl/examples/internal/cli"
 )
 
 // The demo in virtual time: it does what the README says that it does.
@@ -50,8 +53,42 @@ func TestBadFlags(t *testing.T) {
 		"-nat-c full-cone":   "flag provided but not defined: -nat-c",
 		"-timeout tomorrow ": "invalid value",
 	} {
-		if err := run(t.Context(), strings.Fields(args), io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
+		err := run(t.Context(), strings.Fields(args), io.Discard, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", args, err, want)
 		}
+		if code := cli.Exit("twopeer", err, io.Discard); code != cli.Wrong {
+			t.Errorf("%s: exit code %d", args, code)
+		}
 	}
+	var help strings.Builder
+	if err := run(t.Context(), []string{"-h"}, io.Discard, &help); err != nil || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-nat-a") {
+		t.Errorf("-h: %v: %s", err, &help)
+	}
+}
+
+func TestJSON(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		if err := run(t.Context(), []string{"-json"}, &out, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		connected := map[string]bool{}
+		for line := range strings.Lines(out.String()) {
+			var r struct {
+				At               *int64 `json:"at_ms"`
+				Who, Text, Event string
+				Path             string
+			}
+			if err := json.Unmarshal([]byte(line), &r); err != nil || r.At == nil || r.Who == "" || (r.Text == "") == (r.Event == "") {
+				t.Fatalf("%q: %v", line, err)
+			}
+			if r.Event == "connected" && r.Path == "direct" {
+				connected[r.Who] = true
+			}
+		}
+		if !connected["alice"] || !connected["bob"] {
+			t.Errorf("no direct path in\n%s", &out)
+		}
+	})
 }

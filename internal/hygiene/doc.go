@@ -13,7 +13,9 @@
 //   - core: a protocol's core has no socket, clock, lock, goroutine or global
 //     randomness ([corePackages]);
 //   - documented: every exported name, every field of a Config and every package
-//     has a comment;
+//     has a comment, every public package an example that runs, and every program
+//     shows how it is called;
+//   - API: docs/api.txt says what the public API is ("-run API -update" rewrites it);
 //   - formatted, short files, no unfinished work, no sleeping tests, no path of
 //     somebody's machine;
 //   - documents: the README's commands are CI's, every dependency has its reason

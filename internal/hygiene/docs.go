@@ -1,11 +1,8 @@
 package hygiene
 
 import (
-	"fmt"
 	"go/ast"
 	"go/token"
-	"path"
-	"sort"
 	"strings"
 	"unicode"
 )
@@ -117,44 +114,4 @@ func receiver(d *ast.FuncDecl) string {
 			return ""
 		}
 	}
-}
-
-const rulePackageDoc = "package comment"
-
-// checkPackageDocs finds packages without a package comment. A library keeps it
-// in doc.go; a program and a package of tests alone may have it in any file.
-func checkPackageDocs(files []*goFile) []finding {
-	type state struct {
-		documented bool
-		library    bool
-		docFile    bool
-		first      string
-	}
-	packages := map[string]*state{}
-	for _, f := range files {
-		s := packages[f.pkg]
-		if s == nil {
-			s = &state{first: f.path}
-			packages[f.pkg] = s
-		}
-		s.documented = s.documented || !hasNoText(f.ast.Doc)
-		s.library = s.library || !f.isTest() && f.ast.Name.Name != "main"
-		s.docFile = s.docFile || f.base() == "doc.go" && !hasNoText(f.ast.Doc)
-		if f.path < s.first {
-			s.first = f.path
-		}
-	}
-	var found []finding
-	for pkg, s := range packages {
-		switch {
-		case s.library && !s.docFile:
-			found = append(found, finding{path.Join(pkg, "doc.go"), 1, rulePackageDoc,
-				fmt.Sprintf("package %q has no doc.go with a package comment", pkg), "write one that says what the package is for and where to start"})
-		case !s.documented:
-			found = append(found, finding{s.first, 1, rulePackageDoc,
-				fmt.Sprintf("package %q has no package comment", pkg), "say above the package clause what the program does and how it is called"})
-		}
-	}
-	sort.Slice(found, func(i, j int) bool { return found[i].path < found[j].path })
-	return found
 }

@@ -31,6 +31,7 @@ func TestRepository(t *testing.T) {
 		found = append(found, checkGuards(f)...)
 		found = append(found, checkCore(f)...)
 		found = append(found, checkDocumented(f)...)
+		found = append(found, checkUsage(f)...)
 		found = append(found, checkFormatted(f)...)
 		found = append(found, checkUnfinished(f)...)
 		found = append(found, checkSleep(f)...)
@@ -41,6 +42,7 @@ func TestRepository(t *testing.T) {
 	}
 	found = append(found, checkRootGraph(repo.code)...)
 	found = append(found, checkPackageDocs(repo.code)...)
+	found = append(found, checkExamples(repo.code)...)
 	found = append(found, checkModules(repo)...)
 	found = append(found, checkReasons(document("go.mod"), architecture)...)
 	found = append(found, checkUnfixed(document("go.mod"))...)

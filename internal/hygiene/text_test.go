@@ -31,27 +31,6 @@ func TestDocumented(t *testing.T) {
 	})
 }
 
-func TestPackageDocs(t *testing.T) {
-	tests := []struct{ name, path, src, at, says string }{
-		{"no comment", "punch/a.go", "package punch\n", "punch/doc.go", "no doc.go"},
-		{"elsewhere than in doc.go", "punch/a.go", "// Package punch is.\npackage punch\n", "punch/doc.go", "no doc.go"},
-		{"a doc.go that says nothing", "punch/doc.go", "//go:build linux\n\npackage punch\n", "punch/doc.go", "no doc.go"},
-		{"a program", "examples/a/main.go", "package main\n", "examples/a/main.go", "no package comment"},
-		{"documented", "punch/doc.go", "// Package punch is.\npackage punch\n", "", ""},
-		{"a documented program", "examples/a/main.go", "// Command a does.\npackage main\n", "", ""},
-		{"a documented package of tests", "internal/interop/a_test.go", "// Package interop tests.\npackage interop\n", "", ""},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			line := 1
-			if tt.at == "" {
-				line = 0
-			}
-			judge(t, checkPackageDocs([]*goFile{mustParse(t, tt.path, tt.src)}), tt.at, line, tt.says)
-		})
-	}
-}
-
 func TestFormatted(t *testing.T) {
 	run(t, checkFormatted, []breach{
 		{"blanks for a tab", "punch/a.go", "package p\n\nfunc f() {\n  f()\n}\n", 4, "gofmt"},

@@ -61,19 +61,28 @@ func isUsable(a netip.Addr) bool {
 // SystemAddrs lists the addresses of the interfaces that are up. Where the
 // system refuses to enumerate them, it returns the source addresses of the
 // default routes instead, which is what most hosts have anyway.
+// Those have no Interface.
 func SystemAddrs() ([]HostAddr, error) {
-	interfaces, err := net.Interfaces()
+	return systemAddrs(net.Interfaces, (*net.Interface).Addrs, routeAddrs)
+}
+
+func systemAddrs(
+	interfaces func() ([]net.Interface, error), addrsOf func(*net.Interface) ([]net.Addr, error), fallback func(cause error) ([]HostAddr, error),
+) ([]HostAddr, error) {
+	all, err := interfaces()
 	if err != nil {
-		return routeAddrs(err)
+		return fallback(err)
 	}
 	var list []HostAddr
-	for _, ifi := range interfaces {
+	var refused error
+	for _, ifi := range all {
 		if ifi.Flags&net.FlagUp == 0 {
 			continue
 		}
-		addrs, err := ifi.Addrs()
+		addrs, err := addrsOf(&ifi)
 		if err != nil {
-			continue // it went away meanwhile
+			refused = err // or it went away meanwhile
+			continue
 		}
 		for _, a := range addrs {
 			if n, ok := a.(*net.IPNet); ok {
@@ -82,6 +91,9 @@ func SystemAddrs() ([]HostAddr, error) {
 				}
 			}
 		}
+	}
+	if list == nil && refused != nil {
+		return fallback(refused)
 	}
 	return list, nil
 }

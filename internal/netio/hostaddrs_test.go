@@ -2,6 +2,7 @@ package netio
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
@@ -48,5 +49,45 @@ func TestSystemAddrs(t *testing.T) {
 	list, err := routeAddrs(cause)
 	if err != nil && !errors.Is(err, cause) || err == nil && len(list) == 0 {
 		t.Errorf("got %v, %v", list, err)
+	}
+}
+
+// Android 11 and later refuse to enumerate interfaces; what can be asked still is the
+// address by which packets would leave.
+func TestSystemAddrsRefused(t *testing.T) {
+	no := errors.New("netlinkrib: permission denied")
+	up := []net.Interface{{Name: "wlan0", Flags: net.FlagUp}, {Name: "rmnet0", Flags: net.FlagUp}, {Name: "off0"}}
+	routed := HostAddr{Addr: netip.MustParseAddr("192.0.2.7")}
+	one := HostAddr{netip.MustParseAddr("198.51.100.7"), "rmnet0"}
+	for _, tt := range []struct {
+		name       string
+		interfaces error
+		addrs      map[string]error // nil: one address
+		want       HostAddr
+	}{
+		{"interfaces", no, nil, routed},
+		{"all of their addresses", nil, map[string]error{"wlan0": no, "rmnet0": no}, routed},
+		{"those of one", nil, map[string]error{"wlan0": no}, one},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := systemAddrs(
+				func() ([]net.Interface, error) { return up, tt.interfaces },
+				func(i *net.Interface) ([]net.Addr, error) {
+					if i.Name != "rmnet0" || tt.addrs[i.Name] != nil {
+						return nil, tt.addrs[i.Name]
+					}
+					return []net.Addr{&net.IPNet{IP: net.IPv4(198, 51, 100, 7), Mask: net.CIDRMask(24, 32)}}, nil
+				},
+				func(cause error) ([]HostAddr, error) {
+					if cause != no {
+						t.Errorf("asked the routes because of %v", cause)
+					}
+					return []HostAddr{routed}, nil
+				},
+			)
+			if err != nil || len(got) != 1 || got[0].Addr.Unmap() != tt.want.Addr || got[0].Interface != tt.want.Interface {
+				t.Errorf("got %v, %v, want %v", got, err, tt.want)
+			}
+		})
 	}
 }

@@ -1,7 +1,7 @@
 // Package stunserver is a STUN server that anyone can run: Binding requests of
 // RFC 8489 (and RFC 5389; behind an option RFC 3489), and, with two addresses,
-// the CHANGE-REQUEST and
-// OTHER-ADDRESS of RFC 5780 that NAT behaviour discovery needs.
+// the CHANGE-REQUEST and OTHER-ADDRESS of RFC 5780 that NAT behaviour discovery
+// needs.
 //
 // [Listen] runs it on UDP and TCP sockets. The server itself is the state machine
 // [Machine], which keeps nothing about clients over UDP but the rate at which it

@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestExit(t *testing.T) {
+	failure := errors.New("no path")
+	for _, tt := range []struct {
+		err  error
+		code int
+		says string
+	}{
+		{nil, Done, ""},
+		{flag.ErrHelp, Done, ""},
+		{Usage(flag.ErrHelp), Done, ""},
+		{Usage(nil), Done, ""},
+		{failure, Failed, "peer: no path\n"},
+		{fmt.Errorf("turnclient: %w", failure), Failed, "peer: no path\n"},
+		{Usage(failure), Wrong, "peer: no path; see peer -h\n"},
+		{fmt.Errorf("flags: %w", Usage(failure)), Wrong, "peer: flags: no path; see peer -h\n"},
+	} {
+		var said bytes.Buffer
+		if code := Exit("peer", tt.err, &said); code != tt.code || said.String() != tt.says {
+			t.Errorf("%v: code %d, %q, want %d, %q", tt.err, code, &said, tt.code, tt.says)
+		}
+	}
+	if !errors.Is(Usage(failure), failure) {
+		t.Error("the error was lost")
+	}
+}
+
+func TestParse(t *testing.T) {
+	for _, tt := range []struct {
+		args      string
+		arguments bool
+		err, help string
+	}{
+		{"-n 3", false, "", ""},
+		{"-n 3 host", true, "", ""},
+		{"-n 3 host", false, `"host" is not a flag`, ""},
+		{"-n x", false, "invalid value", ""},
+		{"-m", false, "not defined: -m", ""},
+		{"-h", false, flag.ErrHelp.Error(), "usage: x\n\nflags:\n  -n int\n"},
+	} {
+		flags := flag.NewFlagSet("x", flag.ContinueOnError)
+		flags.Int("n", 0, "")
+		var help bytes.Buffer
+		err := Parse(flags, strings.Fields(tt.args), &help, "usage: x\n", tt.arguments)
+		if fmt.Sprint(err) == "<nil>" != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) || !strings.HasPrefix(help.String(), tt.help) || tt.help == "" && help.Len() > 0 {
+			t.Errorf("%q: %v and %q, want %q and %q", tt.args, err, &help, tt.err, tt.help)
+		}
+	}
+}
+
+func TestWait(t *testing.T) {
+	for took, want := range map[time.Duration]string{
+		900 * time.Millisecond:  "",
+		1900 * time.Millisecond: "\r\x1b[Kasking, 1 s\r\x1b[K",
+		2500 * time.Millisecond: "\r\x1b[Kasking, 1 s\r\x1b[Kasking, 2 s\r\x1b[K",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var screen bytes.Buffer
+			stop := wait(&screen, "asking")
+			time.Sleep(took)
+			stop()
+			stop() // again does nothing
+			if screen.String() != want {
+				t.Errorf("after %v %q, want %q", took, &screen, want)
+			}
+		})
+	}
+}
+
+func TestNobodyWatches(t *testing.T) {
+	file, err := os.Create(t.TempDir() + "/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if IsTerminal(file) || IsTerminal(new(bytes.Buffer)) || IsColoured(file) {
+		t.Error("a file was taken for a terminal")
+	}
+	Wait(file, "nothing")()
+}
