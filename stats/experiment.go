@@ -144,6 +144,16 @@ func (x *Experiment) effect() float64 {
 // the arm's.
 func (x *Experiment) Group(arm string) string { return x.Name + "-" + arm }
 
+// Groups are those of all arms, in their order. Give them to [Config].Groups of a recorder,
+// so that no stranger's words take their room.
+func (x *Experiment) Groups() []string {
+	groups := make([]string, len(x.Arms))
+	for i, arm := range x.Arms {
+		groups[i] = x.Group(arm.Name)
+	}
+	return groups
+}
+
 // ArmOf is the arm that a group stands for; ok is false if it is none of this experiment.
 func (x *Experiment) ArmOf(group string) (arm string, ok bool) {
 	arm, ok = strings.CutPrefix(group, x.Name+"-")

@@ -150,7 +150,10 @@ func TestExperimentValidate(t *testing.T) {
 func TestGroup(t *testing.T) {
 	x, other := lanes(), lanes()
 	other.Name = "lane"
-	for _, a := range x.Arms {
+	for i, a := range x.Arms {
+		if got := x.Groups()[i]; got != x.Group(a.Name) {
+			t.Errorf("the group of %s is %q", a.Name, got)
+		}
 		e := punched()
 		e.Group = x.Group(a.Name)
 		if err := e.Validate(); err != nil {
