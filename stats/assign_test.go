@@ -31,7 +31,7 @@ func assign(t *testing.T, a *Assigner, peer string) Assignment {
 // Of all sessions of all pairs of some peers, begun by either side and told by both, one a
 // pair and day counts, and both ends are in the arm of the hash.
 func TestAssignOnceAPairAndDay(t *testing.T) {
-	c := newClock()
+	c := newHandClock()
 	x := lanes()
 	names := []string{"alice", "bob", "carol", "dave"}
 	var all []*Assigner
@@ -76,7 +76,7 @@ func TestAssignOnceAPairAndDay(t *testing.T) {
 // The day is UTC's, wherever the clock is.
 func TestAssignDay(t *testing.T) {
 	zone := time.FixedZone("", -5*3600)
-	c := &clock{time.Date(2026, 3, 1, 18, 59, 59, 0, zone)} // a second before midnight in UTC
+	c := &handClock{time.Date(2026, 3, 1, 18, 59, 59, 0, zone)} // a second before midnight in UTC
 	a := newAssigner(t, AssignerConfig{Experiment: lanes(), Self: "alice", Now: c.now})
 	for _, step := range []struct {
 		to     time.Time
@@ -103,7 +103,7 @@ func TestAssignDay(t *testing.T) {
 
 // Memory has a bound: there is no room for some pairs on a day of many, and again on the next.
 func TestAssignBounded(t *testing.T) {
-	c := newClock()
+	c := newHandClock()
 	a := newAssigner(t, AssignerConfig{Experiment: lanes(), Self: "alice", MaxPairs: 10, Now: c.now})
 	for day := range 2 {
 		for round := range 2 {
@@ -124,7 +124,7 @@ func TestAssignBounded(t *testing.T) {
 // A peer that was not there leaves the day's first session to come; one that records
 // nothing leaves the counting to us.
 func TestAssignForget(t *testing.T) {
-	a := newAssigner(t, AssignerConfig{Experiment: lanes(), Self: "zoe", Alone: true, Now: newClock().now})
+	a := newAssigner(t, AssignerConfig{Experiment: lanes(), Self: "zoe", Alone: true, Now: newHandClock().now})
 	first := assign(t, a, "alice")
 	a.Forget("bob") // of whom nothing is known
 	again := assign(t, a, "alice")
@@ -137,7 +137,7 @@ func TestAssignForget(t *testing.T) {
 
 // Weights change, and pairs stay with both ends; without a store they would move.
 func TestAssignSticky(t *testing.T) {
-	c := newClock()
+	c := newHandClock()
 	before, after := lanes(), lanes()
 	after.Arms = []Arm{{"control", 0}, {"early", 5}, {"late", -1}}
 	store := &MemorySticky{Now: c.now}
@@ -220,7 +220,7 @@ func TestAssignStoreFails(t *testing.T) {
 }
 
 func TestAssignConcurrent(t *testing.T) {
-	a := newAssigner(t, AssignerConfig{Experiment: lanes(), Self: "alice", Sticky: new(MemorySticky), Now: newClock().now})
+	a := newAssigner(t, AssignerConfig{Experiment: lanes(), Self: "alice", Sticky: new(MemorySticky), Now: newHandClock().now})
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {

@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// clock is a clock that tests turn. It is not for concurrent use.
-type clock struct{ at time.Time }
+// handClock is a clock that tests turn. It is not for concurrent use.
+type handClock struct{ at time.Time }
 
-func (c *clock) now() time.Time { return c.at }
+func (c *handClock) now() time.Time { return c.at }
 
-func newClock() *clock { return &clock{time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)} }
+func newHandClock() *handClock { return &handClock{time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)} }
 
 func stick(t *testing.T, s Sticky, key, arm string, ttl time.Duration) string {
 	t.Helper()
@@ -27,7 +27,7 @@ func stick(t *testing.T, s Sticky, key, arm string, ttl time.Duration) string {
 
 // What was stored first stays, for as long as was said then.
 func TestMemorySticky(t *testing.T) {
-	c := newClock()
+	c := newHandClock()
 	m := &MemorySticky{Now: c.now}
 	want := func(arm, got string) {
 		t.Helper()
@@ -47,7 +47,7 @@ func TestMemorySticky(t *testing.T) {
 
 // Of too many pairs those go first whose time ends soonest, and no more is kept.
 func TestMemoryStickyBounded(t *testing.T) {
-	c := newClock()
+	c := newHandClock()
 	m := &MemorySticky{Most: 100, Now: c.now}
 	stick(t, m, "long", "a", 1000*time.Hour)
 	for i := range 10_000 {

@@ -46,8 +46,9 @@ type ArmResult struct {
 // Verdict is what the results of an experiment mean. It may be asked for at any time and as
 // often as one likes, and acted on at once. If no arm differs from the control, the chance
 // that any verdict ever calls one better or worse is 5 % at most, for all arms together;
-// that any guard is ever called spoilt, 5 % at most again. Both hold as nearly as the
-// distributions are normal. In JSON its fields are experiment, decision, reason,
+// that any guard is ever called spoilt, 5 % at most again. Both rest on shares of MinPerArm
+// observations and more being nearly normal: by simulation they hold for rates of 5 to 99.5 %
+// and arms of unequal size (go test ./stats -run Peeking -v). In JSON its fields are experiment, decision, reason,
 // sample_ratio, control, control_rate and arms, with names of lower case.
 type Verdict struct {
 	Experiment string
@@ -195,15 +196,15 @@ func (x *Experiment) judgeArm(r, control ArmResult) ArmVerdict {
 // mismatch says what is wrong with the sizes of the arms.
 func (x *Experiment) mismatch(counts []uint64, p float64) string {
 	var parts []string
-	total, all := 0, uint64(0)
+	var total, all float64
 	for i, arm := range x.Arms {
-		if arm.weight() > 0 {
-			total, all = total+arm.weight(), all+counts[i]
+		if w := arm.weight(); w > 0 {
+			total, all = total+float64(w), all+float64(counts[i])
 		}
 	}
 	for i, arm := range x.Arms {
 		if arm.weight() > 0 {
-			parts = append(parts, fmt.Sprintf("%s has %d sessions where %.0f are due", arm.Name, counts[i], float64(all)*float64(arm.weight())/float64(total)))
+			parts = append(parts, fmt.Sprintf("%s has %d sessions where %.0f are due", arm.Name, counts[i], all*float64(arm.weight())/total))
 		}
 	}
 	return fmt.Sprintf("%s (p = %s): find out what becomes of the others before comparing any", strings.Join(parts, ", "), probability(p))
