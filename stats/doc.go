@@ -35,4 +35,10 @@
 // ([Rate]), and fewer than 30 attempts are marked as few. Means are of those that succeeded,
 // and exact; quantiles are within 1 %, and of all attempts, so that those that failed count
 // as longer than any ([Tally.Quantile]).
+//
+// # Experiments
+//
+// An [Experiment] compares ways of doing something. [Assigner] says at both ends which way
+// a session goes and whether it counts, which its events show by their group; [Experiment.Judge]
+// says of what was counted by groups whether one way is better, however often it is asked.
 package stats
