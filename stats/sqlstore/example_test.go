@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/stats"
 	"github.com/bradawl/bradawl/stats/sqlstore"
 )
@@ -41,11 +42,25 @@ func keep(ctx context.Context, db *sql.DB, made <-chan stats.Event) error {
 
 // With a driver imported, db is what sql.Open returns.
 func Example() {
-	var (
-		db   *sql.DB
-		made chan stats.Event
-	)
+	db := sqlstore.ExampleDB()
+	defer db.Close()
+	made := make(chan stats.Event, 1)
+	id, err := stats.NewID(nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	made <- stats.Event{
+		ID: id, Session: id, Time: time.Now(), Stage: stats.StageConnect, Status: stats.StatusSuccess, Latency: 120 * time.Millisecond,
+		LocalNAT: natprobe.TypeFullCone, Pair: stats.PairSrflx, Protocol: stats.ProtocolUDP, IPVersion: 4, Tries: 3,
+	}
+	close(made)
 	if err := keep(context.Background(), db, made); err != nil {
 		fmt.Println(err)
 	}
+	// Output:
+	// NAT type  | attempts | P2P successes | relay fallback rate | mean latency
+	// full-cone | 1        | 1             | 0.0 % *             | 120 ms
+	// all       | 1        | 1             | 0.0 % *             | 120 ms
+	// * fewer than 30 attempts
 }
