@@ -19,7 +19,7 @@ func keep(ctx context.Context, db *sql.DB, made <-chan stats.Event) error {
 		return err
 	}
 	store, err := sqlstore.Open(ctx, db, sqlstore.Config{
-		Dialect: sqlstore.PostgreSQL, Recorder: recorder, KeepEvents: 7 * 24 * time.Hour,
+		Dialect: sqlstore.SQLite, Recorder: recorder, KeepEvents: 7 * 24 * time.Hour,
 		OnError: func(err error) { fmt.Println(err) },
 	})
 	if err != nil {
@@ -42,7 +42,7 @@ func keep(ctx context.Context, db *sql.DB, made <-chan stats.Event) error {
 
 // With a driver imported, db is what sql.Open returns.
 func Example() {
-	db := sqlstore.ExampleDB()
+	db := sqlstore.MemoryDB()
 	defer db.Close()
 	made := make(chan stats.Event, 1)
 	id, err := stats.NewID(nil)
