@@ -348,6 +348,8 @@ func (k *connection) describe(e *stats.Event, p *path) {
 		if lane := k.laneOf(p); lane != punch.LaneNone {
 			e.Lane = lane.String()
 			e.Pair = max(e.Pair, guessedBy[lane])
+		} else if k.c.isMappedAt(pair.Local.Addr) {
+			e.Lane, e.Pair = punch.LaneMapped.String(), max(e.Pair, stats.PairMapped)
 		}
 	}
 }

@@ -93,6 +93,16 @@ func (c *control) isMapped() bool {
 	return false
 }
 
+// isMappedAt reports whether an address of ours is one that a router has mapped on request.
+func (c *control) isMappedAt(outside netip.AddrPort) bool {
+	for _, o := range c.mappings.bases {
+		if o.routed.IsValid() && o.routed == outside {
+			return true
+		}
+	}
+	return false
+}
+
 // heardMapped takes in whether the peer's router has.
 func (k *link) heardMapped(now time.Time, mapped *bool) {
 	if t := &k.lane.terms; mapped != nil && *mapped != t.mapped {

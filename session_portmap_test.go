@@ -9,6 +9,7 @@ import (
 	"github.com/bradawl/bradawl"
 	"github.com/bradawl/bradawl/internal/simnet"
 	"github.com/bradawl/bradawl/punch/portmap"
+	"github.com/bradawl/bradawl/stats"
 )
 
 // TestPortMapping: two NATs that no punch joins are joined by a port that one router maps, by
@@ -32,6 +33,7 @@ func TestPortMapping(t *testing.T) {
 			var site *simnet.Site
 			var router *simnet.Gateway
 			made := 0
+			recorded := make(chan stats.Event, 64)
 			simulateIn(t, [2]simnet.Preset{random, random}, func(w *internet) {
 				site = w.sites[1]
 				var err error
@@ -42,6 +44,7 @@ func TestPortMapping(t *testing.T) {
 					cfg.Gateways = func() ([]portmap.Gateway, error) {
 						return []portmap.Gateway{{Addr: router.Addr(), Local: site.Addr()}}, nil
 					}
+					cfg.Record = func(e stats.Event) { recorded <- e }
 				}
 			}, func(t *testing.T, w *internet) {
 				a, b := w.meet(t)
@@ -62,6 +65,14 @@ func TestPortMapping(t *testing.T) {
 				}
 				if a.Path().Kind != c.want || b.Path().Kind != c.want || !strings.Contains(strings.Join(e.Routers, "\n"), c.says) {
 					t.Errorf("want %v: %v", c.want, e)
+				}
+				told := false
+				for len(recorded) > 0 {
+					e := <-recorded
+					told = told || e.Stage == stats.StagePunch && e.Pair == stats.PairMapped && e.Lane == "mapped"
+				}
+				if told != (c.want == bradawl.PathDirect) {
+					t.Errorf("recorded as mapped: %v", told)
 				}
 			})
 		})

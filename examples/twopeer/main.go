@@ -7,8 +7,11 @@
 // (WebSocket over HTTP over TCP) and the two NATs. Everything else is what runs
 // outside, too.
 //
+// It ends with the table of what became of the two ends' attempts, as a program that counts
+// its connections has it.
+//
 // With -json, standard output is one JSON object a line: at_ms since the start, who (world,
-// alice, bob, net), and either text or what examples/peer prints with -json.
+// alice, bob, stats, net), and either text or what examples/peer prints with -json.
 //
 // Exit code 0 means that they talked directly, 1 that they did not, 2 that the flags are
 // wrong; one line on standard error says what.
@@ -35,6 +38,7 @@ import (
 	"github.com/bradawl/bradawl/internal/simnet"
 	"github.com/bradawl/bradawl/natprobe/stunserver"
 	"github.com/bradawl/bradawl/punch/rendezvous"
+	"github.com/bradawl/bradawl/stats"
 )
 
 func main() {
@@ -130,6 +134,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	defer stop()
 	p.Line("world", "STUN server at %v, rendezvous at %s, %v from each peer", stun.Addrs()[0], url, access)
 
+	recorder, err := stats.NewRecorder(stats.Config{})
+	if err != nil {
+		return err
+	}
 	var (
 		wg   sync.WaitGroup
 		errs [2]error
@@ -140,13 +148,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			return err
 		}
 		p.Line("world", "%s is %v behind a %s NAT", name, site.Addr(), o.nats[i])
-		wg.Go(func() { errs[i] = talk.Run(ctx, peer(p, name, site, url, stun.Addrs()[0], o)) })
+		wg.Go(func() { errs[i] = talk.Run(ctx, peer(p, name, site, url, stun.Addrs()[0], recorder, o)) })
 	}
 	wg.Wait()
 	for i, name := range []string{"alice", "bob"} {
 		if errs[i] != nil {
 			p.Line(name, "failed: %v", errs[i])
 		}
+	}
+	for line := range strings.Lines(recorder.Snapshot().Table().Text()) {
+		p.Line("stats", "%s", strings.TrimSpace(line))
 	}
 	if err := errors.Join(errs[:]...); err != nil {
 		return fmt.Errorf("no direct path between %s and %s", o.nats[0], o.nats[1])
@@ -180,7 +191,7 @@ func serve(ctx context.Context, h *simnet.Host) (url string, stop func(), err er
 }
 
 // peer is the program that runs on a site.
-func peer(p *talk.Printer, name string, site *simnet.Site, url string, stun netip.AddrPort, o options) talk.Config {
+func peer(p *talk.Printer, name string, site *simnet.Site, url string, stun netip.AddrPort, recorder *stats.Recorder, o options) talk.Config {
 	return talk.Config{
 		Rendezvous: url, Room: "demo", Proto: o.proto, STUN: []string{stun.String()},
 		Echo: 5, Linger: 500 * time.Millisecond, Timeout: o.timeout,
@@ -192,6 +203,7 @@ func peer(p *talk.Printer, name string, site *simnet.Site, url string, stun neti
 			Dial:  site.DialFrom,
 			Addrs: func() ([]ice.HostAddr, error) { return []ice.HostAddr{{Addr: site.Addr()}}, nil },
 		},
+		Record: recorder.Record,
 		Note:   func(format string, args ...any) { p.Line(name, format, args...) },
 		Report: func(e talk.Event) { p.Event(name, e) },
 	}

@@ -21,6 +21,7 @@ func TestDemo(t *testing.T) {
 	}{
 		{nil, `alice +connected: direct path over udp, 203\.0\.113\.1:\d+ -> 203\.0\.113\.2:\d+`, ""},
 		{[]string{"-nat-a", "full-cone", "-nat-b", "symmetric-random"}, `bob +5 of 5 messages came back`, ""},
+		{nil, `stats +port-restricted-cone \| 2 +\| 2 +\| 0\.0 % \* +\| \d+ ms`, ""},
 		{[]string{"-v"}, `net +alice's NAT mapping: new udp 192\.168\.0\.2:\d+ as 203\.0\.113\.1:\d+`, ""},
 		{[]string{"-nat-a", "port-restricted-cone", "-nat-b", "symmetric-random"}, `alice +connected: direct path over udp`, ""},
 		{[]string{"-nat-a", "symmetric-random", "-nat-b", "symmetric-random"}, `alice +failed: .*no path to the peer was found`, "no direct path between"},
