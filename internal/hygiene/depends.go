@@ -28,7 +28,7 @@ var guards = []guard{
 	{"github.com/pion/webrtc", []string{"examples/pionwebrtc"}, true, "it is a peer to test against"},
 	{"github.com/coder/websocket", []string{"punch/rendezvous", "stats/dashboard"}, true, "only the rendezvous and the dashboard speak WebSocket"},
 	{"github.com/prometheus", []string{"stats/prom"}, true, "metrics are a leaf"},
-	{"github.com/nats-io", []string{"stats/natsbus", "punch/rendezvous/natsbus"}, true, "NATS is a leaf"},
+	{"github.com/nats-io", []string{"stats/natsbus", "punch/rendezvous/natsbus", "examples/collector"}, true, "NATS is a leaf"},
 	{"github.com/quic-go", []string{"examples"}, true, "QUIC is an example"},
 	{"database/sql", []string{"stats/sqlstore", "examples"}, true, "SQL is a leaf"},
 	{"net/http", []string{"punch/rendezvous", "stats/prom", "stats/dashboard", "examples"}, true, "it doubles a small binary"},
