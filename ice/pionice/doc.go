@@ -1,5 +1,6 @@
 // Package pionice is for programs that run github.com/pion/ice/v2, by itself or
-// underneath github.com/pion/webrtc/v3. It records what pion's agents do ([Recorder]),
+// underneath github.com/pion/webrtc/v3. It records what pion's agents do ([Recorder]), tells
+// it as events for statistics ([Recorder.Outcome]),
 // converts candidates to and from package ice ([FromPion], [ToPion]), and applies scores
 // where pion lets one ([Prefer], [Rank]).
 //

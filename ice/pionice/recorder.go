@@ -115,6 +115,7 @@ type Recorder struct {
 	count  int
 	state  string
 	times  Times
+	made   outcome
 }
 
 // Times is when an agent first reached what it is asked about most. Zero: not yet.
@@ -192,10 +193,14 @@ func (r *Recorder) complete(e *Event) {
 	switch e.Kind {
 	case Gathered:
 		first = &r.times.FirstCandidate
+		r.made.candidates++
 	case GatheringDone:
 		first = &r.times.GatheringDone
 	case PairSelected:
 		first = &r.times.PairSelected
+		if e.Err == nil && !r.made.paired {
+			r.made.local, r.made.remote, r.made.paired = e.Local, e.Remote, true
+		}
 	case StateChanged:
 		e.From, r.state = r.state, e.State
 		switch e.State {
@@ -203,6 +208,10 @@ func (r *Recorder) complete(e *Event) {
 			first = &r.times.Checking
 		case "connected", "completed":
 			first = &r.times.Connected
+		case "failed":
+			first = &r.made.failed
+		case "closed":
+			first = &r.made.closed
 		}
 	}
 	if first != nil && first.IsZero() {
