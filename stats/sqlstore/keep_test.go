@@ -182,10 +182,12 @@ func TestHistoryIsKept(t *testing.T) {
 		if got := quality(other); got != "0.50 false, 0.50 false" {
 			t.Errorf("under another secret: %s", got)
 		}
+		f.mu.Lock()
 		for key := range f.history {
 			f.history[key][3] = []byte("spoilt")
 			break
 		}
+		f.mu.Unlock()
 		var told error
 		if spoilt := open(t, db, Config{OnError: func(err error) { told = err }}); told == nil || len(spoilt.History().Entries()) != 41 {
 			t.Errorf("a spoilt row: %v, %d entries", told, len(spoilt.History().Entries()))
@@ -339,7 +341,9 @@ func TestSpoiltRows(t *testing.T) {
 		func(row []driver.Value) { row[13] = "no word" }, func(row []driver.Value) { row[6] = int64(-1) },
 	} {
 		id := event(2*i, at).ID
+		f.mu.Lock()
 		spoil(f.events[keyOf(id[:])])
+		f.mu.Unlock()
 	}
 	good, bad := 0, 0
 	for _, err := range s.Events(t.Context(), at.Add(-time.Second), at.Add(time.Second)) {
@@ -373,7 +377,7 @@ func TestSpoiltRows(t *testing.T) {
 // BenchmarkBetween reads what is kept of 400 days: hours, and the panes of two days.
 func BenchmarkBetween(b *testing.B) {
 	f, db := newFake(b)
-	s := open(b, db, Config{})
+	s := open(b, db, Config{Now: func() time.Time { return time.Unix(1, 0) }}) // nothing is old
 	recorder := newRecorder(b, stats.Config{})
 	at := time.Now().Add(-time.Minute)
 	for n := range 100 {
@@ -384,10 +388,12 @@ func BenchmarkBetween(b *testing.B) {
 	snapshot := recorder.Snapshot()
 	body, _ := snapshot.AppendBinary(nil)
 	const panes = 398*24 + 2*24*120
+	f.mu.Lock()
 	for n := range panes {
 		row := []driver.Value{int64(n), int64(0), []byte("run"), body, int64(0)}
 		f.panes[keyOf(row[0])] = row
 	}
+	f.mu.Unlock()
 	for b.Loop() {
 		got, err := s.Between(b.Context(), time.Unix(0, 0), time.Unix(1e9, 0))
 		if err != nil || got.By()[0].Events() != 100*panes {
