@@ -90,7 +90,9 @@ func (t *Tally) Merge(o *Tally) {
 func (t *Tally) subtract(o *Tally) {
 	t.Count.subtract(o.Count)
 	t.Latency.subtract(&o.Latency)
-	t.micros -= o.micros
+	if t.micros = max(0, t.micros-o.micros); t.Succeeded == 0 {
+		t.micros = 0 // also where it was beyond what is exact
+	}
 }
 
 func (t *Tally) reset() {

@@ -10,7 +10,7 @@ import (
 // Snapshot returns what was counted in the present window: the pane that is not over yet
 // and those before it.
 func (r *Recorder) Snapshot() *Snapshot {
-	present := r.set.now().UnixNano() / r.set.hop
+	present := r.present()
 	c := newCollector(r, present-r.set.window+1, present+1)
 	for _, s := range r.shards {
 		s.mu.Lock()
@@ -29,33 +29,27 @@ func (r *Recorder) Snapshot() *Snapshot {
 // as far as they are kept: those of a window, and of the lateness before it. Any of them
 // that is not older than the lateness may still change.
 func (r *Recorder) Between(from, to time.Time) *Snapshot {
-	hop := r.set.hop
-	present := r.set.now().UnixNano() / hop
-	first := max((from.UnixNano()+hop-1)/hop, present-r.set.kept()+1)
-	end := min((to.UnixNano()+hop-1)/hop, present+1)
-	return r.between(first, max(first, end))
-}
-
-// between returns what was counted in the panes from one number to before another.
-func (r *Recorder) between(first, end int64) *Snapshot {
-	present := r.set.now().UnixNano() / r.set.hop
-	c := newCollector(r, first, end)
+	present := r.present()
+	c := newCollector(r, max(r.set.from(from), present-r.set.kept()+1), min(r.set.from(to), present+1))
 	for _, s := range r.shards {
 		s.mu.Lock()
 		s.advance(present)
-		for i := range s.panes {
-			if p := &s.panes[i]; p.number >= first && p.number < end {
-				for key, cell := range p.cells {
-					c.merge(key, &cell.Tally)
-				}
-			}
-		}
+		c.panes(s)
 		s.mu.Unlock()
 	}
 	return c.snapshot()
 }
 
-// Hop is how long a pane is, and Window how long a window.
+// from returns the number of the first pane that begins at a time or later.
+func (s *settings) from(t time.Time) int64 {
+	pane := s.pane(t)
+	if time.Unix(0, pane*s.hop).Before(t) {
+		pane++
+	}
+	return pane
+}
+
+// Hop is how long a pane is.
 func (r *Recorder) Hop() time.Duration { return time.Duration(r.set.hop) }
 
 // Window is how long a window is.
@@ -64,34 +58,14 @@ func (r *Recorder) Window() time.Duration { return time.Duration(r.set.hop * r.s
 // Total returns what was counted since the recorder was made, whatever its time. Its cells
 // only grow.
 func (r *Recorder) Total() *Snapshot {
-	present := r.set.now().UnixNano() / r.set.hop
+	present := r.present()
 	c := newCollector(r, 0, present+1)
 	for _, s := range r.shards {
 		s.mu.Lock()
 		s.advance(present)
-		for key, of := range s.series {
-			c.merge(key, &of.past)
-		}
-		for i := range s.panes {
-			if p := &s.panes[i]; p.number >= s.now-s.late {
-				for key, cell := range p.cells {
-					c.merge(key, &cell.Tally)
-				}
-			}
-		}
-		s.mu.Unlock()
-	}
-	return c.snapshot()
-}
-
-// past returns what was counted in the panes that are open no more.
-func (r *Recorder) past() *Snapshot {
-	c := newCollector(r, 0, 0)
-	for _, s := range r.shards {
-		s.mu.Lock()
-		for key, of := range s.series {
-			c.merge(key, &of.past)
-		}
+		c.past(s)
+		c.first, c.end = s.now-s.late, s.now+1
+		c.panes(s)
 		s.mu.Unlock()
 	}
 	return c.snapshot()
@@ -99,7 +73,9 @@ func (r *Recorder) past() *Snapshot {
 
 // collector makes a snapshot out of packed keys.
 type collector struct {
-	r    *Recorder
+	r          *Recorder
+	first, end int64 // the panes: from one number to before another
+
 	out  Snapshot
 	at   map[packed]int // of merged ones, in got
 	got  []collected
@@ -112,9 +88,28 @@ type collected struct {
 }
 
 func newCollector(r *Recorder, first, end int64) *collector {
-	return &collector{r: r, at: make(map[packed]int), out: Snapshot{
+	end = max(first, end)
+	return &collector{r: r, first: first, end: end, at: make(map[packed]int), out: Snapshot{
 		From: time.Unix(0, first*r.set.hop).UTC(), To: time.Unix(0, end*r.set.hop).UTC(),
 	}}
+}
+
+// panes adds what a shard has in the panes.
+func (c *collector) panes(s *shard) {
+	for i := range s.panes {
+		if p := &s.panes[i]; p.number >= c.first && p.number < c.end {
+			for key, cell := range p.cells {
+				c.merge(key, &cell.Tally)
+			}
+		}
+	}
+}
+
+// past adds what a shard has of panes that are open no more.
+func (c *collector) past(s *shard) {
+	for key, of := range s.series {
+		c.merge(key, &of.past)
+	}
 }
 
 // reserve makes room for all that copy will take from a shard.

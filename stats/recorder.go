@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
@@ -83,10 +84,13 @@ func (cfg Config) settings() (settings, error) {
 	case len(cfg.Words) > MaxWords-len(ownWords):
 		return s, badConfig("Words", "%d are too many; give at most %d", len(cfg.Words), MaxWords-len(ownWords))
 	}
-	for field, words := range map[string][]string{"Groups": cfg.Groups, "Words": cfg.Words} {
-		for _, w := range words {
+	for _, list := range [...]struct {
+		field string
+		words []string
+	}{{"Groups", cfg.Groups}, {"Words", cfg.Words}} {
+		for _, w := range list.words {
 			if !isWord(w) {
-				return s, badConfig(field, "%q is no word for counting; give at most %d characters of a-z 0-9 _ -", cut(w), MaxWord)
+				return s, badConfig(list.field, "%q is no word for counting; give at most %d characters of a-z 0-9 _ -", cut(w), MaxWord)
 			}
 		}
 	}
@@ -105,6 +109,21 @@ func (cfg Config) settings() (settings, error) {
 	}
 	return s, nil
 }
+
+// pane returns the number of the pane that a time is in. Those before 1970 are in the first,
+// and those beyond what 64 bits of nanoseconds hold, in the year 2262, in the last.
+func (s *settings) pane(t time.Time) int64 {
+	switch seconds := t.Unix(); {
+	case seconds < 0:
+		return 0
+	case seconds >= math.MaxInt64/int64(time.Second):
+		return math.MaxInt64/s.hop - 1
+	}
+	return t.UnixNano() / s.hop
+}
+
+// present returns the number of the present pane.
+func (r *Recorder) present() int64 { return r.set.pane(r.set.now()) }
 
 // Recorder counts events: in the panes of a window that moves with time, and in all. It
 // takes what memory its Config says at most, whatever arrives, and what it does not count
@@ -146,11 +165,11 @@ func (r *Recorder) record(e *Event) {
 		r.invalid.Add(1)
 		return
 	}
-	now, at := r.set.now().UnixNano(), e.Time.UnixNano()
-	present := now / r.set.hop
-	pane := at / r.set.hop
+	now := r.set.now()
+	present, pane := r.set.pane(now), r.set.pane(e.Time)
+	ahead := e.Time.After(now)
 	switch {
-	case at > now:
+	case ahead:
 		if pane > present {
 			r.clamped.Add(1)
 		}
@@ -160,7 +179,7 @@ func (r *Recorder) record(e *Event) {
 		return
 	}
 	tag := tagOf(e.ID, r.seed)
-	if !r.seen[tag>>60%numShards].note(tag, pane, present, at > now) {
+	if !r.seen[tag>>60%numShards].note(tag, pane, present, ahead) {
 		return
 	}
 	bin := 0

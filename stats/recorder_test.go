@@ -181,7 +181,7 @@ func TestAgainstTruth(t *testing.T) {
 			tr.check(t, "some panes", got, first, min(end, present+1))
 			sum := new(Snapshot)
 			for pane := present - r.set.window + 1; pane <= present; pane++ {
-				sum.Merge(r.between(pane, pane+1))
+				sum.Merge(r.Between(time.Unix(0, pane*r.set.hop), time.Unix(0, (pane+1)*r.set.hop)))
 			}
 			tr.check(t, "the sum of the panes", sum, present-r.set.window+1, present+1)
 			if r.Ledger() != tr.ledger || r.Ledger().Given() != uint64(len(before)) {
@@ -324,6 +324,76 @@ func (Ledger) recordedIDs(r *Recorder) (n uint64) {
 		}
 	}
 	return n
+}
+
+// Clocks that show no time of ours, on either side, do no harm, and all is accounted for.
+func TestClocks(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(5, 5))
+	years := []int{1, 1969, 1970, 2026, 2262, 2263, 5000, 9999}
+	for _, ours := range years {
+		r, c := testRecorder(t, Config{})
+		c.t = time.Date(ours, 7, 1, 0, 0, 0, 0, time.UTC)
+		given := uint64(0)
+		for _, theirs := range years {
+			e := anyEvent(rnd, 0)
+			e.Time = time.Date(theirs, 7, 1, 0, 0, 1, 0, time.UTC)
+			r.Record(e)
+			r.Record(e)
+			given += 2
+			c.t = c.t.Add(time.Second)
+			if theirs > ours && theirs >= 1970 && ours < 2263 && theirs < 2263 && r.Ledger().Clamped == 0 {
+				t.Errorf("our year is %d, theirs %d: not counted as of now: %+v", ours, theirs, r.Ledger())
+			}
+		}
+		l := r.Ledger()
+		if all := r.Total().Of(func(Key) bool { return true }); l.Given() != given || all.Events() != l.Recorded || l.Duplicates < l.Recorded {
+			t.Errorf("our year is %d: %+v, and %d events in all", ours, l, all.Events())
+		}
+		r.Between(time.Time{}, time.Unix(1<<40, 0))
+		r.Snapshot()
+		if _, err := RestoreState(Config{Now: c.now}, r.AppendState(nil)); err != nil {
+			t.Errorf("our year is %d: %v", ours, err)
+		}
+	}
+}
+
+// A state is of one moment, however time passes and whoever looks meanwhile: nothing counts
+// twice in the recorder that goes on.
+func TestStateWhileTimePasses(t *testing.T) {
+	start := time.Now()
+	// A pane of a millisecond closes about as often as somebody looks.
+	cfg := Config{Hop: time.Millisecond, Window: 5 * time.Millisecond, Lateness: time.Millisecond, Now: func() time.Time { return epoch.Add(time.Since(start)) }}
+	r, err := NewRecorder(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	var looking sync.WaitGroup
+	looking.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				r.Snapshot()
+			}
+		}
+	})
+	rnd := rand.New(rand.NewPCG(6, 6))
+	for range 300 {
+		e := anyEvent(rnd, 0)
+		e.Time = cfg.Now()
+		r.Record(e)
+		next, err := RestoreState(cfg, r.AppendState(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all := next.Total().Of(func(Key) bool { return true }); all.Events() != r.Ledger().Recorded {
+			t.Fatalf("%d events in the state, %d recorded", all.Events(), r.Ledger().Recorded)
+		}
+	}
+	close(done)
+	looking.Wait()
 }
 
 // Several goroutines record while others look; nothing gets lost.

@@ -12,11 +12,29 @@ import (
 // RestoreState. What is recorded at the same time may be in it in part; who needs to know
 // what exactly is in it calls Record and AppendState from one goroutine.
 func (r *Recorder) AppendState(b []byte) []byte {
-	present := r.set.now().UnixNano() / r.set.hop
+	// All of it is of one moment: were a pane to close between the totals and the panes, it
+	// would be in both.
 	for _, s := range r.shards {
 		s.mu.Lock()
+	}
+	present := r.present()
+	for _, s := range r.shards {
+		present = max(present, s.now)
+	}
+	past := newCollector(r, 0, 0)
+	panes := make([]*collector, r.set.kept())
+	for i := range panes {
+		first := present - r.set.kept() + 1 + int64(i)
+		panes[i] = newCollector(r, first, first+1)
+	}
+	for _, s := range r.shards {
 		s.advance(present)
-		present = s.now
+		past.past(s)
+		for _, c := range panes {
+			c.panes(s)
+		}
+	}
+	for _, s := range r.shards {
 		s.mu.Unlock()
 	}
 	b = append(b, binaryVersion, formState)
@@ -28,9 +46,9 @@ func (r *Recorder) AppendState(b []byte) []byte {
 	for _, n := range ledger.fields() {
 		b = binary.AppendUvarint(b, *n)
 	}
-	b, _ = r.past().AppendBinary(b)
-	for pane := present - r.set.kept() + 1; pane <= present; pane++ {
-		b, _ = r.between(pane, pane+1).AppendBinary(b)
+	b, _ = past.snapshot().AppendBinary(b)
+	for _, c := range panes {
+		b, _ = c.snapshot().AppendBinary(b)
 	}
 	for pane := present - r.set.late; pane <= present; pane++ {
 		b = r.appendTags(b, pane)

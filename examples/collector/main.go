@@ -14,8 +14,9 @@
 //	GET  /healthz                 200 while NATS answers, else 503
 //
 // What is shown is what the aggregators have stored, at most some seconds old. Several
-// collectors may share one cluster: of two that count one shard, one goes on, and all take
-// events and show the whole; -count=false counts nothing from the start.
+// collectors may share one cluster: all take events and show the whole, and of two that count
+// one shard, one goes on. The other does not take over later, so let one count, and restart
+// it when it ends; -count=false is for the rest.
 //
 // With BRADAWL_COLLECTOR_TOKEN in its environment it wants that as a bearer token from
 // everybody, and without it listens on loopback alone.

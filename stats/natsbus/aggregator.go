@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,10 +41,11 @@ type Aggregator struct {
 	err error // why it has ended
 
 	// Of the goroutine:
-	counted  uint64 // the last message that was counted
-	saved    uint64 // of the state that is stored
-	revision uint64 // of the shard's record
-	object   string // where the state is
+	counted  uint64   // the last message that was counted
+	saved    uint64   // of the state that is stored
+	revision uint64   // of the shard's record
+	object   string   // where the state is
+	unsure   []record // those of which it is not known whether they are stored
 }
 
 // record is what a shard's bucket says: which message its state has counted last.
@@ -264,7 +266,7 @@ func (a *Aggregator) count(m jetstream.Msg) {
 // if nobody else has, the record that says that it counts.
 func (a *Aggregator) save(ctx context.Context) error {
 	if a.counted == a.saved && a.revision != 0 {
-		return nil
+		return nil // nothing is new
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*patience)
 	defer cancel()
@@ -280,37 +282,53 @@ func (a *Aggregator) save(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.unsure = append(a.unsure, next)
 	// Revision 0 says that there must be no record.
 	revision, err := a.store.shards.Update(ctx, a.cfg.key(a.cfg.Shard), value, a.revision)
 	if err != nil {
-		return a.unsure(ctx, next, err)
+		return a.look(ctx, err)
 	}
 	a.stored(ctx, next, revision)
 	return nil
 }
 
-// unsure finds out what became of a record that may not have been stored: the answer may
-// have got lost.
-func (a *Aggregator) unsure(ctx context.Context, next record, cause error) error {
+// look finds out what became of a record that may not have been stored: NATS may have taken
+// it, or one before it, and its answer got lost.
+func (a *Aggregator) look(ctx context.Context, cause error) error {
 	entry, err := a.store.shards.Get(ctx, a.cfg.key(a.cfg.Shard))
-	if err == nil && entry.Revision() != a.revision {
-		var is record
-		if json.Unmarshal(entry.Value(), &is) == nil && is == next {
-			a.stored(ctx, next, entry.Revision())
-			return nil
-		}
-		_ = a.store.states.Delete(ctx, next.Object)
+	if err != nil || entry.Revision() == a.revision {
+		return fmt.Errorf("natsbus: shard %d: storing its record: %w", a.cfg.Shard, cause)
+	}
+	var is record
+	if json.Unmarshal(entry.Value(), &is) != nil || !slices.Contains(a.unsure, is) {
+		a.forget(ctx, "")
 		return fmt.Errorf("%w: shard %d", ErrReplaced, a.cfg.Shard)
 	}
-	// Whether it will be stored yet, nobody knows; its state stays.
-	return fmt.Errorf("natsbus: shard %d: storing its record: %w", a.cfg.Shard, cause)
+	a.stored(ctx, is, entry.Revision())
+	if is.Sequence != a.counted {
+		return fmt.Errorf("natsbus: shard %d: storing its record: %w", a.cfg.Shard, cause) // an earlier one was taken
+	}
+	return nil
 }
 
-func (a *Aggregator) stored(ctx context.Context, next record, revision uint64) {
+// stored takes in that a record is.
+func (a *Aggregator) stored(ctx context.Context, is record, revision uint64) {
 	if a.object != "" {
-		_ = a.store.states.Delete(ctx, a.object) // one that stays takes room, and nothing else
+		a.unsure = append(a.unsure, record{Object: a.object})
 	}
-	a.object, a.revision, a.saved = next.Object, revision, next.Sequence
+	a.object, a.revision, a.saved = is.Object, revision, is.Sequence
+	a.forget(ctx, is.Object)
+}
+
+// forget deletes the states that are not needed any more. One that stays takes room, and
+// nothing else.
+func (a *Aggregator) forget(ctx context.Context, but string) {
+	for _, of := range a.unsure {
+		if of.Object != but {
+			_ = a.store.states.Delete(ctx, of.Object)
+		}
+	}
+	a.unsure = nil
 }
 
 func (a *Aggregator) report(err error) {

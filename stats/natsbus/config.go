@@ -23,9 +23,11 @@ type Config struct {
 	// Shards is how many parts the events are counted in, 1 to 256, the same for all who use
 	// the prefix. 0: 4.
 	Shards int
-	// Replicas is on how many servers of a NATS cluster things are kept, 1 to 5. 0: 1.
+	// Replicas is on how many servers of a NATS cluster things are kept, 1 to 5, as whoever
+	// comes first makes them. 0: 1.
 	Replicas int
-	// MaxAge is how long the stream keeps events, for aggregators that were away. 0: 24 hours.
+	// MaxAge is how long the stream keeps events, for aggregators that were away, as whoever
+	// comes first makes it. 0: 24 hours.
 	MaxAge time.Duration
 }
 
@@ -98,24 +100,47 @@ type store struct {
 	states jetstream.ObjectStore // the recorders' states
 }
 
-// open makes what is not there yet.
+// open makes what is not there yet, by the Config; what is there stays as it is.
 func (cfg *Config) open(ctx context.Context) (*store, error) {
 	js, err := jetstream.New(cfg.Conn)
 	if err != nil {
 		return nil, fmt.Errorf("natsbus: %w", err)
 	}
 	s := &store{js: js}
-	if _, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: cfg.stream(), Subjects: []string{cfg.Prefix + ".events.*"}, Storage: jetstream.FileStorage, Replicas: cfg.Replicas,
-		MaxAge: cfg.MaxAge, Duplicates: min(dedupe, cfg.MaxAge), MaxMsgSize: stats.MaxEvent,
+	if _, err = find(ctx, cfg.stream(), js.Stream, jetstream.ErrStreamNotFound, func(ctx context.Context) (jetstream.Stream, error) {
+		return js.CreateStream(ctx, jetstream.StreamConfig{
+			Name: cfg.stream(), Subjects: []string{cfg.Prefix + ".events.*"}, Storage: jetstream.FileStorage, Replicas: cfg.Replicas,
+			MaxAge: cfg.MaxAge, Duplicates: min(dedupe, cfg.MaxAge), MaxMsgSize: stats.MaxEvent,
+		})
 	}); err != nil {
-		return nil, fmt.Errorf("natsbus: making the stream %s: %w", cfg.stream(), err)
+		return nil, err
 	}
-	if s.shards, err = js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: cfg.bucket(), Replicas: cfg.Replicas}); err != nil {
-		return nil, fmt.Errorf("natsbus: making the bucket %s: %w", cfg.bucket(), err)
+	if s.shards, err = find(ctx, cfg.bucket(), js.KeyValue, jetstream.ErrBucketNotFound, func(ctx context.Context) (jetstream.KeyValue, error) {
+		return js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: cfg.bucket(), Replicas: cfg.Replicas})
+	}); err != nil {
+		return nil, err
 	}
-	if s.states, err = js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: cfg.states(), Replicas: cfg.Replicas}); err != nil {
-		return nil, fmt.Errorf("natsbus: making the bucket %s: %w", cfg.states(), err)
+	if s.states, err = find(ctx, cfg.states(), js.ObjectStore, jetstream.ErrBucketNotFound, func(ctx context.Context) (jetstream.ObjectStore, error) {
+		return js.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: cfg.states(), Replicas: cfg.Replicas})
+	}); err != nil {
+		return nil, err
 	}
 	return s, nil
+}
+
+// find returns what has a name, and makes it if there is none. Who makes it at the same time
+// may be quicker.
+func find[T any](ctx context.Context, name string, get func(context.Context, string) (T, error), none error, create func(context.Context) (T, error)) (T, error) {
+	got, err := get(ctx, name)
+	if errors.Is(err, none) {
+		if got, err = create(ctx); err != nil {
+			if again, missing := get(ctx, name); missing == nil {
+				return again, nil
+			}
+		}
+	}
+	if err != nil {
+		return got, fmt.Errorf("natsbus: opening %s: %w", name, err)
+	}
+	return got, nil
 }

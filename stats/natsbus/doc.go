@@ -11,7 +11,8 @@
 // recorder's whole state together with the number of the last message in it. After a crash
 // the next one loads that and goes on with the message after, so that each event counts
 // exactly once. Run as many as there are shards, in one process or in many; of two for one
-// shard, the one that stores its state first goes on, and the other ends with ErrReplaced.
+// shard, the one that stores its state first goes on, and the other ends with ErrReplaced:
+// whatever restarts programs should watch over one for each shard.
 //
 // [Read] loads what the aggregators have stored and adds it up.
 //

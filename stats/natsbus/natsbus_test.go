@@ -9,6 +9,7 @@ import (
 
 	"github.com/bradawl/bradawl/stats"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Through crashes of the aggregators between any two stores, each event counts once, and
@@ -155,6 +156,51 @@ func TestReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkFleet(t, fleet, 100, succeeded)
+}
+
+// An answer of NATS's that got lost is no other aggregator: the record that it was about is
+// found to be one of ours, and no state is left behind.
+func TestLostAnswer(t *testing.T) {
+	s := runNATS(t, options(t))
+	cfg := Config{Conn: dial(t, s.ClientURL()), Shards: 1}
+	a, err := NewAggregator(within(t), AggregatorConfig{Config: cfg, Recorder: counting, Every: time.Hour})
+	check(t, err)
+	check(t, a.Flush(within(t)))
+	a.kill() // so that we may do its work
+	a.counted = 7
+	lost := record{a.counted, "shard.0.lost"}
+	_, err = a.store.states.PutBytes(within(t), lost.Object, a.recorder.AppendState(nil))
+	check(t, err)
+	_, err = a.store.shards.Update(within(t), "shard.0", []byte(`{"sequence":7,"object":"shard.0.lost"}`), a.revision)
+	check(t, err)
+	a.unsure = append(a.unsure, lost)
+	a.counted = 8
+	if err := a.save(within(t)); err == nil || errors.Is(err, ErrReplaced) || a.saved != 7 || a.object != lost.Object {
+		t.Errorf("%v; saved up to %d in %s", err, a.saved, a.object)
+	}
+	check(t, a.save(within(t)))
+	left, err := a.store.states.List(within(t))
+	if err != nil || len(left) != 1 || left[0].Name != a.object || a.saved != 8 || len(a.unsure) != 0 {
+		t.Errorf("%d states are left, %v; saved up to %d, unsure of %v", len(left), err, a.saved, a.unsure)
+	}
+}
+
+// Who comes later changes nothing of what is there: not even a reader with another Config.
+func TestFound(t *testing.T) {
+	s := runNATS(t, options(t))
+	nc := dial(t, s.ClientURL())
+	p, err := NewPublisher(within(t), PublisherConfig{Config: Config{Conn: nc, MaxAge: time.Hour}})
+	check(t, err)
+	check(t, p.Close(within(t)))
+	_, err = Read(within(t), Config{Conn: nc}, counting)
+	check(t, err)
+	js, err := jetstream.New(nc)
+	check(t, err)
+	stream, err := js.Stream(within(t), "bradawl-events")
+	check(t, err)
+	if got := stream.CachedInfo().Config.MaxAge; got != time.Hour {
+		t.Errorf("MaxAge is %v now, was an hour", got)
+	}
 }
 
 // While NATS is away nothing blocks; what there is no room for is dropped and counted, and

@@ -40,7 +40,7 @@ type PublisherStats struct {
 	Published uint64 // NATS has them
 	Dropped   uint64 // the queue was full, or Close had no time for them
 	Invalid   uint64 // stats.Event.Validate refuses them
-	Waiting   uint64 // in the queue
+	Waiting   uint64 // in the queue, or on their way
 	Retried   uint64 // how often one was published again, because NATS did not say that it has it
 }
 
@@ -130,7 +130,12 @@ func (p *Publisher) run(ctx context.Context) {
 	defer close(p.done)
 	var events []stats.Event
 	for {
-		e, ok := <-p.next(ctx)
+		var e stats.Event
+		var ok bool
+		select {
+		case e, ok = <-p.queue:
+		case <-ctx.Done():
+		}
 		if !ok {
 			return
 		}
@@ -158,18 +163,6 @@ func (p *Publisher) run(ctx context.Context) {
 	}
 }
 
-// next returns the queue, or what is closed once ctx is done.
-func (p *Publisher) next(ctx context.Context) <-chan stats.Event {
-	select {
-	case <-ctx.Done():
-		none := make(chan stats.Event)
-		close(none)
-		return none
-	default:
-		return p.queue
-	}
-}
-
 // publish puts events into the stream and returns those that NATS did not say it has.
 func (p *Publisher) publish(ctx context.Context, events []stats.Event) (rest []stats.Event) {
 	acks := make([]jetstream.PubAckFuture, len(events))
@@ -182,10 +175,8 @@ func (p *Publisher) publish(ctx context.Context, events []stats.Event) (rest []s
 			Subject: p.cfg.subject(p.cfg.shardOf(e.Session)), Data: data, Header: nats.Header{jetstream.MsgIDHeader: {e.ID.String()}},
 		}, jetstream.WithRetryAttempts(0))
 	}
-	timeout := time.NewTimer(patience)
-	defer timeout.Stop()
-	late := make(chan struct{}) // closed once there is no more patience
-	expire := sync.OnceFunc(func() { close(late) })
+	wait, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	for i, ack := range acks {
 		ok := false
 		if ack != nil {
@@ -193,10 +184,7 @@ func (p *Publisher) publish(ctx context.Context, events []stats.Event) (rest []s
 			case <-ack.Ok():
 				ok = true
 			case <-ack.Err():
-			case <-timeout.C:
-				expire()
-			case <-late:
-			case <-ctx.Done():
+			case <-wait.Done():
 			}
 		}
 		if ok {
