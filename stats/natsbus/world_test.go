@@ -35,6 +35,14 @@ func options(t testing.TB) *server.Options {
 
 func runNATS(t testing.TB, opts *server.Options) *server.Server {
 	t.Helper()
+	s := beginNATS(t, opts)
+	ready(t, s)
+	return s
+}
+
+// beginNATS starts a server that may have to wait for others.
+func beginNATS(t testing.TB, opts *server.Options) *server.Server {
+	t.Helper()
 	s, err := server.NewServer(opts)
 	if err != nil {
 		t.Fatal(err)
@@ -44,10 +52,14 @@ func runNATS(t testing.TB, opts *server.Options) *server.Server {
 		s.Shutdown()
 		s.WaitForShutdown()
 	})
+	return s
+}
+
+func ready(t testing.TB, s *server.Server) {
+	t.Helper()
 	if !s.ReadyForConnections(deadline) {
 		t.Fatal("the NATS server does not start")
 	}
-	return s
 }
 
 // runCluster starts three servers that are one JetStream.
@@ -69,21 +81,10 @@ func runCluster(t testing.TB) (all []*server.Server, urls []string) {
 		opts.ServerName = fmt.Sprintf("nats-%d", i)
 		opts.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[i]}
 		opts.Routes = routes
-		s, err := server.NewServer(opts)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.Start()
-		t.Cleanup(func() {
-			s.Shutdown()
-			s.WaitForShutdown()
-		})
-		all = append(all, s)
+		all = append(all, beginNATS(t, opts))
 	}
 	for _, s := range all {
-		if !s.ReadyForConnections(deadline) {
-			t.Fatal("a NATS server does not start")
-		}
+		ready(t, s)
 		urls = append(urls, s.ClientURL())
 	}
 	await(t, "the cluster has a leader and all its members", func() bool {
