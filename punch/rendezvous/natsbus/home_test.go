@@ -131,6 +131,29 @@ func TestStrayClaim(t *testing.T) {
 	}
 }
 
+// A home that says nothing may have lost its line, which NATS need not have noticed:
+// when its lease has ended, another node takes its place.
+func TestSilentHome(t *testing.T) {
+	s := newScript(t)
+	s.publishes(room, joiner(t, 1))
+	s.reply(s.expect(opGet), reply{status: replyOK, revision: 3, data: homeOf(other, 1)})
+	s.expect(opAskNode)
+	mark := s.expect(opPut)
+	s.says(mark, formDead, 0)
+	s.reply(mark, reply{status: replyConflict}) // it has its lease yet
+	s.reply(s.expect(opGet), reply{status: replyOK, revision: 2, data: appendRecord(nil, record{form: formAlive})})
+	s.reply(s.expect(opGet), reply{status: replyOK, revision: 3, data: homeOf(other, 1)})
+	s.expect(opAskNode)
+	mark = s.expect(opPut)
+	s.says(mark, formDead, 0)
+	s.reply(mark, reply{status: replyOK, revision: 9})
+	s.reply(s.expect(opGet), reply{status: replyOK, revision: 3, data: homeOf(other, 1)})
+	claim := s.expect(opPut)
+	s.says(claim, formHome, 3)
+	s.reply(claim, reply{status: replyOK, revision: 10})
+	s.polls(rendezvous.BusJoin)
+}
+
 // With messages waiting, a home that is released is the home anew.
 func TestReleaseWithMessages(t *testing.T) {
 	s := newScript(t)
