@@ -342,6 +342,38 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// What waited in vain behind messages for other nodes arrives at its own node by the
+// short way, and does not arrive again if NATS brings it after all.
+func TestLateToItself(t *testing.T) {
+	s := newScript(t)
+	to := rendezvous.Topic{Peer: peerID(t, 1)}
+	s.subscribe(to.Peer)
+	s.expect(opSubscribe)
+	s.peers[to.Peer].session = 7
+	s.publishes(to, rendezvous.BusMessage{Kind: rendezvous.BusTaken, To: 6}) // signed on elsewhere
+	s.publishes(to, rendezvous.BusMessage{Kind: rendezvous.BusLeft, To: 7})
+	var asked effect
+	for s.arrived.Len() == 0 {
+		s.now = s.nextTimeout()
+		s.handleTimeout(s.now)
+		for e, ok := s.pollEffect(); ok; e, ok = s.pollEffect() {
+			switch {
+			case e.op == opAskPeer:
+				asked = e
+			case e.key == nodeKey(s.id):
+				s.reply(e, reply{status: replyOK, revision: s.highest + 1})
+			}
+		}
+	}
+	if m := s.polls(rendezvous.BusLeft); m.To != 7 {
+		t.Errorf("got %+v", m)
+	}
+	s.takeBatch(s.now, asked.data, "itself")
+	if _, m, ok := s.poll(s.now); ok {
+		t.Errorf("%+v comes late", m)
+	}
+}
+
 // A join that reaches no home is refused in the end.
 func TestUnreachableHome(t *testing.T) {
 	s := newScript(t)
