@@ -54,17 +54,11 @@ import (
 //
 // # A bus between processes
 //
-// NATS, for one, can do it so. A node subscribes a subject of its own, for the
-// rooms that it is the home of, and one for each peer signed on there. A
-// JetStream key-value bucket says which node is a room's home: Create of the key
-// chooses it, Delete at its revision follows a Release, which does nothing while
-// messages for the room wait for Poll. What is published to a room goes to its
-// home as a request, the next one when the last was answered, and waits in the
-// bus till then; a home that has released the room refuses, and one without
-// responders has died: then the home is looked for again. The sign-ons go
-// through a JetStream stream, whose consumers get all of them in one order. To a
-// peer too a request is made, if it is a BusSend, for without responders it is
-// undelivered. All that happens on goroutines of the bus, which call wake.
+// The module punch/rendezvous/natsbus has one, by way of NATS. What takes time is
+// done on goroutines of the bus, which call wake: a room's home is looked up and
+// agreed on, and what is published waits in the bus till then and is sent again
+// until it is answered. Whether a home lives is for leases to say: NATS may know of
+// nobody who listens where one lives, and of somebody where one has died.
 type Bus interface {
 	// Subscribe asks for what is published to peer, by any node; whatever this
 	// node publishes from now on counts. It is called at most once before

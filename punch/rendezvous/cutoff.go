@@ -1,9 +1,6 @@
 package rendezvous
 
-import (
-	"container/list"
-	"time"
-)
+import "time"
 
 const cutOffReason = "this server is cut off from the others; sign on again, to another one if there is one"
 
@@ -19,11 +16,7 @@ func (s *ServerMachine) busSays(m BusMessage) {
 	case BusDown:
 		s.cutOff = true
 		s.rooms.clear()
-		for _, l := range []*list.List{&s.halfOpen, &s.signedOn} {
-			for c := oldest(l); c != nil; c = oldest(l) {
-				s.drop(c, CodeCutOff, cutOffReason)
-			}
-		}
+		s.dropAll(CodeCutOff, cutOffReason)
 		s.events.Push(ServerEvent{Kind: ServerCutOff, Code: CodeCutOff, Reason: m.Reason})
 	case BusUp:
 		s.cutOff = false

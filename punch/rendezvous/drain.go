@@ -23,12 +23,17 @@ const shutdownReason = "the server is shutting down; sign on again, to another o
 // later. Calling it again does nothing.
 func (s *ServerMachine) Shutdown(now time.Time) {
 	s.draining, s.farewells = true, nil
+	s.dropAll(CodeShutdown, shutdownReason)
+	s.deliverAll(now)
+}
+
+// dropAll drops every client, signed on or not.
+func (s *ServerMachine) dropAll(code Code, reason string) {
 	for _, l := range []*list.List{&s.halfOpen, &s.signedOn} {
 		for c := oldest(l); c != nil; c = oldest(l) {
-			s.drop(c, CodeShutdown, shutdownReason)
+			s.drop(c, code, reason)
 		}
 	}
-	s.deliverAll(now)
 }
 
 // Drain is a Shutdown that takes its time: connections that have not signed on

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -191,64 +192,69 @@ func testPeerOrder(t *testing.T, s *service) {
 	s.rest()
 }
 
-func testRoomOrder(t *testing.T, s *service) {
-	const many = 300
-	room := rendezvous.Topic{Room: "r"}
-	count := make([]uint64, len(s.buses))
-	for i := range many {
-		for n, b := range s.buses {
-			b.Publish(room, rendezvous.BusMessage{
-				Kind: rendezvous.BusUpdate, Room: "r", From: rendezvous.BusMember{Peer: peerID(t, byte(n+1)), Session: uint64(i)},
-			})
+// roomful is numbered messages from every node to one room.
+type roomful struct {
+	s         *service
+	from      []ident.PeerID // by node, as what follows
+	sent, got []uint64
+}
+
+func newRoomful(s *service) *roomful {
+	r := &roomful{s: s, sent: make([]uint64, len(s.buses)), got: make([]uint64, len(s.buses))}
+	for n := range s.buses {
+		r.from = append(r.from, peerID(s.t, byte(n+1)))
+	}
+	return r
+}
+
+// publish sends the next message of every node.
+func (r *roomful) publish(kind rendezvous.BusKind) {
+	for n, b := range r.s.buses {
+		from := rendezvous.BusMember{Peer: r.from[n], Session: r.sent[n]}
+		b.Publish(rendezvous.Topic{Room: "r"}, rendezvous.BusMessage{Kind: kind, Room: "r", From: from})
+		r.sent[n]++
+	}
+}
+
+// each takes all that was sent, and checks that what one node has sent comes in order, once.
+func (r *roomful) each(at func(node int)) {
+	r.s.t.Helper()
+	for !slices.Equal(r.got, r.sent) {
+		node, p := r.s.any()
+		at(node)
+		n := slices.Index(r.from, p.message.From.Peer)
+		if n < 0 || p.message.From.Session != r.got[n] {
+			r.s.t.Fatalf("of node %d came %+v after %v", n, p.message, r.got)
 		}
+		r.got[n]++
+	}
+	r.s.rest()
+}
+
+func testRoomOrder(t *testing.T, s *service) {
+	all := newRoomful(s)
+	for i := range 300 {
+		all.publish(rendezvous.BusUpdate)
 		if i%10 == 0 {
 			s.pull()
 		}
 	}
 	home := -1
-	for range many * len(s.buses) {
-		node, p := s.any()
+	all.each(func(node int) {
 		if home >= 0 && node != home {
 			t.Fatalf("nodes %d and %d are the home", home, node)
 		}
 		home = node
-		for n := range s.buses {
-			if p.message.From.Peer == peerID(t, byte(n+1)) {
-				if p.message.From.Session != count[n] {
-					t.Fatalf("of node %d came %d in the place of %d", n, p.message.From.Session, count[n])
-				}
-				count[n]++
-			}
-		}
-	}
-	s.rest()
+	})
 }
 
 // Every message is the room's last: whoever is the home releases it at once.
 func testRelease(t *testing.T, s *service) {
-	const many = 60
-	room := rendezvous.Topic{Room: "r"}
-	count := make([]uint64, len(s.buses))
-	for i := range many {
-		for n, b := range s.buses {
-			b.Publish(room, rendezvous.BusMessage{
-				Kind: rendezvous.BusLeave, Room: "r", From: rendezvous.BusMember{Peer: peerID(t, byte(n+1)), Session: uint64(i)},
-			})
-		}
+	all := newRoomful(s)
+	for range 60 {
+		all.publish(rendezvous.BusLeave)
 	}
-	for range many * len(s.buses) {
-		node, p := s.any()
-		s.buses[node].Release("r")
-		for n := range s.buses {
-			if p.message.From.Peer == peerID(t, byte(n+1)) {
-				if p.message.From.Session != count[n] {
-					t.Fatalf("of node %d came %d in the place of %d", n, p.message.From.Session, count[n])
-				}
-				count[n]++
-			}
-		}
-	}
-	s.rest()
+	all.each(func(node int) { s.buses[node].Release("r") })
 }
 
 func testUndelivered(t *testing.T, s *service) {
@@ -302,7 +308,7 @@ func testSignOns(t *testing.T, s *service) {
 		}
 		if n == 0 {
 			first = order
-		} else if !reflect.DeepEqual(order, first) {
+		} else if !slices.Equal(order, first) {
 			t.Errorf("node %d has the order %v, node 0 %v", n, order, first)
 		}
 	}

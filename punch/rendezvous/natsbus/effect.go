@@ -11,7 +11,7 @@ import (
 type effectOp uint8
 
 const (
-	opJoin        effectOp = iota // open the store and listen, under a new nodeID: entered or notEntered answers
+	opJoin        effectOp = iota // open the store and listen, over and over, under a new nodeID: entered answers
 	opPart                        // listen no longer under the nodeID
 	opSubscribe                   // listen to what is published to peer
 	opUnsubscribe                 // that no longer

@@ -179,6 +179,22 @@ func TestNodeDies(t *testing.T) {
 	}
 }
 
+// A node whose line dies without a word is one that has died, though NATS takes its
+// connection for alive for minutes.
+func TestNodeFallsSilent(t *testing.T) {
+	s := runNATS(t, natsOptions(t))
+	cable := newLine(t, hostOf(t, s.ClientURL()))
+	cfg := Config{Patience: quick}
+	one, two := runNode(t, dialNATS(t, s.ClientURL()), cfg), runNode(t, dialNATS(t, cable.url()), cfg)
+	x, a, b := two.dial(identity(t, 9)), one.dial(identity(t, 1)), one.dial(identity(t, 2))
+	x.join("r", "x") // node two is the home
+	t.Cleanup(cable.stall())
+	a.join("r", "a")
+	b.join("r", "b")
+	a.paired(b, "b")
+	b.paired(a, "a")
+}
+
 // A node that is closed in order is missed by nobody.
 func TestNodeCloses(t *testing.T) {
 	s := runNATS(t, natsOptions(t))

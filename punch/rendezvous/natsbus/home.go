@@ -241,7 +241,7 @@ func (n *node) askHome(now time.Time, l *lane, home nodeID) {
 			n.taken(now, l, count)
 			return
 		case r.status == replyOK && err == nil && a == answerBusy:
-		case r.status == replyNobody:
+		case r.status == replyNobody, r.status == replyLate: // NATS notices after minutes that a line is dead
 			n.homes.forget(l.key.topic.Room)
 			l.busy = true
 			n.fence(now, home, func(now time.Time, dead bool) {

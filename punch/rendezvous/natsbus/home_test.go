@@ -131,6 +131,29 @@ func TestStrayClaim(t *testing.T) {
 	}
 }
 
+// A home that says nothing may have lost its line, which NATS need not have noticed:
+// when its lease has ended, another node takes its place.
+func TestSilentHome(t *testing.T) {
+	s := newScript(t)
+	s.publishes(room, joiner(t, 1))
+	s.reply(s.expect(opGet), reply{status: replyOK, revision: 3, data: homeOf(other, 1)})
+	s.expect(opAskNode)
+	mark := s.expect(opPut)
+	s.says(mark, formDead, 0)
+	s.reply(mark, reply{status: replyConflict}) // it has its lease yet
+	s.reply(s.expect(opGet), reply{status: replyOK, revision: 2, data: appendRecord(nil, record{form: formAlive})})
+	s.reply(s.expect(opGet), reply{status: replyOK, revision: 3, data: homeOf(other, 1)})
+	s.expect(opAskNode)
+	mark = s.expect(opPut)
+	s.says(mark, formDead, 0)
+	s.reply(mark, reply{status: replyOK, revision: 9})
+	s.reply(s.expect(opGet), reply{status: replyOK, revision: 3, data: homeOf(other, 1)})
+	claim := s.expect(opPut)
+	s.says(claim, formHome, 3)
+	s.reply(claim, reply{status: replyOK, revision: 10})
+	s.polls(rendezvous.BusJoin)
+}
+
 // With messages waiting, a home that is released is the home anew.
 func TestReleaseWithMessages(t *testing.T) {
 	s := newScript(t)
@@ -316,6 +339,38 @@ func TestBounds(t *testing.T) {
 	}
 	if s.arrived.Len() != 0 { // 5 of its own, one that came twice and counts once
 		t.Errorf("%d messages wait", s.arrived.Len())
+	}
+}
+
+// What waited in vain behind messages for other nodes arrives at its own node by the
+// short way, and does not arrive again if NATS brings it after all.
+func TestLateToItself(t *testing.T) {
+	s := newScript(t)
+	to := rendezvous.Topic{Peer: peerID(t, 1)}
+	s.subscribe(to.Peer)
+	s.expect(opSubscribe)
+	s.peers[to.Peer].session = 7
+	s.publishes(to, rendezvous.BusMessage{Kind: rendezvous.BusTaken, To: 6}) // signed on elsewhere
+	s.publishes(to, rendezvous.BusMessage{Kind: rendezvous.BusLeft, To: 7})
+	var asked effect
+	for s.arrived.Len() == 0 {
+		s.now = s.nextTimeout()
+		s.handleTimeout(s.now)
+		for e, ok := s.pollEffect(); ok; e, ok = s.pollEffect() {
+			switch {
+			case e.op == opAskPeer:
+				asked = e
+			case e.key == nodeKey(s.id):
+				s.reply(e, reply{status: replyOK, revision: s.highest + 1})
+			}
+		}
+	}
+	if m := s.polls(rendezvous.BusLeft); m.To != 7 {
+		t.Errorf("got %+v", m)
+	}
+	s.takeBatch(s.now, asked.data, "itself")
+	if _, m, ok := s.poll(s.now); ok {
+		t.Errorf("%+v comes late", m)
 	}
 }
 

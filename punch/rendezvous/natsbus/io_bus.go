@@ -83,8 +83,10 @@ func New(ctx context.Context, cfg Config) (*Bus, error) {
 		_ = replies.Unsubscribe()
 		return nil, err
 	}
+	b.mu.Lock()      // sign-ons come already
 	b.n.pollEffect() // the node's wish to join
 	b.n.entered(time.Now(), m.id)
+	b.mu.Unlock()
 	go b.run(replies, m)
 	select {
 	case <-b.ready:

@@ -1,8 +1,9 @@
 package natsbus
 
 import (
-	"bytes"
+	"regexp"
 	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/bradawl/bradawl/punch/rendezvous"
@@ -75,8 +76,38 @@ func TestCloseEndsAll(t *testing.T) {
 		}
 	}
 	nc.Close()
+	ours := regexp.MustCompile(`natsbus\.\(\*(Bus|loop|writer|membership)\)`)
 	await(t, func() bool {
 		buf := make([]byte, 1<<20)
-		return !bytes.Contains(buf[:runtime.Stack(buf, true)], []byte("natsbus.(*Bus)"))
+		return !ours.Match(buf[:runtime.Stack(buf, true)])
 	})
+}
+
+// A bus that joins while others sign on hears of that at once, on another goroutine.
+func TestNewWhileOthersSignOn(t *testing.T) {
+	s := runNATS(t, natsOptions(t))
+	runNode(t, dialNATS(t, s.ClientURL()), Config{}) // makes the streams
+	nc, stop := dialNATS(t, s.ClientURL()), make(chan struct{})
+	var others sync.WaitGroup
+	others.Go(func() {
+		for subject := (subjects{prefix: "bradawl.rendezvous"}).signOnSubject(); ; {
+			select {
+			case <-stop:
+				return
+			default:
+				if nc.Publish(subject, nil) != nil || nc.Flush() != nil {
+					return
+				}
+			}
+		}
+	})
+	defer others.Wait()
+	defer close(stop)
+	for range 50 {
+		b, err := New(within(t), Config{Conn: dialNATS(t, s.ClientURL())})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = b.Close()
+	}
 }

@@ -197,8 +197,10 @@ func (n *node) advancePeer(now time.Time, l *lane) {
 		case i.message.Kind == rendezvous.BusSend:
 			n.undelivered(l, i)
 		case n.here(l.key.topic, i.message): // it waited behind what was not
-			if last, _ := n.seen.get(seenKey{n.id, l.key.topic}); i.number > last {
+			own := seenKey{n.id, l.key.topic}
+			if last, _ := n.seen.get(own); i.number > last {
 				n.arrive(l.key.topic, i.message)
+				n.seen.put(own, i.number)
 			}
 		}
 		return true

@@ -40,11 +40,12 @@ func (c *cloud) addMember(id byte, room string) *member {
 	return m
 }
 
-// dial signs on at some node that is not known to be dead.
+// dial signs on at some node that is not known to be dead, and has been up: before, New
+// has not returned it.
 func (m *member) dial() {
 	c := m.c
 	n := c.nodes[c.rand.IntN(len(c.nodes))]
-	if n.dead {
+	if n.dead || !n.began {
 		c.after(100*time.Millisecond, m.dial)
 		return
 	}

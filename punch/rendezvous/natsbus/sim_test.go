@@ -32,6 +32,14 @@ type cloud struct {
 	nodes    []*simNode
 	members  []*member
 	severed  map[[2]int]bool // pairs of nodes that hear nothing of each other, though both are at NATS
+	ghosts   []ghost
+}
+
+// ghost is a connection that has ended without a word: NATS takes it for alive.
+type ghost struct {
+	listens nodeID
+	subs    map[ident.PeerID]bool
+	until   time.Time
 }
 
 type stored struct {
@@ -233,8 +241,21 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
+// haunt has NATS notice a lost line at once, or after minutes.
+func (n *simNode) haunt() {
+	if n.c.rand.IntN(2) == 0 {
+		n.c.ghosts = append(n.c.ghosts, ghost{n.listens, maps.Clone(n.subs), n.c.now.Add(5 * time.Minute)})
+	}
+}
+
+// hears reports whether a ghost is among those that e is for.
+func (g ghost) hears(e effect, now time.Time) bool {
+	return g.until.After(now) && (e.op == opAskNode && g.listens == e.node || e.op == opAskPeer && g.subs[e.peer])
+}
+
 // breakLine cuts a node's line to NATS; the connection is there again later.
 func (n *simNode) breakLine(d time.Duration) {
+	n.haunt()
 	n.linked = false
 	n.crossing++
 	n.c.after(d, func() {
@@ -248,6 +269,7 @@ func (n *simNode) breakLine(d time.Duration) {
 
 // kill ends a node without a word; its clients notice.
 func (n *simNode) kill() {
+	n.haunt()
 	n.dead = true
 	for _, stream := range slices.Sorted(maps.Keys(n.clients)) { // in one order, for chance's sake
 		m := n.clients[stream]
@@ -323,7 +345,7 @@ func (n *simNode) do(e effect) {
 		})
 	case opAskNode, opAskPeer:
 		n.send(func() {
-			taken := false
+			taken := slices.ContainsFunc(c.ghosts, func(g ghost) bool { return g.hears(e, c.now) })
 			for _, to := range c.nodes {
 				hears := to.linked && !to.dead && !c.severed[[2]int{n.number, to.number}] &&
 					(e.op == opAskNode && to.listen && to.listens == e.node || e.op == opAskPeer && to.subs[e.peer])
