@@ -34,7 +34,7 @@ type ClientConfig struct {
 	// MaxBuffer is how many events wait at most while the dashboard cannot be reached. Record
 	// drops the oldest then, and Push waits. 0: 1,000.
 	MaxBuffer int
-	// HTTPClient dials. Its Timeout must be 0. nil: http.DefaultClient.
+	// HTTPClient dials; its Timeout, if any, is for that alone. nil: http.DefaultClient.
 	HTTPClient *http.Client
 	// Header is sent with the request for the WebSocket, beside the token. nil: nothing.
 	Header http.Header
