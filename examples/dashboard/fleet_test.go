@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"io"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +17,7 @@ import (
 // What the fleet tells was measured: by real sessions in simulated internets.
 func TestFleetTellsWhatWasMeasured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(7)
+		l := newLab(7, io.Discard)
 		portRestricted, fullCone, random := 0, 3, 4
 		for round, m := range []meeting{{portRestricted, fullCone, 0}, {fullCone, portRestricted, 1}, {random, random, 0}} {
 			if err := l.meet(t.Context(), m, round); err != nil {
@@ -77,7 +79,7 @@ func TestDetectorsComeAndGo(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer d.Close(context.Background())
-		f := newFleet(options{detectors: 200, seed: 3}, newLab(3), d)
+		f := newFleet(options{detectors: 200, seed: 3}, newLab(3, io.Discard), d)
 		before := make(map[stats.ID]bool)
 		for _, of := range f.all {
 			before[of.id] = true
@@ -94,6 +96,45 @@ func TestDetectorsComeAndGo(t *testing.T) {
 			t.Errorf("%d of %d stayed", stayed, len(before))
 		}
 	})
+}
+
+// There is room for those that come, beside those that have just fallen silent.
+func TestRoomForTheFleet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := options{detectors: 20_000, seed: 3, interval: time.Minute}
+		d, err := dashboard.New(o.config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close(context.Background())
+		f := newFleet(o, newLab(3, io.Discard), d)
+		for range 16 { // four minutes
+			f.turn(time.Now(), len(f.all))
+			time.Sleep(heard)
+		}
+		if l := d.Ledger(); l.Refused > 0 {
+			t.Errorf("%+v", l)
+		}
+	})
+}
+
+// writer is a function as an io.Writer.
+type writer func([]byte)
+
+func (w writer) Write(p []byte) (int, error) { w(p); return len(p), nil }
+
+// A world that cannot be made is told of.
+func TestWorldThatFails(t *testing.T) {
+	all := kinds
+	defer func() { kinds = all }()
+	kinds = []kind{{"no-such-preset", 1000}}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var said []string
+	newLab(1, writer(func(p []byte) { said = append(said, string(p)); cancel() })).run(ctx, 1)
+	if len(said) != 1 || !strings.Contains(said[0], "no-such-preset") || strings.Count(said[0], "\n") != 1 {
+		t.Errorf("it says %q", said)
+	}
 }
 
 func TestAssumptions(t *testing.T) {
@@ -115,7 +156,7 @@ func TestAssumptions(t *testing.T) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
-	l := newLab(1)
+	l := newLab(1, io.Discard)
 	for round := range 4 {
 		met := make(map[[2]int]bool)
 		for _, m := range l.plan(round) {

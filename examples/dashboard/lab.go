@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -52,17 +53,17 @@ type meeting struct {
 
 // lab measures what NATs are, and what becomes of connections between them.
 type lab struct {
-	seed uint64
+	seed   uint64
+	stderr io.Writer // is told of the first world that fails, in a line
+	failed sync.Once
 
 	mu       sync.Mutex
 	types    map[int]natprobe.Type // of kinds, as sessions have found
 	attempts map[meeting][]attempt
-	worlds   int
-	err      error // of the last world that could not be made
 }
 
-func newLab(seed uint64) *lab {
-	return &lab{seed: seed, types: make(map[int]natprobe.Type), attempts: make(map[meeting][]attempt)}
+func newLab(seed uint64, stderr io.Writer) *lab {
+	return &lab{seed: seed, stderr: stderr, types: make(map[int]natprobe.Type), attempts: make(map[meeting][]attempt)}
 }
 
 // run makes worlds until ctx ends: so many at a time until each two kinds have met, then one
@@ -75,9 +76,9 @@ func (l *lab) run(ctx context.Context, parallel int) {
 			workers.Go(func() {
 				for m := range next {
 					if err := l.meet(ctx, m, round); err != nil && ctx.Err() == nil {
-						l.mu.Lock()
-						l.err = err
-						l.mu.Unlock()
+						l.failed.Do(func() {
+							fmt.Fprintf(l.stderr, "dashboard: what becomes of %s and %s is not known, as for others perhaps: %v\n", kinds[m.local].preset, kinds[m.remote].preset, err)
+						})
 					}
 				}
 			})
@@ -144,7 +145,6 @@ func (l *lab) meet(ctx context.Context, m meeting, round int) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.worlds++
 	for end, k := range [2]int{m.local, m.remote} {
 		l.types[k] = types[end]
 		of := meeting{k, m.local + m.remote - k, m.group}

@@ -38,6 +38,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/stats/dashboard"
 )
 
@@ -47,26 +48,9 @@ const envToken = "DASHBOARD_TOKEN"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the second signal is not caught
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	code := cli.Exit("dashboard", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr)
 	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "dashboard:", err)
-	}
-	os.Exit(exitCode(err))
-}
-
-// usageError is a flag that is wrong.
-type usageError struct{ error }
-
-func exitCode(err error) int {
-	var usage usageError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &usage):
-		return 2
-	}
-	return 1
+	os.Exit(code)
 }
 
 type options struct {
@@ -86,29 +70,50 @@ const (
 	mostWorlds    = 1000
 )
 
-func parse(args []string, usage io.Writer) (options, error) {
+const usage = `usage: dashboard [-addr HOST:PORT] [-detectors N] [-worlds N] [-seed N] [-interval TIME]
+       dashboard -collect [-addr HOST:PORT] [-host NAME,...] [-token TOKEN] [-interval TIME]
+
+examples:
+  dashboard
+      a simulated fleet, at http://127.0.0.1:8095/
+  dashboard -addr 127.0.0.1:0 -detectors 20000 -interval 1s
+      a large one, on any port that is free
+  DASHBOARD_TOKEN=a-token-of-your-own dashboard -collect -addr :8095 -host stats.example.org
+      reports of real detectors, behind a proxy that does TLS
+
+exit codes: 0 after a signal, 1 it could not serve, 2 the flags are wrong
+`
+
+func parse(args []string, help io.Writer) (options, error) {
 	o := options{}
 	flags := flag.NewFlagSet("dashboard", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // errors are told once, by main
 	flags.StringVar(&o.addr, "addr", "127.0.0.1:8095", "`HOST:PORT` to listen on; port 0 picks a free one")
-	flags.StringVar(&o.hosts, "host", "", "`NAMES` that the page may be called by besides loopback's, separated by commas; default: the host of -addr")
+	flags.StringVar(&o.hosts, "host", "", "`NAMES` that the page may be called by besides loopback's and the host of -addr, separated by commas")
 	flags.BoolVar(&o.collect, "collect", false, "take reports of real detectors, and simulate none")
 	flags.StringVar(&o.token, "token", "", "the `TOKEN` that detectors present, with -collect; default: $"+envToken+", or a new one")
 	flags.DurationVar(&o.interval, "interval", 5*time.Second, "`TIME` between updates of the page")
 	flags.IntVar(&o.detectors, "detectors", 2000, "`number` of simulated detectors")
 	flags.IntVar(&o.worlds, "worlds", 16, "`number` of simulated internets at a time, until each two kinds of NATs have met; later on, one at a time")
 	flags.Uint64Var(&o.seed, "seed", 1, "`number` that the simulation's luck comes from")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			flags.SetOutput(usage)
-			flags.PrintDefaults()
-			return o, err
-		}
-		return o, fmt.Errorf("%w; see -help", err)
+	if err := cli.Parse(flags, args, help, usage, false); err != nil {
+		return o, err
 	}
+	_, port, err := net.SplitHostPort(o.addr)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil {
+		return o, fmt.Errorf("-addr %q: %w; give HOST:PORT", o.addr, err)
+	}
+	idle := ""
+	flags.Visit(func(f *flag.Flag) {
+		if f.Name == "detectors" || f.Name == "worlds" || f.Name == "seed" {
+			idle = f.Name
+		}
+	})
 	switch {
-	case flags.NArg() > 0:
-		return o, fmt.Errorf("%q is not a flag; see -help", flags.Arg(0))
+	case o.collect && idle != "":
+		return o, fmt.Errorf("-%s is for a simulated fleet; leave it out with -collect", idle)
 	case o.detectors < 1 || o.detectors > mostDetectors:
 		return o, fmt.Errorf("-detectors %d: want 1 to %d", o.detectors, mostDetectors)
 	case o.worlds < 1 || o.worlds > mostWorlds:
@@ -121,11 +126,13 @@ func parse(args []string, usage io.Writer) (options, error) {
 
 // config is the dashboard's, as far as flags say it.
 func (o options) config() dashboard.Config {
-	cfg := dashboard.Config{Interval: o.interval, MaxDetectors: max(20_000, o.detectors)}
+	// Those that have fallen silent count for a while, beside those in their places.
+	cfg := dashboard.Config{Interval: o.interval, MaxDetectors: max(20_000, o.detectors+o.detectors/2)}
+	if host, _, err := net.SplitHostPort(o.addr); err == nil && host != "" && host != "0.0.0.0" && host != "::" {
+		cfg.Hosts = []string{host} // by which it is told to whoever started it
+	}
 	if o.hosts != "" {
-		cfg.Hosts = strings.Split(o.hosts, ",")
-	} else if host, _, err := net.SplitHostPort(o.addr); err == nil && host != "" && host != "0.0.0.0" && host != "::" {
-		cfg.Hosts = []string{host}
+		cfg.Hosts = append(cfg.Hosts, strings.Split(o.hosts, ",")...)
 	}
 	return cfg
 }
@@ -136,7 +143,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return nil
 	}
 	if err != nil {
-		return usageError{err}
+		return cli.Usage(err)
 	}
 	cfg := o.config()
 	made := false
@@ -154,7 +161,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	d, err := dashboard.New(cfg)
 	if wrong, ok := errors.AsType[*dashboard.ConfigError](err); ok {
-		return usageError{fmt.Errorf("%s: %s", flagOf[wrong.Field], wrong.Reason)}
+		return cli.Usage(fmt.Errorf("%s: %s", flagOf[wrong.Field], wrong.Reason))
 	}
 	if err != nil {
 		return err
@@ -175,7 +182,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if made {
 		fmt.Fprintf(stdout, "token: %s\n", cfg.Tokens[0])
 	}
-	return serve(ctx, d, listener, o)
+	return serve(ctx, d, listener, o, stderr)
 }
 
 // address is how a listener is reached from here, and whether it is at all addresses.
@@ -191,7 +198,7 @@ func address(a net.Addr) (text string, anywhere bool) {
 var flagOf = map[string]string{"Interval": "-interval", "Tokens": "-token or $" + envToken, "Hosts": "-host or -addr", "MaxDetectors": "-detectors"}
 
 // serve serves until ctx ends, and has the fleet report meanwhile.
-func serve(ctx context.Context, d *dashboard.Dashboard, listener net.Listener, o options) error {
+func serve(ctx context.Context, d *dashboard.Dashboard, listener net.Listener, o options, stderr io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	web := &http.Server{Handler: d, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
@@ -199,7 +206,7 @@ func serve(ctx context.Context, d *dashboard.Dashboard, listener net.Listener, o
 	go func() { served <- web.Serve(listener) }()
 	var fleet sync.WaitGroup
 	if !o.collect {
-		lab := newLab(o.seed)
+		lab := newLab(o.seed, stderr)
 		fleet.Go(func() { lab.run(ctx, o.worlds) })
 		fleet.Go(func() { newFleet(o, lab, d).run(ctx) })
 	}

@@ -6,13 +6,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/stats/dashboard"
 )
@@ -169,21 +170,47 @@ func TestShowsAFleet(t *testing.T) {
 	}
 }
 
+// It goes by the names that it is given, and by the one that it prints.
+func TestHosts(t *testing.T) {
+	for args, want := range map[string]string{
+		"-addr 192.0.2.1:0": "192.0.2.1", "-addr 192.0.2.1:0 -host a,b": "192.0.2.1 a b", "-addr :0 -host a": "a", "-addr [::]:0": "", "-addr 0.0.0.0:0": "",
+	} {
+		o, err := parse(strings.Fields(args), io.Discard)
+		if got := strings.Join(o.config().Hosts, " "); err != nil || got != want {
+			t.Errorf("%s: %q, %v, want %q", args, got, err, want)
+		}
+	}
+}
+
 func TestWrongFlags(t *testing.T) {
 	for args, want := range map[string]string{
 		"-detectors 0": "-detectors 0", "-worlds 0": "-worlds 0", "x": "not a flag", "-token abc": "-collect", "-collect -token abc": "-token",
-		"-interval 1ns": "-interval", "-host http://x": "-host", "-nonsense": "-help", "-addr 127.0.0.1": "-addr",
+		"-interval 1ns": "-interval", "-host http://x": "-host", "-nonsense": "-nonsense", "-addr 127.0.0.1": "-addr", "-addr :99999": "-addr",
+		"-addr 127.0.0.1:web": "-addr", "-collect -detectors 5": "-detectors is for a simulated fleet", "-collect -worlds 5": "-worlds", "-collect -seed 5": "-seed",
 	} {
 		err := run(t.Context(), strings.Fields(args), io.Discard, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want something of %q", args, err, want)
 		}
-		if code := exitCode(err); code != 2 && args != "-addr 127.0.0.1" {
+		if code := cli.Exit("dashboard", err, io.Discard); code != cli.Wrong {
 			t.Errorf("%s: exit code %d", args, code)
 		}
 	}
-	var usage bytes.Buffer
-	if err := run(t.Context(), []string{"-help"}, io.Discard, &usage); err != nil || errors.Is(err, flag.ErrHelp) || usage.Len() == 0 {
-		t.Errorf("-help: %v, %q", err, usage.String())
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	if code := cli.Exit("dashboard", run(t.Context(), []string{"-addr", taken.Addr().String()}, io.Discard, io.Discard), io.Discard); code != cli.Failed {
+		t.Errorf("an address that is taken: exit code %d", code)
+	}
+	var help strings.Builder
+	if err := run(t.Context(), []string{"-help"}, io.Discard, &help); err != nil {
+		t.Errorf("-help: %v", err)
+	}
+	for _, want := range []string{"examples:", "exit codes: 0", "-collect"} {
+		if !strings.Contains(help.String(), want) {
+			t.Errorf("no %q in %s", want, help.String())
+		}
 	}
 }

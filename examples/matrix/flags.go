@@ -88,11 +88,13 @@ func parse(args []string, help io.Writer) (options, error) {
 	}
 	given := make(map[string]bool)
 	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	if !given["format"] {
+	switch {
+	case *asJSON && given["format"] && o.format != "json":
+		return o, fmt.Errorf("-json and -format %s: want one of them", o.format)
+	case *asJSON:
+		o.format = "json"
+	case !given["format"]:
 		o.format = formatOf(o.file)
-		if *asJSON {
-			o.format = "json"
-		}
 	}
 	var err error
 	if o.nats, err = presets(*nats); err != nil {

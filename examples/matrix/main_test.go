@@ -101,6 +101,7 @@ func TestBadFlags(t *testing.T) {
 		"-loss NaN":            `-loss "NaN": want a share`,
 		"-loss some":           `-loss "some": want a share`,
 		"-format html":         `-format "html": want one of text, markdown, svg, json`,
+		"-json -format svg":    "-json and -format svg: want one of them",
 		"-parallel 0":          "-parallel 0: want 1 to 1000",
 		"-timeout 1ms":         "-timeout 1ms: want 1s to 10m",
 		"-seed one":            "invalid value",

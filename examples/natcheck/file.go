@@ -31,6 +31,7 @@ func openTarget(name string, stdout io.Writer) (*target, error) {
 	if real, err := filepath.EvalSymlinks(name); err == nil {
 		t.path = real
 	}
+	mode := fs.FileMode(0o666) // less what the umask takes
 	switch info, err := os.Stat(t.path); {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, unwritable(name, err)
@@ -44,10 +45,12 @@ func openTarget(name string, stdout io.Writer) (*target, error) {
 		}
 		t.out, t.closer = f, f
 		return t, nil
+	case err == nil:
+		mode = info.Mode().Perm() // who could not read the old page cannot read the new one
 	}
 	// In the same directory, as a rename does not cross file systems.
 	temp := filepath.Join(filepath.Dir(t.path), "."+filepath.Base(t.path)+"."+strings.ToLower(rand.Text()[:8]))
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) // less what the umask takes
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return nil, unwritable(name, err)
 	}

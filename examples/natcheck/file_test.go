@@ -53,6 +53,9 @@ func TestHTMLFile(t *testing.T) {
 	if got := only(t, dir); got != "nat.html" {
 		t.Errorf("left behind: %s", got)
 	}
+	if info, err := os.Stat(file); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("a page that was for its owner alone is now %v, %v", info.Mode(), err)
+	}
 }
 
 // TestHTMLToStandardOutput: the page alone.

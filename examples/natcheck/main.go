@@ -8,8 +8,8 @@
 // natprobe.Report for its keys. With -html, the report is also written to a file as one
 // page with pictures, which needs no other file and no network; "-" writes it to standard
 // output, in place of the text. -lifetime takes some minutes. Exit code 0 means that something
-// was found out, also that UDP is blocked; 1 means anything else, and one line on standard
-// error says what.
+// was found out, also that UDP is blocked; 1, that nothing was, or that the page could not be
+// written; 2, that the flags are wrong; one line on standard error says what.
 package main
 
 import (
@@ -25,6 +25,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/natprobe"
 )
 
@@ -34,10 +35,7 @@ const publicServers = "stunserver2025.stunprotocol.org:3478,stun.l.google.com:19
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, "natcheck:", strings.TrimPrefix(err.Error(), "natprobe: "))
-		os.Exit(1)
-	}
+	os.Exit(cli.Exit("natcheck", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
 }
 
 type options struct {
@@ -46,14 +44,24 @@ type options struct {
 	html string // where the page goes; "": nowhere, "-": standard output
 }
 
-const usageText = `usage: natcheck [-stun HOST:PORT,HOST:PORT...] [-tcp] [-lifetime] [-fast] [-json] [-html FILE]
+const usage = `usage: natcheck [-stun HOST:PORT,HOST:PORT...] [-tcp] [-lifetime] [-fast] [-json] [-html FILE]
 
-for a picture to put into a bug report: natcheck -stun stun.example.org:3478 -tcp -html nat.html`
+examples:
+  natcheck
+      what public servers see of this host
+  natcheck -stun stun.example.org:3478 -tcp -html nat.html
+      a picture to put into a bug report
+  natcheck -stun 192.0.2.1:3478 -fast -json
+      for programs, by a server of one's own, such as examples/stunserver
+  natcheck -lifetime=2m
+      also how long mappings live, up to two minutes
 
-func parse(args []string, usage io.Writer) (options, error) {
+exit codes: 0 something was found out, 1 nothing was, or the page was not written, 2 the flags are wrong
+`
+
+func parse(args []string, help io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("natcheck", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // errors are told once, by main
 	stun := flags.String("stun", publicServers, "STUN `servers`, host:port, separated by commas; first one with two addresses (RFC 5780)")
 	flags.StringVar(&o.Network, "network", "ip", "address `family` to look at: ip4, ip6, or ip for both")
 	flags.BoolVar(&o.Fast, "fast", false, "do not limit the requests to ten a second; for servers of your own")
@@ -63,26 +71,33 @@ func parse(args []string, usage io.Writer) (options, error) {
 	flags.Var((*lifetime)(&o.Lifetime), "lifetime", "measure how long mappings live, up to six minutes or, as -lifetime=`time`, up to that")
 	flags.BoolVar(&o.json, "json", false, "print the report as JSON")
 	flags.StringVar(&o.html, "html", "", "write the report as a page with pictures to `file`, too; - for standard output in place of the text")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintln(usage, usageText)
-			flags.SetOutput(usage)
-			flags.PrintDefaults()
-		}
+	if err := cli.Parse(flags, args, help, usage, false); err != nil {
 		return o, err
-	}
-	if flags.NArg() > 0 {
-		return o, fmt.Errorf("%q is not a flag; see -help", flags.Arg(0))
 	}
 	if o.json && o.html == "-" {
 		return o, errors.New("-json and -html - both want standard output; give -html a file")
 	}
 	for s := range strings.SplitSeq(*stun, ",") {
-		if s = strings.TrimSpace(s); s != "" {
-			o.Servers = append(o.Servers, s)
+		if s = strings.TrimSpace(s); s == "" {
+			continue
 		}
+		if err := natprobe.CheckServer(s); err != nil {
+			return o, usageOf(err)
+		}
+		o.Servers = append(o.Servers, s)
 	}
 	return o, nil
+}
+
+// flagOf names the flag behind a field that natprobe refuses.
+var flagOf = map[string]string{"Servers": "-stun", "names": "-stun", "Network": "-network", "Timeout": "-timeout", "Lifetime": "-lifetime"}
+
+// usageOf marks what natprobe does not take as the flag's from which it came.
+func usageOf(err error) error {
+	if wrong, ok := errors.AsType[*natprobe.ConfigError](err); ok {
+		return cli.Usage(fmt.Errorf("%s: %s", flagOf[wrong.Field], wrong.Reason))
+	}
+	return err
 }
 
 // lifetime is a flag that may go without a value.
@@ -111,22 +126,22 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return nil
 	}
 	if err != nil {
-		return err
+		return cli.Usage(err)
 	}
 	var to *target
 	if o.html != "" {
 		if to, err = openTarget(o.html, stdout); err != nil {
-			return err
+			return cli.Usage(err)
 		}
 		defer to.close()
 	}
-	line := progressLine{w: stderr, on: isTerminal(stderr)}
+	line := progressLine{w: stderr, on: cli.IsTerminal(stderr)}
 	o.Progress = line.show
 	line.text("asking " + strings.Join(o.Servers, ", "))
 	report, err := natprobe.Discover(ctx, o.Config)
 	line.clear()
 	if len(report.Conclusions) == 0 && err != nil {
-		return err
+		return usageOf(err)
 	}
 	switch {
 	case o.html == "-":
@@ -178,13 +193,4 @@ func (l *progressLine) clear() {
 	if l.on {
 		fmt.Fprint(l.w, "\r\x1b[K")
 	}
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

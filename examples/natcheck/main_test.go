@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/natprobe/stunserver"
 )
 
@@ -68,11 +69,11 @@ func TestText(t *testing.T) {
 
 func TestBadInputIsToldInOneLine(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
-		{"-stun ,", "Servers"},
-		{"-stun host:0", "host:0"},
-		{"-stun 127.0.0.1 -network ip5", "ip5"},
-		{"-stun 127.0.0.1 -timeout -1s", "-1s"},
-		{"-stun 127.0.0.1 -lifetime=1s", "1s"},
+		{"-stun ,", "-stun: none given"},
+		{"-stun host:0", `-stun: "host:0"`},
+		{"-stun 127.0.0.1 -network ip5", `-network: "ip5"`},
+		{"-stun 127.0.0.1 -timeout -1s", "-timeout: -1s"},
+		{"-stun 127.0.0.1 -lifetime=1s", "-lifetime: 1s"},
 		{"-stun 127.0.0.1 -lifetime=soon", "soon"},
 		{"-stun 127.0.0.1 -json -html -", "give -html a file"},
 		{"-stun 127.0.0.1 -html no/such/directory/nat.html", "a directory that exists"},
@@ -84,6 +85,9 @@ func TestBadInputIsToldInOneLine(t *testing.T) {
 		err := run(context.Background(), strings.Fields(tt.args), &out, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") || out.Len() > 0 {
 			t.Errorf("%s: %v, %q", tt.args, err, out.String())
+		}
+		if code := cli.Exit("natcheck", err, io.Discard); code != cli.Wrong {
+			t.Errorf("%s: exit code %d", tt.args, code)
 		}
 	}
 }
@@ -102,11 +106,19 @@ func TestSilentServerIsNoBlockedUDP(t *testing.T) {
 	if jsonErr := json.Unmarshal([]byte(out.String()), &got); err == nil || jsonErr != nil || got.Type != "unknown" {
 		t.Errorf("%v, %v: %s", err, jsonErr, out.String())
 	}
+	if code := cli.Exit("natcheck", err, io.Discard); code != cli.Failed {
+		t.Errorf("exit code %d", code)
+	}
 }
 
 func TestHelpIsNoError(t *testing.T) {
 	var usage strings.Builder
-	if err := run(context.Background(), []string{"-help"}, io.Discard, &usage); err != nil || !strings.Contains(usage.String(), "-html nat.html") {
-		t.Errorf("%v: %s", err, usage.String())
+	if err := run(context.Background(), []string{"-help"}, io.Discard, &usage); err != nil {
+		t.Error(err)
+	}
+	for _, want := range []string{"examples:", "-html nat.html", "exit codes: 0", "-lifetime"} {
+		if !strings.Contains(usage.String(), want) {
+			t.Errorf("no %q in %s", want, usage.String())
+		}
 	}
 }

@@ -85,6 +85,8 @@ func parse(args []string, cfg *portmap.Config, help io.Writer) (o options, err e
 	switch {
 	case o.port > 65535 || o.external > 65535:
 		return o, errors.New("a port is at most 65535")
+	case o.hold < 0:
+		return o, fmt.Errorf("-hold %v: want 0 or a positive time", o.hold)
 	case *tcp && o.port == 0:
 		return o, errors.New("-tcp needs -port, the port that your program listens at")
 	}

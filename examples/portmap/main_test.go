@@ -169,7 +169,7 @@ func TestJSON(t *testing.T) {
 }
 
 func TestArguments(t *testing.T) {
-	for _, args := range [][]string{{"x"}, {"-port", "65536"}, {"-tcp"}, {"-only", "x"}, {"-hold", "x"}, {"-addr", "x"}, {"-addr", "127.0.0.1", "-port", "5000"}} {
+	for _, args := range [][]string{{"x"}, {"-port", "65536"}, {"-tcp"}, {"-only", "x"}, {"-hold", "x"}, {"-hold", "-1s"}, {"-addr", "x"}, {"-addr", "127.0.0.1", "-port", "5000"}} {
 		err := run(t.Context(), args, portmap.Config{}, &log{}, io.Discard)
 		if code := cli.Exit("portmap", err, io.Discard); err == nil || code != cli.Wrong {
 			t.Errorf("%v: %v, exit code %d", args, err, code)

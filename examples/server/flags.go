@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/internal/netio"
 	"github.com/bradawl/bradawl/punch/rendezvous"
 )
@@ -46,12 +47,11 @@ type host struct {
 	public netip.Addr // where clients reach ip
 }
 
-const usage = `Usage: server [flags]
+const usage = `usage: server [flags]
 
 A rendezvous, a STUN server and a TURN server in one program.
 
-Examples:
-
+examples:
   server
         to try things out on this machine: rendezvous at ws://127.0.0.1:8080/
   server -listen 203.0.113.5 -listen2 203.0.113.6
@@ -63,17 +63,13 @@ Examples:
   server -listen 0.0.0.0 -public 203.0.113.5 -log json
         in a container with the host's network
 
-Exit codes: 0 after a signal, 1 if it could not start or failed, 2 if the arguments are wrong.
-
-Flags:
-
+exit codes: 0 after a signal, 1 if it could not start or failed, 2 if the arguments are wrong
 `
 
 // parse reads the arguments. The error is flag.ErrHelp when help was asked for and given.
 func parse(args []string, getenv func(string) string, help io.Writer) (*config, error) {
 	c := new(config)
 	flags := flag.NewFlagSet("server", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // errors are told once, by run
 	listen := flags.String("listen", "127.0.0.1", "`IP[,IP]` of this host to listen on: an IPv4 address and, if wanted, an IPv6 one")
 	listen2 := flags.String("listen2", "", "second `IP` of this host, by which clients find out what their NAT does (RFC 5780)")
 	public := flags.String("public", "", "`IP[,IP]` that clients reach the addresses of -listen by; default: those themselves")
@@ -104,16 +100,8 @@ func parse(args []string, getenv func(string) string, help io.Writer) (*config, 
 	flags.DurationVar(&c.drain, "drain", 20*time.Second, "how long clients and relays have to go after SIGINT or SIGTERM")
 	format := flags.String("log", "text", "`FORMAT` of the log: text or json")
 	flags.BoolVar(&c.verbose, "v", false, "log every client and relay")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprint(help, usage)
-			flags.SetOutput(help)
-			flags.PrintDefaults()
-		}
+	if err := cli.Parse(flags, args, help, usage, false); err != nil {
 		return nil, err
-	}
-	if flags.NArg() > 0 {
-		return nil, fmt.Errorf("%q is not a flag; see -h", flags.Arg(0))
 	}
 
 	var err error

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/bradawl/bradawl/examples/internal/cli"
 )
 
 func TestBadArguments(t *testing.T) {
@@ -53,8 +55,8 @@ func TestBadArguments(t *testing.T) {
 	} {
 		var stderr bytes.Buffer
 		code := run(t.Context(), strings.Fields(test.args), func(string) string { return "" }, &stderr)
-		if said := stderr.String(); code != exitUsage || !strings.Contains(said, test.want) || !strings.HasPrefix(said, "server: ") || strings.Count(said, "\n") != 1 {
-			t.Errorf("%s: it ended with %d and said %q, want %d and %q", test.args, code, said, exitUsage, test.want)
+		if said := stderr.String(); code != cli.Wrong || !strings.Contains(said, test.want) || !strings.HasPrefix(said, "server: ") || strings.Count(said, "\n") != 1 {
+			t.Errorf("%s: it ended with %d and said %q, want %d and %q", test.args, code, said, cli.Wrong, test.want)
 		}
 	}
 }
@@ -105,10 +107,10 @@ func TestArguments(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	var help bytes.Buffer
-	if code := run(t.Context(), []string{"-h"}, func(string) string { return "" }, &help); code != exitDone {
+	if code := run(t.Context(), []string{"-h"}, func(string) string { return "" }, &help); code != cli.Done {
 		t.Errorf("it ended with %d", code)
 	}
-	for _, want := range []string{"Examples:", "Exit codes:", "-listen2"} {
+	for _, want := range []string{"examples:", "exit codes:", "-listen2"} {
 		if !strings.Contains(help.String(), want) {
 			t.Errorf("no %q", want)
 		}

@@ -38,21 +38,13 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
-)
 
-// The exit codes.
-const (
-	exitDone  = 0
-	exitError = 1
-	exitUsage = 2
+	"github.com/bradawl/bradawl/examples/internal/cli"
 )
 
 func main() {
@@ -70,12 +62,8 @@ func main() {
 // run is main with its surroundings handed in; it returns the exit code.
 func run(ctx context.Context, args []string, getenv func(string) string, stderr io.Writer) int {
 	cfg, err := parse(args, getenv, stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return exitDone
-	case err != nil:
-		fmt.Fprintf(stderr, "server: %v\n", err)
-		return exitUsage
+	if err != nil {
+		return cli.Exit("server", cli.Usage(err), stderr)
 	}
 	options := &slog.HandlerOptions{Level: slog.LevelInfo}
 	if cfg.verbose {
@@ -88,7 +76,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stderr 
 	log := slog.New(handler)
 	if err := serve(ctx, cfg, log); err != nil {
 		log.Error("failed", "error", err)
-		return exitError
+		return cli.Failed
 	}
-	return exitDone
+	return cli.Done
 }

@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/bradawl/bradawl"
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/punch/rendezvous"
 	"github.com/bradawl/bradawl/turnclient"
@@ -174,7 +175,7 @@ func TestDrain(t *testing.T) {
 		t.Error(err)
 	}
 	code, rest := p.end()
-	if code != exitDone || len(rest) != 2 || rest[0]["msg"] != "draining" || rest[1]["msg"] != "drained" {
+	if code != cli.Done || len(rest) != 2 || rest[0]["msg"] != "draining" || rest[1]["msg"] != "drained" {
 		t.Errorf("it ended with %d, and logged %v", code, rest)
 	}
 	free(t, "tcp", strings.TrimSuffix(strings.TrimPrefix(p.url, "ws://"), "/"))
@@ -214,7 +215,7 @@ func TestDrainLimit(t *testing.T) {
 	p.interrupt()
 	code, rest := p.end()
 	cut := slices.ContainsFunc(rest, func(r record) bool { return r["level"] == "WARN" && r["relays"] == 2.0 })
-	if code != exitDone || !cut {
+	if code != cli.Done || !cut {
 		t.Errorf("it ended with %d, %v", code, rest)
 	}
 }
@@ -329,7 +330,7 @@ func TestPortInUse(t *testing.T) {
 	for _, flag := range []string{"-http-port", "-stun-port", "-turn-port"} {
 		args := []string{"-http-port", "0", "-stun-port", "0", "-stun-port2", "0", "-turn-port", "0", "-log", "json", flag, port}
 		var log bytes.Buffer
-		if code := run(t.Context(), args, func(string) string { return "" }, &log); code != exitError {
+		if code := run(t.Context(), args, func(string) string { return "" }, &log); code != cli.Failed {
 			t.Errorf("%s: it ended with %d", flag, code)
 		}
 		last := record{}

@@ -34,7 +34,7 @@ type ClientConfig struct {
 	// MaxBuffer is how many events wait at most while the dashboard cannot be reached. Record
 	// drops the oldest then, and Push waits. 0: 1,000.
 	MaxBuffer int
-	// HTTPClient dials. Its Timeout must be 0. nil: http.DefaultClient.
+	// HTTPClient dials; its Timeout, if any, is for that alone. nil: http.DefaultClient.
 	HTTPClient *http.Client
 	// Header is sent with the request for the WebSocket, beside the token. nil: nothing.
 	Header http.Header
@@ -127,7 +127,7 @@ func (c *Client) Record(e stats.Event) {
 		return
 	}
 	if len(c.events) >= c.cfg.MaxBuffer {
-		c.events = append(c.events[:0], c.events[1:]...)
+		c.events = c.events[1:] // what is before it goes when there is no more room behind
 		c.sent = max(0, c.sent-1)
 		c.counts.Dropped++
 	}
@@ -139,8 +139,8 @@ func (c *Client) Record(e stats.Event) {
 
 // Push sends a report at once, and returns when the dashboard has taken it. Its Detector may
 // be zero, as may its Time, which is that of sending anyway. The error is that of
-// Report.Validate, a *ReportError of the dashboard's, ErrClosed, or that of ctx: then the report may still arrive, for what was
-// given is sent when the dashboard can be reached again.
+// Report.Validate, a *ReportError of the dashboard's, ErrClosed, or that of ctx: then the
+// report may still arrive, for what was given is sent when the dashboard can be reached again.
 func (c *Client) Push(ctx context.Context, r Report) error {
 	if r.Detector.IsZero() {
 		r.Detector = c.cfg.Detector
@@ -223,11 +223,10 @@ func (c *Client) Counts() ClientCounts {
 }
 
 // Close sends what is waiting, until ctx ends, and ends the client, which has some seconds for
-// its goodbye to the dashboard. The error says how many
-// events were not sent.
+// its goodbye to the dashboard. The error says how many events were not sent.
 func (c *Client) Close(ctx context.Context) error {
 	c.poke()
-	_ = c.await(ctx, func() bool { return len(c.events) == 0 && c.told >= c.pushed })
+	waited := c.await(ctx, func() bool { return len(c.events) == 0 && c.told >= c.pushed })
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
@@ -241,7 +240,7 @@ func (c *Client) Close(ctx context.Context) error {
 	c.end()
 	<-c.done
 	if left > 0 {
-		return fmt.Errorf("dashboard: %d events were not sent: %w", left, ctx.Err())
+		return fmt.Errorf("dashboard: %d events were not sent: %w", left, cmp.Or(waited, ErrClosed))
 	}
 	return nil
 }

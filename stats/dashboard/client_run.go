@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/coder/websocket"
@@ -216,10 +217,10 @@ func (c *Client) confirm(a Answer, number uint64) {
 	defer c.mu.Unlock()
 	c.counts.Refused += uint64(a.Refused)
 	c.counts.Sent += uint64(c.sent)
-	c.events = append(c.events[:0], c.events[c.sent:]...)
+	c.events = c.events[c.sent:]
 	c.sent = 0
 	if a.Refused > 0 {
-		c.refusal = refusal{c.told, number, badReport("", "%s", cut(a.Error))}
+		c.refusal = refusal{c.told, number, badReport("", "%s", cut(strings.TrimPrefix(a.Error, "dashboard: report: ")))}
 	}
 	c.told = max(c.told, number)
 	c.notify()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -155,8 +156,9 @@ func TestClientRefused(t *testing.T) {
 			t.Error(err)
 		}
 		second := r.reporter(ClientConfig{})
-		if _, ok := errors.AsType[*ReportError](second.Push(t.Context(), Report{})); !ok {
-			t.Error("there is room for a second")
+		wrong, ok := errors.AsType[*ReportError](second.Push(t.Context(), Report{}))
+		if !ok || !strings.HasPrefix(wrong.Error(), "dashboard: report: detector: there is no room") {
+			t.Errorf("a second is told %v", wrong)
 		}
 		synctest.Wait()
 		if n := second.Counts(); n.Refused == 0 {

@@ -104,9 +104,14 @@ func (d *Dashboard) enter() bool {
 // fits as a session's Config.Record, and does not block.
 func (d *Dashboard) Record(e stats.Event) {
 	d.set.Recorder.Record(e)
-	if e.Validate() == nil && !e.Time.Before(d.set.Now().Add(-timelineSpan)) {
-		d.recent.take(&e)
+	now := d.set.Now()
+	if e.Validate() != nil || e.Time.Before(now.Add(-timelineSpan)) {
+		return
 	}
+	if e.Time.After(now) {
+		e.Time = now // its clock is wrong; the recorder does the same
+	}
+	d.recent.take(&e)
 }
 
 // Report takes in a report, as if a detector of this program had sent it. The error is a

@@ -1,8 +1,8 @@
 // Package dashboard is a page that shows, live, which NATs a fleet of programs sits behind,
 // where, and what gets through.
 //
-// A [Dashboard] is an http.Handler. Mount it under any path, with http.StripPrefix or
-// without; whoever opens that path, with a slash at its end, gets the page:
+// A [Dashboard] is an http.Handler. Mount it under any path, with http.StripPrefix or, unless
+// it ends in /report/, without; whoever opens that path, with a slash at its end, gets the page:
 //
 //	d, err := dashboard.New(dashboard.Config{Tokens: []string{token}})
 //	mux.Handle("/nats/", d)

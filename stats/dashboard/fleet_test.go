@@ -116,3 +116,17 @@ func TestSkewedClocks(t *testing.T) {
 		}
 	}
 }
+
+// An event from the future is one of now, and is not the latest attempt for ever.
+func TestEventsFromTheFuture(t *testing.T) {
+	now := noon
+	d := start(t, Config{Now: func() time.Time { return now }})
+	d.Record(connected(t, 1, noon.Add(24*time.Hour), stats.PairHost))
+	if p := d.paint(now); !strings.Contains(string(p["recent"]["0"]), fmt.Sprintf(`"time":%d,`, noon.UnixMilli())) {
+		t.Errorf("it is shown as %s", p["recent"])
+	}
+	now = now.Add(2 * time.Hour)
+	if p := d.paint(now); p["recent"] != nil {
+		t.Errorf("two hours later it is shown as %s", p["recent"])
+	}
+}

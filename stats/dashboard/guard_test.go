@@ -189,6 +189,13 @@ func TestPageIsSmall(t *testing.T) {
 	}
 }
 
+// The page has words for each class, by the number that it goes by in counts.
+func TestPageKnowsClasses(t *testing.T) {
+	if list := "classes = ['" + strings.Join(classes[:], "', '") + "'];"; !strings.Contains(string(assets()["words.js"].plain), list) {
+		t.Errorf("words.js has not: %s", list)
+	}
+}
+
 func TestConfigErrors(t *testing.T) {
 	for field, cfg := range map[string]Config{
 		"Interval": {Interval: 1}, "Expire": {Expire: 1}, "Note": {Note: strings.Repeat("x", 301)}, "Tokens": {Tokens: []string{"short"}},

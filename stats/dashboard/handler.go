@@ -4,12 +4,17 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"time"
 )
 
 // ServeHTTP serves what the package's documentation lists, by the ends of paths, so that it
 // does not matter what they begin with.
 func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	harden(w.Header())
+	// Before it answers, the server waits for what is left of a body, however it is refused. It
+	// takes the deadline back for the next request, and for a WebSocket; a wrapper of somebody's
+	// may not know of deadlines.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(requestLimit))
 	if !d.enter() {
 		w.Header().Set("Retry-After", "5")
 		http.Error(w, "the dashboard is closed", http.StatusServiceUnavailable)
@@ -36,7 +41,7 @@ func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "data.json":
 		if allow(w, r, http.MethodGet, http.MethodHead) {
 			w.Header().Set("Content-Type", "application/json")
-			serveBytes(w, r, append(d.hub.snapshot(), '\n'), nil)
+			serveBytes(w, r, d.hub.snapshot(), nil)
 		}
 	default:
 		a := d.assets[name]

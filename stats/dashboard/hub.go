@@ -106,11 +106,11 @@ func (h *hub) counts() (viewers int, behind uint64) {
 	return len(h.viewers), h.behind
 }
 
-// encode cannot fail: all values are JSON already.
+// encode makes a line of a message. It cannot fail: all values are JSON already.
 func encode(m message) []byte {
 	data, err := json.Marshal(m)
 	if err != nil {
 		panic("dashboard: a picture is no JSON: " + err.Error())
 	}
-	return data
+	return append(data, '\n')
 }

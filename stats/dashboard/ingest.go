@@ -100,8 +100,6 @@ func (d *Dashboard) servePost(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "want Content-Type: application/json", http.StatusUnsupportedMediaType)
 		return
 	}
-	// The server resets it before the next request; a wrapper may not know of deadlines.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(requestLimit))
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxMessage))
 	if err != nil {
 		d.refused.Add(1)
@@ -168,8 +166,11 @@ func (d *Dashboard) serveMessage(ws *websocket.Conn, r *http.Request) (Answer, e
 	if err != nil {
 		return Answer{}, err
 	}
+	if kind != websocket.MessageText {
+		data = nil // as good as no message
+	}
 	a, err := d.ingest(data, r)
-	a.Closed = err != nil || kind != websocket.MessageText
+	a.Closed = err != nil
 	text, err := json.Marshal(a)
 	if err != nil {
 		return a, err

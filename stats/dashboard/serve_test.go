@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -211,8 +213,16 @@ func TestReportsByWebSocket(t *testing.T) {
 		}
 		ws = dial()
 		_ = ws.Write(t.Context(), websocket.MessageText, bytes.Repeat([]byte(" "), MaxMessage+1)) // may be cut off already
-		if _, _, err := ws.Read(t.Context()); websocket.CloseStatus(err) != websocket.StatusMessageTooBig && err == nil {
+		if _, _, err := ws.Read(t.Context()); websocket.CloseStatus(err) != websocket.StatusMessageTooBig {
 			t.Errorf("an oversized frame: %v", err)
+		}
+		ws = dial()
+		if err := ws.Write(t.Context(), websocket.MessageBinary, []byte(reportText)); err != nil {
+			t.Fatal(err)
+		}
+		before := r.d.Ledger().Accepted
+		if _, data, err := ws.Read(t.Context()); err != nil || !strings.Contains(string(data), `"closed":true`) || !strings.Contains(string(data), `"accepted":0`) || r.d.Ledger().Accepted != before {
+			t.Errorf("a binary message: %s, %v", data, err)
 		}
 		ws = dial()
 		began := time.Now()
@@ -220,6 +230,47 @@ func TestReportsByWebSocket(t *testing.T) {
 			t.Errorf("a silent one is held for %v: %v", time.Since(began), err)
 		}
 	})
+}
+
+// One who sends no more of a body than its head is not waited for, whatever it is refused for.
+func TestSlowBodies(t *testing.T) {
+	for path, want := range map[string]int{"report": http.StatusUnauthorized, "data.json": http.StatusMethodNotAllowed, "": http.StatusMethodNotAllowed} {
+		synctest.Test(t, func(t *testing.T) {
+			r := serve(t, Config{})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			body, never := io.Pipe()
+			context.AfterFunc(ctx, func() { _ = never.Close() })
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+path, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.ContentLength = 1000
+			began := time.Now()
+			resp, err := r.client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if took := time.Since(began); took > requestLimit || resp.StatusCode != want {
+				t.Errorf("%q is answered by %s after %v", path, resp.Status, took)
+			}
+		})
+	}
+}
+
+// Many may ask for the same snapshot at a time; the race detector looks on.
+func TestManyAskForData(t *testing.T) {
+	d := start(t, Config{})
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if w := (asks{method: "GET", url: "http://localhost/data.json"}).do(d); w.Code != 200 || !strings.HasSuffix(w.Body.String(), "}\n") {
+				t.Errorf("%d: %s", w.Code, w.Body)
+			}
+		})
+	}
+	all.Wait()
 }
 
 // Close tells everybody, and nothing is left running: the bubble sees to that.

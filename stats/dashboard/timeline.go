@@ -53,9 +53,9 @@ func (t *timeline) look(now time.Time) {
 	}
 }
 
-// each calls a function with each pane: when it began, in seconds since 1970.
+// each calls a function with each pane: when it began, in milliseconds since 1970.
 func (t *timeline) each(show func(key string, counts [3]uint64)) {
 	for at, counts := range t.panes {
-		show(strconv.FormatInt(at/int64(time.Second), 10), counts)
+		show(strconv.FormatInt(at/int64(time.Millisecond), 10), counts)
 	}
 }

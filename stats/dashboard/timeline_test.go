@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -51,7 +52,7 @@ func TestTimeline(t *testing.T) {
 
 func TestTimelineOfOddHops(t *testing.T) {
 	for hop, want := range map[time.Duration]time.Duration{
-		time.Millisecond: 30 * time.Second, 7 * time.Second: 35 * time.Second, time.Minute: time.Minute, time.Hour: time.Hour,
+		time.Millisecond: 30 * time.Second, 700 * time.Millisecond: 30100 * time.Millisecond, 7 * time.Second: 35 * time.Second, time.Minute: time.Minute, time.Hour: time.Hour,
 	} {
 		r, err := stats.NewRecorder(stats.Config{Hop: hop, Window: 10 * hop, Lateness: -1, Now: func() time.Time { return noon }})
 		if err != nil {
@@ -61,7 +62,13 @@ func TestTimelineOfOddHops(t *testing.T) {
 		r.Record(connected(t, 1, noon, stats.PairHost))
 		line.look(noon)
 		sum := uint64(0)
-		line.each(func(_ string, counts [3]uint64) { sum += counts[0] })
+		line.each(func(key string, counts [3]uint64) {
+			// The page finds a pane by when it began, which it works out from the present.
+			if began, err := strconv.ParseInt(key, 10, 64); err != nil || began%want.Milliseconds() != 0 {
+				t.Errorf("hop %v: a pane of %v begins at %q", hop, want, key)
+			}
+			sum += counts[0]
+		})
 		if line.width != want || sum != 1 {
 			t.Errorf("hop %v: panes of %v, want %v, with %d events", hop, line.width, want, sum)
 		}

@@ -29,7 +29,7 @@ func Usage(err error) error {
 }
 
 // packages start their errors with their names, which say nothing to whoever runs a program.
-var packages = []string{"bradawl", "turnclient", "natprobe", "portmap", "stunserver", "rendezvous"}
+var packages = []string{"bradawl", "turnclient", "natprobe", "portmap", "stunserver", "rendezvous", "dashboard"}
 
 // Exit is the exit code for what a program's run returned. But for help, an error is told
 // in one line on stderr.
@@ -37,10 +37,13 @@ func Exit(program string, err error, stderr io.Writer) int {
 	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return Done
 	}
-	text := err.Error()
-	for _, name := range packages {
-		text = strings.TrimPrefix(text, name+": ")
+	lines := strings.Split(err.Error(), "\n") // of errors that were joined
+	for i := range lines {
+		for _, name := range packages {
+			lines[i] = strings.TrimPrefix(lines[i], name+": ")
+		}
 	}
+	text := strings.Join(lines, "; ")
 	if wrong := (usageError{}); errors.As(err, &wrong) {
 		fmt.Fprintf(stderr, "%s: %s; see %s -h\n", program, text, program)
 		return Wrong

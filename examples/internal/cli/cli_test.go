@@ -25,6 +25,7 @@ func TestExit(t *testing.T) {
 		{Usage(nil), Done, ""},
 		{failure, Failed, "peer: no path\n"},
 		{fmt.Errorf("turnclient: %w", failure), Failed, "peer: no path\n"},
+		{errors.Join(fmt.Errorf("natprobe: %w", failure), fmt.Errorf("natprobe: %w", failure)), Failed, "peer: no path; no path\n"},
 		{Usage(failure), Wrong, "peer: no path; see peer -h\n"},
 		{fmt.Errorf("flags: %w", Usage(failure)), Wrong, "peer: flags: no path; see peer -h\n"},
 	} {

@@ -185,6 +185,12 @@ func TestPage(t *testing.T) {
 		t.Errorf("the map's twin has %d rows, want 8 places and elsewhere", rows)
 	}
 	js[bool](p, `(document.getElementById('places').open = false, true)`)
+	// The attempts are in the pane of now; perhaps the first of them in the one before.
+	panes := js[string](p, `(document.getElementById('panes').open = true, until(() => shown('panes-table').includes('Direct') && shown('panes-table')))`)
+	if !strings.Contains(panes, "%") {
+		t.Errorf("the time line's twin has %q", panes)
+	}
+	js[bool](p, `(document.getElementById('panes').open = false, true)`)
 	if console := p.console(); len(console) > 0 {
 		t.Errorf("the console: %q", console)
 	}

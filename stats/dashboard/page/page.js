@@ -45,7 +45,7 @@ function show() {
   text($('few'), s.meta.few_attempts);
   panels.figures(s);
   showMap();
-  line.show(s.timeline, s.meta.pane_ms / 1000, state.time);
+  line.show(s.timeline, s.meta.pane_ms, state.time);
   if ($('panes').open) line.table($('panes-table').tHead, $('panes-table').tBodies[0]);
   panels.matrix(s);
   const [from, to] = s.meta.window;

@@ -44,7 +44,7 @@ export class TimeLine {
     this.panes = [];
     this.chosen = -1;
     this.canvas = $('time');
-    this.width = 30;
+    this.width = 30000;
     const c = this.canvas;
     c.addEventListener('pointermove', (e) => this.point(e));
     c.addEventListener('pointerdown', (e) => this.point(e));
@@ -64,11 +64,11 @@ export class TimeLine {
     $('time-key').replaceChildren(...kinds.map((k, i) => h('span', null, mark(k), names[i])));
   }
 
-  // show takes the panes by when they began, in seconds, their length and the present.
+  // show takes the panes by when they began, their length and the present, in milliseconds.
   show(panes, width, now) {
     this.width = width;
-    this.n = Math.max(1, Math.round(3600 / width));
-    this.end = Math.floor(now / 1000 / width) * width; // when the present pane began
+    this.n = Math.max(1, Math.round(3600000 / width));
+    this.end = Math.floor(now / width) * width; // when the present pane began
     this.panes = panes || {};
     this.draw();
     const sum = [0, 0, 0];
@@ -112,9 +112,9 @@ export class TimeLine {
     g.textBaseline = 'alphabetic';
     for (let i = 0; i < this.n; i++) {
       const { began } = this.at(i);
-      if (began % (width < 500 ? 1200 : 600) < this.width) {
+      if (began % (width < 500 ? 1200000 : 600000) < this.width) {
         const x = box.left + step * i;
-        if (x > box.left + 12 && x < box.right - 14) g.fillText(clock(began * 1000), x, height - 5);
+        if (x > box.left + 12 && x < box.right - 14) g.fillText(clock(began), x, height - 5);
       }
     }
     kinds.forEach((kind, k) => {
@@ -150,7 +150,7 @@ export class TimeLine {
     const { began, counts } = this.at(this.chosen);
     const all = counts.reduce((a, b) => a + b, 0);
     tip($('time-box'), $('time-tip'), this.box.left + this.box.step * (this.chosen + 0.5), 60, [
-      h('b', null, `${clock(began * 1000, true)}, ${this.width} s`),
+      h('b', null, `${clock(began, true)}, ${this.width / 1000} s`),
       ...kinds.map((k, j) => h('span', null, mark(k), names[j], h('em', null, `${count(counts[j])} · ${percent(counts[j], all)}`))),
     ]);
   }
@@ -162,7 +162,7 @@ export class TimeLine {
     for (let i = this.n - 1; i >= 0; i--) {
       const { began, counts } = this.at(i);
       const all = counts.reduce((a, b) => a + b, 0);
-      if (all) rows.push(h('tr', null, h('td', null, clock(began * 1000, true)), ...counts.map((c) => h('td', null, `${count(c)} (${percent(c, all)})`)), h('td', null, count(all))));
+      if (all) rows.push(h('tr', null, h('td', null, clock(began, true)), ...counts.map((c) => h('td', null, `${count(c)} (${percent(c, all)})`)), h('td', null, count(all))));
     }
     body.replaceChildren(...rows);
     if (!rows.length) body.append(h('tr', null, h('td', { colspan: 5 }, 'No attempts in the last hour.')));
