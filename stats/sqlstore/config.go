@@ -12,8 +12,8 @@ type Config struct {
 	// Dialect is what the database speaks. Default SQLite.
 	Dialect Dialect
 
-	// Recorder is given every event that is recorded, and its panes are kept. Default nil:
-	// no panes.
+	// Recorder is given every event that is recorded, and its panes are kept, with the late
+	// events of a day. Default nil: no panes.
 	Recorder *stats.Recorder
 	// Run names the Recorder among all that keep panes in the same database. One that was
 	// given to a store before, or that goes on from the state of such a one

@@ -21,7 +21,9 @@ var paneRows = rows{
 // panes is what is known of a recorder's panes, by the goroutine that writes alone.
 type panes struct {
 	recorder *stats.Recorder
-	kept     time.Duration    // how far back the recorder has panes
+	hop      int64            // ns, as all times here
+	late     int64            // how far back panes can still change
+	first    int64            // the start of the first pane that may have changed since it was looked at
 	recorded uint64           // by the recorder in all, when it was last looked at
 	again    bool             // something had been recorded since the time before
 	saved    map[int64]uint64 // how much each pane had counted when it was last looked at, by its start
@@ -38,8 +40,8 @@ type pane struct {
 func newPanes(r *stats.Recorder, limit int) *panes {
 	p := &panes{recorder: r, limit: limit, saved: make(map[int64]uint64)}
 	if r != nil {
-		all := r.Between(time.Unix(0, 0), time.Unix(0, 1<<62)) // all that it has
-		p.kept = all.To.Sub(all.From)
+		all := r.Between(time.Unix(0, 0), time.Unix(0, 1<<62)) // that it has
+		p.hop, p.late, p.first = int64(r.Hop()), int64(all.To.Sub(all.From)-r.Window()), all.From.UnixNano()
 	}
 	return p
 }
@@ -61,16 +63,19 @@ func (p *panes) look(now time.Time) (dropped int) {
 		return dropped
 	}
 	p.recorded, p.again = recorded, changed
-	hop := int64(p.recorder.Hop())
-	present := now.UnixNano() / hop * hop
-	first := present - int64(p.kept)
+	present := now.UnixNano() / p.hop * p.hop
+	first := p.first
+	if p.hop < int64(rollInto) { // what a recorder had of before may be part of an hour by now
+		first = max(first, now.Add(-waitAtMost).UnixNano()/p.hop*p.hop)
+	}
 	for start := range p.saved {
 		if start < first {
 			delete(p.saved, start)
 		}
 	}
-	for start := first; start <= present; start += hop {
-		snapshot := p.recorder.Between(time.Unix(0, start), time.Unix(0, start+hop))
+	p.first = max(first, present-p.late)
+	for start := first; start <= present; start += p.hop {
+		snapshot := p.recorder.Between(time.Unix(0, start), time.Unix(0, start+p.hop))
 		n := uint64(0)
 		for i := range snapshot.Cells {
 			n += snapshot.Cells[i].Events()
@@ -111,7 +116,7 @@ func (p *panes) add(ctx context.Context, tx *sql.Tx, d Dialect, run stats.ID, no
 	n := chunk(min(len(p.waiting), 4))
 	var args []any
 	for _, w := range p.waiting[:n] {
-		args = append(args, w.start, int64(p.recorder.Hop()), run[:], w.snapshot, now.UnixMilli())
+		args = append(args, w.start, p.hop, run[:], w.snapshot, now.UnixMilli())
 	}
 	_, err := tx.ExecContext(ctx, paneRows.sql(d, n), args...)
 	return n, err

@@ -99,3 +99,35 @@ func TestRollUp(t *testing.T) {
 		}
 	})
 }
+
+// A recorder with a window of days that goes on in the next process does not bring its old
+// panes again, which are part of an hour by then.
+func TestRollUpOfARestoredRecorder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, db := newFake(t)
+		long := stats.Config{Window: 100 * time.Hour, Hop: 10 * time.Minute}
+		recorder, begin := newRecorder(t, long), time.Now()
+		s := open(t, db, Config{Recorder: recorder, Run: stats.ID{1}})
+		for n := range 5 {
+			s.Record(event(n, time.Now()))
+			time.Sleep(12 * time.Hour)
+		}
+		flush(t, s)
+		if s.Counts().Rolled == 0 {
+			t.Fatal("nothing was added up")
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		recorder, err := stats.RestoreState(long, recorder.AppendState(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, db, Config{Recorder: recorder, Run: stats.ID{1}})
+		s.Record(event(5, time.Now()))
+		flush(t, s)
+		if got, err := s.Between(t.Context(), begin.Add(-time.Hour), time.Now().Add(time.Hour)); err != nil || got.By()[0].Events() != 6 {
+			t.Errorf("%d events of 6, %v", got.By()[0].Events(), err)
+		}
+	})
+}
