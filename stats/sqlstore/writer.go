@@ -29,6 +29,8 @@ type writer struct {
 	saveAt  time.Time // when panes and the history are
 	cleanAt time.Time // when old rows are deleted
 
+	rollFrom int64 // the hour, in ns, before which nothing can be added up for now
+
 	failed   int       // times in a row
 	retryAt  time.Time // when to try again
 	toldAt   time.Time // when OnError was called last
@@ -218,11 +220,17 @@ func (w *writer) clean(ctx context.Context) {
 	}
 	w.deleted.Add(uint64(deleted))
 	if len(w.look.waiting) == 0 {
-		var panes int64
+		var panes int
 		err = w.inTx(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
-			panes, err = roll(ctx, tx, w.cfg.Dialect, w.cfg.Now())
+			panes, err = roll(ctx, tx, w.cfg.Dialect, w.rollFrom, w.cfg.Now())
 			return err
 		})
+		var spoilt *spoiltError
+		if errors.As(err, &spoilt) { // what cannot be read stays, and stops nothing
+			w.rollFrom = spoilt.hour + int64(rollInto)
+			w.fail(fmt.Errorf("adding up old panes: %w", err))
+			return
+		}
 		if err != nil {
 			w.cleanAt = time.Now().Add(cleanAgain)
 			w.fail(fmt.Errorf("adding up old panes: %w", err))
@@ -232,7 +240,7 @@ func (w *writer) clean(ctx context.Context) {
 		more = more || panes > 0
 	}
 	if !more {
-		w.cleanAt = time.Now().Add(cleanInterval)
+		w.cleanAt, w.rollFrom = time.Now().Add(cleanInterval), 0
 	}
 }
 
