@@ -181,7 +181,7 @@ func (c *fakeConn) ExecContext(ctx context.Context, query string, args []driver.
 		for row := range slices.Chunk(all, historyRows.columns) {
 			affected++
 			do(func() {
-				if was := f.history[keyOf(row[:2]...)]; was == nil || was[2].(int64) <= row[2].(int64) {
+				if was := f.history[keyOf(row[:2]...)]; was == nil || was[2].(int64) <= row[2].(int64) || was[2].(int64)-row[2].(int64) > 86400000 {
 					f.history[keyOf(row[:2]...)] = row
 				}
 			})

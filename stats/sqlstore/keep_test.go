@@ -200,6 +200,32 @@ func TestHistoryIsKept(t *testing.T) {
 	})
 }
 
+// Of a large history no transaction writes more than a part.
+func TestHistoryInParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, db := newFake(t)
+		s := open(t, db, Config{})
+		for n := range 3000 {
+			s.History().Remember(fmt.Sprint(n%500), fmt.Sprint("lane-", n/500), true, time.Now())
+		}
+		statements, most := 0, 0
+		f.failing(func(_ context.Context, step string) error {
+			switch {
+			case step == "begin":
+				statements = 0
+			case strings.HasPrefix(step, "INSERT INTO bradawl_history"):
+				statements++
+				most = max(most, statements)
+			}
+			return nil
+		})
+		flush(t, s)
+		if c := s.Counts(); len(f.history) != 3000 || c.History != 3000 || most > historyBatch/maxRows {
+			t.Errorf("%d rows, %d statements at once, %+v", len(f.history), most, c)
+		}
+	})
+}
+
 // What is old goes, some at a time, and events are written in between.
 func TestRetention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

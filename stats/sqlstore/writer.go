@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/stats"
@@ -186,20 +187,26 @@ func (w *writer) writePanes(ctx context.Context) error {
 	return nil
 }
 
+// historyBatch is how many entries of the history are written in one transaction: of the
+// 16,384 that there may be, too many for one that is to be short.
+const historyBatch = 1024
+
 // writeHistory writes the entries of the history that have changed.
 func (w *writer) writeHistory(ctx context.Context) error {
 	changed, version := w.history.Changes(w.version)
 	if len(changed) == 0 {
 		return nil
 	}
-	err := w.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		return addEntries(ctx, tx, w.cfg.Dialect, w.history.Owner(), changed)
-	})
-	if err != nil {
-		return fmt.Errorf("writing the history: %w", err)
+	for some := range slices.Chunk(changed, historyBatch) {
+		err := w.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+			return addEntries(ctx, tx, w.cfg.Dialect, w.history.Owner(), some)
+		})
+		if err != nil {
+			return fmt.Errorf("writing the history: %w", err)
+		}
+		w.entries.Add(uint64(len(some)))
 	}
 	w.version = version
-	w.entries.Add(uint64(len(changed)))
 	return nil
 }
 

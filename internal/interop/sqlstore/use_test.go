@@ -109,12 +109,28 @@ func use(t *testing.T, driver, source string) {
 		}
 	}
 
+	// A clock that was ahead by years, and was then set right, has not made it deaf.
+	far := netip.AddrFrom4([4]byte{198, 19, 0, 1})
+	again.History().Record("away", far, true, epoch.AddDate(50, 0, 0))
+	flush(t, again)
+	again.History().Record("away", far, false, cfg.Now())
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again = openStore(t, db, cfg)
+	if q, known := again.History().Quality("away", far, cfg.Now()); q != 0.25 || !known {
+		t.Fatalf("after a clock 50 years ahead: %v %v, want one failure", q, known)
+	}
+
 	// Many others keep panes of an hour, too.
 	const others = 1100
 	body, _ := cfg.Recorder.Snapshot().AppendBinary(nil)
 	insert := `INSERT INTO bradawl_panes VALUES (?, ?, ?, ?, ?)`
 	if driver == "pgx" {
 		insert = `INSERT INTO bradawl_panes VALUES ($1, $2, $3, $4, $5)`
+	}
+	if driver == "sqlite" { // whose connections the store makes wait for each other, but not ours
+		db.SetMaxOpenConns(1)
 	}
 	for n := range others {
 		run := stats.ID{9, byte(n >> 8), byte(n)}
@@ -129,7 +145,7 @@ func use(t *testing.T, driver, source string) {
 	set(epoch.AddDate(0, 0, 31))
 	again.Close()
 	again = openStore(t, db, cfg)
-	for again.Counts().Deleted < events+1+556 {
+	for again.Counts().Deleted < events+1+557 {
 		flush(t, again)
 	}
 	if n := scalar[int](t, db, `SELECT (SELECT COUNT(*) FROM bradawl_events) + (SELECT COUNT(*) FROM bradawl_history)`); n != 0 {
