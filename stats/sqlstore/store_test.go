@@ -341,6 +341,14 @@ func TestQueue(t *testing.T) {
 		q.remove(n)
 		first += n
 	}
+	// Some that are removed wait again, behind the others.
+	one := q.peek(make([]stats.Event, 0, 3))
+	q.remove(3, one[1], one[2])
+	all := q.peek(make([]stats.Event, 0, 3000))
+	if n := len(all); all[0] != event(first+3, time.Unix(1e9, 0)) || all[n-2] != one[1] || all[n-1] != one[2] || n != next-first-1 {
+		t.Errorf("%d events, the last of which are %v and %v", n, all[n-2].ID, all[n-1].ID)
+	}
+	first++
 	waiting, accepted, dropped := q.counts()
 	if waiting != next-first || accepted != uint64(next) || dropped == 0 || fmt.Sprint(waiting) == "0" {
 		t.Errorf("%d wait of %d, %d dropped", waiting, accepted, dropped)

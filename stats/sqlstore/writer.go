@@ -32,6 +32,9 @@ type writer struct {
 
 	rollFrom int64 // the hour, in ns, before which nothing can be added up for now
 
+	suspects map[stats.ID]int // how often an event was refused beside others that were not
+	amiss    int              // times in a row that a statement for events failed
+
 	failed   int       // times in a row
 	retryAt  time.Time // when to try again
 	toldAt   time.Time // when OnError was called last
@@ -44,7 +47,7 @@ func newWriter(s *Store) *writer {
 	now := time.Now()
 	w := &writer{
 		Store: s, batch: make([]stats.Event, 0, s.cfg.BatchSize), look: newPanes(s.cfg.Recorder, s.cfg.PaneMemory),
-		saveAt: now.Add(s.cfg.SaveInterval), cleanAt: now,
+		saveAt: now.Add(s.cfg.SaveInterval), cleanAt: now, suspects: make(map[stats.ID]int),
 		patience: time.NewTimer(time.Hour),
 	}
 	_, w.version = s.history.Changes(0) // what is restored is written
@@ -151,21 +154,37 @@ func (w *writer) writeEvents(ctx context.Context) error {
 	waiting, _, _ := w.queue.counts()
 	for waiting > 0 {
 		w.batch = w.queue.peek(w.batch)
+		n := len(w.batch)
 		var added int64
+		amiss := false
 		err := w.inTx(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
 			added, err = addEvents(ctx, tx, w.cfg.Dialect, w.batch, w.cfg.Now())
+			amiss = err != nil && ctx.Err() == nil
 			return err
 		})
+		if amiss {
+			w.amiss++
+		}
+		if amiss && w.amiss > siftAfter {
+			if err := w.siftBatch(ctx); err != nil {
+				return err
+			}
+			waiting -= n
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("writing events: %w", err)
 		}
-		n := len(w.batch)
+		w.clear()
 		w.queue.remove(n)
 		w.written.Add(uint64(added))
 		w.duplicates.Add(uint64(n) - uint64(added))
 		waiting -= n
 	}
 	w.flushAt = time.Time{}
+	if len(w.suspects) == 0 {
+		w.amiss = 0
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package sqlstore_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -202,5 +203,40 @@ func several(t *testing.T, driver, source string) {
 	store := openStore(t, openDB(t, driver, source), sqlstore.Config{Dialect: dialect(driver)})
 	if found := checkEvents(t, store); len(found) != events || written[0]+written[1]+written[2]+written[3] < events {
 		t.Errorf("%d events, written %v", len(found), written)
+	}
+}
+
+// refusing has the database refuse some events, by what somebody has done to its table: the
+// others are written all the same, and those are counted, not waited for.
+func refusing(t *testing.T, driver, source string, statements ...string) {
+	db := openDB(t, driver, source)
+	store := openStore(t, db, sqlstore.Config{Dialect: dialect(driver)})
+	for _, statement := range statements {
+		if _, err := db.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const events = 300
+	refused := map[int]bool{3: true, 4: true, 250: true}
+	for n := range events {
+		e := event(n)
+		if refused[n] {
+			e.Lane = "poison"
+		}
+		store.Record(e)
+	}
+	for n := events; store.Counts().Refused < uint64(len(refused)); n++ { // others come all the time
+		if n > events+1000 {
+			t.Fatalf("%+v", store.Counts())
+		}
+		store.Record(event(n))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		_ = store.Flush(ctx)
+		cancel()
+	}
+	flush(t, store)
+	c := store.Counts()
+	if found := checkEvents(t, store); uint64(len(found)) != c.Written || c.Written+3 != c.Accepted || c.Refused != 3 || c.Duplicates != 0 || found[3] || found[4] || found[250] {
+		t.Errorf("%d events, %+v", len(found), c)
 	}
 }
