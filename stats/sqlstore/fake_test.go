@@ -25,6 +25,7 @@ type fake struct {
 	events  map[string][]driver.Value // by ID: the row
 	panes   map[string][]driver.Value // by start, hop and run
 	history map[string][]driver.Value // by owner and entry
+	refuse  driver.Value              // the start of panes that are refused
 	secret  []byte
 	writing chan struct{} // is full while there is a transaction, of which there is one at a time
 
@@ -174,6 +175,9 @@ func (c *fakeConn) ExecContext(ctx context.Context, query string, args []driver.
 		}
 	case prefix("INSERT INTO bradawl_panes"):
 		for row := range slices.Chunk(all, paneRows.columns) {
+			if row[0] == f.refuse {
+				return nil, errLost
+			}
 			affected++
 			do(func() { f.panes[keyOf(row[:3]...)] = row })
 		}

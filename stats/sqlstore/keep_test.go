@@ -140,6 +140,45 @@ func TestPanesAreBounded(t *testing.T) {
 	})
 }
 
+// A pane that the database refuses holds up no others and no events, and is told of for as
+// long as it waits.
+func TestPaneIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, db := newFake(t)
+		s := open(t, db, Config{Recorder: newRecorder(t, stats.Config{}), FlushInterval: 10 * time.Millisecond})
+		synctest.Wait()
+		bad := time.Now().Truncate(30 * time.Second).UnixNano()
+		f.mu.Lock()
+		f.refuse = bad
+		f.mu.Unlock()
+		for n := range 30 {
+			s.Record(event(n, time.Now()))
+			time.Sleep(30 * time.Second)
+		}
+		time.Sleep(time.Minute)
+		s.Record(event(30, time.Now()))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if f.stored() != 31 {
+			t.Errorf("%d events", f.stored())
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if c := s.Counts(); len(f.panes) != 30 || !errors.Is(c.Err, errLost) || c.PanesDropped != 0 {
+			t.Errorf("%d panes, %d events, %+v", len(f.panes), f.stored(), c)
+		}
+		time.Sleep(25 * time.Hour)
+		flush(t, s)
+		if c := s.Counts(); c.PanesDropped != 1 || c.Err != nil {
+			t.Errorf("a day later: %+v", c)
+		}
+		all, err := s.Between(t.Context(), time.Time{}, time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)) // of all time
+		if err != nil || len(all.Cells) == 0 || all.By()[0].Events() != 30 {
+			t.Errorf("%+v, %v", all, err)
+		}
+	})
+}
+
 // A history goes on where it was, under its secret alone; only what changed is written.
 func TestHistoryIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -53,7 +54,7 @@ func (p *panes) look(now time.Time) (dropped int) {
 		return 0
 	}
 	for len(p.waiting) > 0 && p.waiting[0].start < now.Add(-waitAtMost).UnixNano() {
-		p.written(1)
+		p.written(0, 1)
 		dropped++
 	}
 	// What is recorded at this moment is in the ledger before it is in its pane; hence once more.
@@ -110,24 +111,33 @@ func (p *panes) wait(add pane) (dropped int) {
 	return dropped
 }
 
-// add writes some of the panes that wait, and returns how many: with large ones, not many at
-// once.
-func (p *panes) add(ctx context.Context, tx *sql.Tx, d Dialect, run stats.ID, now time.Time) (int, error) {
-	n := chunk(min(len(p.waiting), 4))
+// add writes n of the panes that wait, from one on.
+func (p *panes) add(ctx context.Context, tx *sql.Tx, d Dialect, run stats.ID, first, n int, now time.Time) error {
 	var args []any
-	for _, w := range p.waiting[:n] {
+	for _, w := range p.waiting[first : first+n] {
 		args = append(args, w.start, p.hop, run[:], w.snapshot, now.UnixMilli())
 	}
 	_, err := tx.ExecContext(ctx, paneRows.sql(d, n), args...)
-	return n, err
+	return err
 }
 
-// written takes away the first n panes that waited.
-func (p *panes) written(n int) {
-	for _, w := range p.waiting[:n] {
+// written takes away n of the panes that waited, from one on.
+func (p *panes) written(first, n int) {
+	for _, w := range p.waiting[first : first+n] {
 		p.size -= len(w.snapshot)
 	}
-	p.waiting = slices.Delete(p.waiting, 0, n)
+	p.waiting = slices.Delete(p.waiting, first, first+n)
+}
+
+// nanos is a time's nanoseconds since 1970, or the nearest that there are.
+func nanos(t time.Time) int64 {
+	switch s := t.Unix(); {
+	case s <= math.MinInt64/int64(time.Second):
+		return math.MinInt64
+	case s >= math.MaxInt64/int64(time.Second):
+		return math.MaxInt64
+	}
+	return t.UnixNano()
 }
 
 // Between returns what the recorders that keep their panes in this database counted in the
@@ -136,7 +146,7 @@ func (p *panes) written(n int) {
 // the hour, and begins with the hour. While it runs it holds a connection of the database.
 func (s *Store) Between(ctx context.Context, from, to time.Time) (*stats.Snapshot, error) {
 	rows, err := s.db.QueryContext(ctx, s.cfg.Dialect.sql(`SELECT start_ns, snapshot FROM bradawl_panes WHERE start_ns >= ? AND start_ns < ? ORDER BY start_ns`),
-		from.UnixNano(), to.UnixNano())
+		nanos(from), nanos(to))
 	if err != nil {
 		return nil, fmt.Errorf("sqlstore: reading panes: %w", err)
 	}

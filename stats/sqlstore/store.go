@@ -66,7 +66,7 @@ type Counts struct {
 	Deleted      uint64 // rows that were older than they are to be kept
 
 	Failures uint64 // of the database
-	Err      error  // the last of them, as long as it has not been made good
+	Err      error  // the last of them, until all that is to be written can be again
 }
 
 // Open makes the tables that a store needs, or brings them up to date, loads the history,
@@ -78,7 +78,7 @@ func Open(ctx context.Context, db *sql.DB, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	if db == nil {
-		return nil, badConfig("Dialect", "there is no database: db is nil; give what sql.Open returned")
+		return nil, &ConfigError{Field: "db", Reason: "there is no database: it is nil; give what sql.Open returned"}
 	}
 	if cfg.Run.IsZero() {
 		if cfg.Run, err = stats.NewID(nil); err != nil {

@@ -306,7 +306,7 @@ func TestConfigErrors(t *testing.T) {
 	for field, cfg := range map[string]Config{
 		"Dialect": {Dialect: 2}, "HistorySecret": {HistorySecret: []byte("short")}, "BatchSize": {BatchSize: 10_001}, "Queue": {Queue: 499},
 		"PaneMemory": {PaneMemory: 1}, "FlushInterval": {FlushInterval: time.Nanosecond}, "SaveInterval": {SaveInterval: time.Hour},
-		"Timeout": {Timeout: -1}, "ErrorInterval": {ErrorInterval: -1},
+		"Timeout": {Timeout: 2 * time.Minute}, "ErrorInterval": {ErrorInterval: -1},
 	} {
 		_, db := newFake(t)
 		var wrong *ConfigError
@@ -314,8 +314,9 @@ func TestConfigErrors(t *testing.T) {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
-	if _, err := Open(t.Context(), nil, Config{}); err == nil {
-		t.Error("without a database")
+	var wrong *ConfigError
+	if _, err := Open(t.Context(), nil, Config{}); !errors.As(err, &wrong) || wrong.Field != "db" {
+		t.Errorf("without a database: %v", err)
 	}
 }
 

@@ -32,6 +32,7 @@ type writer struct {
 
 	rollFrom int64 // the hour, in ns, before which nothing can be added up for now
 
+	broken   parts            // what failed when it was done last
 	suspects map[stats.ID]int // how often an event was refused beside others that were not
 	amiss    int              // times in a row that a statement for events failed
 
@@ -42,6 +43,9 @@ type writer struct {
 	closing  bool      // that the store is being closed has been seen
 	patience *time.Timer
 }
+
+// parts are those of what is written.
+type parts struct{ events, save bool }
 
 func newWriter(s *Store) *writer {
 	now := time.Now()
@@ -116,18 +120,21 @@ func (w *writer) next(now time.Time) (t task, at time.Time) {
 	case urgent:
 		t.events, t.save, t.clean = true, true, !w.closing && due(w.cleanAt)
 		return t, now
-	case resting:
+	case resting && (w.broken.events || w.closing):
 		return t, w.retryAt
+	case resting: // for panes or the history, of which events know nothing
+		at = w.retryAt
+	default:
+		t.clean = due(w.cleanAt)
+		t.save = due(w.saveAt) || t.clean // panes that wait come before those of the same time are added up
+		at = w.saveAt
+		if w.cleanAt.Before(at) {
+			at = w.cleanAt
+		}
 	}
 	t.events = waiting >= w.cfg.BatchSize || waiting > 0 && due(w.flushAt)
-	t.clean = due(w.cleanAt)
-	t.save = due(w.saveAt) || t.clean // panes that wait come before those of the same time are added up
-	at = w.saveAt
 	if waiting > 0 && w.flushAt.Before(at) {
 		at = w.flushAt
-	}
-	if w.cleanAt.Before(at) {
-		at = w.cleanAt
 	}
 	return t, at
 }
@@ -138,10 +145,12 @@ func (w *writer) do(ctx context.Context, t task) error {
 	var failed [3]error
 	if t.events {
 		failed[0] = w.writeEvents(ctx)
+		w.broken.events = failed[0] != nil
 	}
 	if t.save {
 		w.saveAt = time.Now().Add(w.cfg.SaveInterval)
 		failed[1], failed[2] = w.writePanes(ctx), w.writeHistory(ctx)
+		w.broken.save = failed[1] != nil || failed[2] != nil
 	}
 	if t.clean {
 		w.clean(ctx)
@@ -188,22 +197,39 @@ func (w *writer) writeEvents(ctx context.Context) error {
 	return nil
 }
 
-// writePanes writes the panes that have changed.
+// mostRefused is how many panes are tried that the database refuses, before all others wait
+// with them.
+const mostRefused = 8
+
+// writePanes writes the panes that have changed. One that the database refuses waits, until
+// it has waited for too long, and holds up no others.
 func (w *writer) writePanes(ctx context.Context) error {
 	w.panesDropped.Add(uint64(w.look.look(w.cfg.Now())))
-	for len(w.look.waiting) > 0 {
-		n := 0
-		err := w.inTx(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
-			n, err = w.look.add(ctx, tx, w.cfg.Dialect, w.cfg.Run, w.cfg.Now())
+	var refused error
+	first, atOnce := 0, 4 // not many, for they may be large
+	for first < len(w.look.waiting) {
+		n := chunk(min(len(w.look.waiting)-first, atOnce))
+		amiss := false
+		err := w.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+			err := w.look.add(ctx, tx, w.cfg.Dialect, w.cfg.Run, first, n, w.cfg.Now())
+			amiss = err != nil && ctx.Err() == nil
 			return err
 		})
-		if err != nil {
-			return fmt.Errorf("writing panes: %w", err)
+		switch {
+		case err == nil:
+			w.look.written(first, n)
+			w.panes.Add(uint64(n))
+			continue
+		case amiss && atOnce > 1:
+			atOnce = 1 // it may be one alone that is refused
+			continue
 		}
-		w.look.written(n)
-		w.panes.Add(uint64(n))
+		refused = fmt.Errorf("writing panes: %w", err)
+		if first++; !amiss || first == mostRefused {
+			return refused
+		}
 	}
-	return nil
+	return refused
 }
 
 // historyBatch is how many entries of the history are written in one transaction: of the
@@ -296,8 +322,8 @@ func (w *writer) inTx(ctx context.Context, f func(context.Context, *sql.Tx) erro
 // account notes what became of a task.
 func (w *writer) account(t task, err error) {
 	if err == nil {
-		w.failed = 0
-		if t.events {
+		if w.broken == (parts{}) {
+			w.failed = 0
 			w.lastError.Store(nil)
 		}
 		for _, one := range t.waiters {
