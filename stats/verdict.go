@@ -78,8 +78,10 @@ type GuardVerdict struct {
 
 const verdictAlpha = 0.05
 
-// Judge says what results mean. Arms that are not among them have none yet. If weights have
-// changed, give what was counted since. The error is a *ConfigError: the experiment is not
+// Judge says what results mean. Arms that are not among them have none yet; one that is
+// switched off and has too few decides nothing. If weights have changed, give what was counted
+// since, which tells only without a [Sticky]: with one, earlier pairs keep their arms, so that
+// the sample ratio is that of neither weights, and a new Salt has to begin anew. The error is a *ConfigError: the experiment is not
 // valid, or results are not its own, or have more successes than observations.
 func (x *Experiment) Judge(results []ArmResult) (Verdict, error) {
 	if err := x.Validate(); err != nil {
@@ -98,7 +100,14 @@ func (x *Experiment) Judge(results []ArmResult) (Verdict, error) {
 		v.Arms = append(v.Arms, x.judgeArm(r, sorted[0]))
 	}
 	v.Decision = DecisionUndecided
-	for _, arm := range v.Arms {
+	waits := false // for arms that are given sessions
+	for _, arm := range x.Arms[1:] {
+		waits = waits || arm.weight() > 0
+	}
+	for i, arm := range v.Arms {
+		if arm.Decision == DecisionTooFew && waits && x.Arms[i+1].weight() == 0 && sorted[0].Rate.N >= MinPerArm {
+			continue // it is switched off, and will have no more
+		}
 		v.Decision = min(v.Decision, arm.Decision)
 	}
 	if v.Ratio.Mismatch {

@@ -82,6 +82,22 @@ func TestJudgeArms(t *testing.T) {
 	if v.Decision != DecisionBetter || v.Arms[1].Decision != DecisionTooFew {
 		t.Errorf("%+v", v)
 	}
+	// Nor does one that is switched off, and so has none, leave the others undecided for want of
+	// its sessions; of two that have sessions, too few are too few.
+	x := Experiment{Name: "x", Arms: []Arm{{"a", 0}, {"b", 0}, {"off", -1}}}
+	for _, test := range []struct {
+		a, b uint64
+		want Decision
+	}{{1000, 1000, DecisionUndecided}, {130, 99, DecisionTooFew}, {99, 130, DecisionTooFew}} {
+		v = judge(t, x, ArmResult{Arm: "a", Rate: Rate{test.a / 2, test.a}}, ArmResult{Arm: "b", Rate: Rate{test.b / 2, test.b}})
+		if v.Decision != test.want {
+			t.Errorf("%+v: %+v", test, v)
+		}
+	}
+	x.Arms[1].Weight = -1
+	if v = judge(t, x, ArmResult{Arm: "a", Rate: Rate{700, 1000}}); v.Decision != DecisionTooFew {
+		t.Errorf("all but the control are off: %+v", v)
+	}
 }
 
 // What programs read, byte for byte.

@@ -12,8 +12,8 @@ type Config struct {
 	// Dialect is what the database speaks. Default SQLite.
 	Dialect Dialect
 
-	// Recorder is given every event that is recorded, and its panes are kept. Default nil:
-	// no panes.
+	// Recorder is given every event that is recorded, and its panes are kept, with the late
+	// events of a day. Default nil: no panes.
 	Recorder *stats.Recorder
 	// Run names the Recorder among all that keep panes in the same database. One that was
 	// given to a store before, or that goes on from the state of such a one
@@ -54,15 +54,16 @@ type Config struct {
 	// panes are, by the hour after two days. Default 30 days and 400 days; negative: for ever.
 	KeepEvents, KeepPanes time.Duration
 
-	// Timeout is how long one transaction may take. Default 10 s; from 100 ms on.
+	// Timeout is how long one transaction may take. Default 10 s; from 100 ms to 1 min, for a
+	// recorder keeps its panes for some minutes.
 	Timeout time.Duration
 	// CloseTimeout is how long Close tries to write what waits. Default 5 s; negative: not
 	// at all.
 	CloseTimeout time.Duration
 
 	// OnError is told that the database failed, at most once in ErrorInterval, with how often
-	// it did since. It is called by the goroutine that writes, which waits for it, and by Open
-	// if some of the history cannot be read. Default: nobody is; see Counts.
+	// it did since. It is called by the goroutine that writes, which waits for it, so that it
+	// must not call Flush or Close; and by Open if some of the history cannot be read. Default: nobody is; see Counts.
 	OnError func(error)
 	// ErrorInterval is the least time between two calls of OnError. Default 1 min.
 	ErrorInterval time.Duration
@@ -109,8 +110,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, badConfig("FlushInterval", "%v is out of range; use 0 (1 s) or 10 ms to 1 h", c.FlushInterval)
 	case c.SaveInterval < 100*time.Millisecond || c.SaveInterval > time.Minute:
 		return c, badConfig("SaveInterval", "%v is out of range; use 0 (10 s) or 100 ms to 1 min", c.SaveInterval)
-	case c.Timeout < 100*time.Millisecond:
-		return c, badConfig("Timeout", "%v is too short; use 0 (10 s) or 100 ms and more", c.Timeout)
+	case c.Timeout < 100*time.Millisecond || c.Timeout > time.Minute:
+		return c, badConfig("Timeout", "%v is out of range; use 0 (10 s) or 100 ms to 1 min", c.Timeout)
 	case c.ErrorInterval < 0:
 		return c, badConfig("ErrorInterval", "%v is negative; use 0 (1 min) or more", c.ErrorInterval)
 	}

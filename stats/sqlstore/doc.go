@@ -16,7 +16,9 @@
 // a bounded queue, the history is in memory, and one goroutine writes. Where the database is
 // lost or full, it tries again, ever more seldom up to every 30 seconds, and goes on once it
 // is back; meanwhile the queue fills, and events that find it full are dropped and counted.
-// No event is written twice, for its ID is unique in the database, and none in part.
+// No event is written twice, for its ID is unique in the database, and none in part. One that
+// the database refuses again and again while it takes others, for somebody gave the table a
+// trigger, say, is passed over and counted.
 //
 // An event is safe once [Store.Flush] has returned nil, or after Config.FlushInterval if
 // nothing failed: of a process that is killed, what was younger is lost.

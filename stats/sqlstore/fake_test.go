@@ -25,6 +25,7 @@ type fake struct {
 	events  map[string][]driver.Value // by ID: the row
 	panes   map[string][]driver.Value // by start, hop and run
 	history map[string][]driver.Value // by owner and entry
+	refuse  driver.Value              // the start of panes that are refused
 	secret  []byte
 	writing chan struct{} // is full while there is a transaction, of which there is one at a time
 
@@ -174,6 +175,9 @@ func (c *fakeConn) ExecContext(ctx context.Context, query string, args []driver.
 		}
 	case prefix("INSERT INTO bradawl_panes"):
 		for row := range slices.Chunk(all, paneRows.columns) {
+			if row[0] == f.refuse {
+				return nil, errLost
+			}
 			affected++
 			do(func() { f.panes[keyOf(row[:3]...)] = row })
 		}
@@ -181,7 +185,7 @@ func (c *fakeConn) ExecContext(ctx context.Context, query string, args []driver.
 		for row := range slices.Chunk(all, historyRows.columns) {
 			affected++
 			do(func() {
-				if was := f.history[keyOf(row[:2]...)]; was == nil || was[2].(int64) <= row[2].(int64) {
+				if was := f.history[keyOf(row[:2]...)]; was == nil || was[2].(int64) <= row[2].(int64) || was[2].(int64)-row[2].(int64) > 86400000 {
 					f.history[keyOf(row[:2]...)] = row
 				}
 			})
@@ -190,7 +194,7 @@ func (c *fakeConn) ExecContext(ctx context.Context, query string, args []driver.
 		affected = remove(do, f.events, all, eventRows.columns-1)
 	case prefix("DELETE FROM bradawl_panes WHERE start_ns"):
 		for key, row := range f.panes {
-			if inHour(row, all) && row[1].(int64) < all[2].(int64) {
+			if inHour(row, all) && row[1].(int64) < all[2].(int64) && byKey(row, all[3:]) <= 0 {
 				affected++
 				do(func() { delete(f.panes, key) })
 			}
@@ -248,16 +252,22 @@ func (c *fakeConn) QueryContext(ctx context.Context, query string, args []driver
 	case prefix("SELECT MIN(start_ns)"):
 		got.add(nil)
 		for _, row := range f.panes {
-			if at := row[0].(int64); row[1].(int64) < all[0].(int64) && at < all[1].(int64) && (got.rows[0][0] == nil || at < got.rows[0][0].(int64)) {
+			if at := row[0].(int64); row[1].(int64) < all[0].(int64) && at >= all[1].(int64) && at < all[2].(int64) && (got.rows[0][0] == nil || at < got.rows[0][0].(int64)) {
 				got.rows[0][0] = at
 			}
 		}
-	case prefix("SELECT snapshot"):
-		for _, row := range sorted(f.panes) {
-			if inHour(row, all) && (row[1].(int64) < all[2].(int64) || keyOf(row[2]) == keyOf(all[3])) {
-				got.add(row[3])
+	case prefix("SELECT start_ns, hop_ns, run, snapshot FROM bradawl_panes WHERE start_ns ="):
+		if row := f.panes[keyOf(all[:3]...)]; row != nil {
+			got.add(row[:4]...)
+		}
+	case prefix("SELECT start_ns, hop_ns"):
+		for _, row := range f.panes {
+			if inHour(row, all) && row[1].(int64) < all[2].(int64) {
+				got.add(row[:4]...)
 			}
 		}
+		slices.SortFunc(got.rows, byKey)
+		got.rows = got.rows[:min(len(got.rows), int(all[3].(int64)))]
 	case prefix("SELECT start_ns"):
 		for _, row := range sorted(f.panes) {
 			if at := row[0].(int64); at >= all[0].(int64) && at < all[1].(int64) {
@@ -281,6 +291,11 @@ func (c *fakeConn) QueryContext(ctx context.Context, query string, args []driver
 
 func inHour(pane, args []driver.Value) bool {
 	return pane[0].(int64) >= args[0].(int64) && pane[0].(int64) < args[1].(int64)
+}
+
+// byKey is the order of panes' keys.
+func byKey(a, b []driver.Value) int {
+	return cmp.Or(cmp.Compare(a[0].(int64), b[0].(int64)), cmp.Compare(a[1].(int64), b[1].(int64)), bytes.Compare(a[2].([]byte), b[2].([]byte)))
 }
 
 func sorted(table map[string][]driver.Value) (rows [][]driver.Value) {

@@ -13,12 +13,13 @@ import (
 )
 
 // historyRows adds entries, or puts them in the place of earlier ones: of several programs
-// with one secret, whose outcome is the latest is right.
+// with one secret, whose outcome is the latest is right, unless it is later by a day (in ms),
+// decay.Window, which says that a clock was wrong then.
 var historyRows = rows{
 	into:    `INSERT INTO bradawl_history (owner, entry, last_ms, outcomes)`,
 	columns: 4,
 	then: ` ON CONFLICT (owner, entry) DO UPDATE SET last_ms = excluded.last_ms, outcomes = excluded.outcomes
-		WHERE excluded.last_ms >= bradawl_history.last_ms`,
+		WHERE excluded.last_ms >= bradawl_history.last_ms OR excluded.last_ms < bradawl_history.last_ms - 86400000`,
 }
 
 // mostEntries is how many a History has room for.

@@ -140,6 +140,45 @@ func TestPanesAreBounded(t *testing.T) {
 	})
 }
 
+// A pane that the database refuses holds up no others and no events, and is told of for as
+// long as it waits.
+func TestPaneIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, db := newFake(t)
+		s := open(t, db, Config{Recorder: newRecorder(t, stats.Config{}), FlushInterval: 10 * time.Millisecond})
+		synctest.Wait()
+		bad := time.Now().Truncate(30 * time.Second).UnixNano()
+		f.mu.Lock()
+		f.refuse = bad
+		f.mu.Unlock()
+		for n := range 30 {
+			s.Record(event(n, time.Now()))
+			time.Sleep(30 * time.Second)
+		}
+		time.Sleep(time.Minute)
+		s.Record(event(30, time.Now()))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if f.stored() != 31 {
+			t.Errorf("%d events", f.stored())
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if c := s.Counts(); len(f.panes) != 30 || !errors.Is(c.Err, errLost) || c.PanesDropped != 0 {
+			t.Errorf("%d panes, %d events, %+v", len(f.panes), f.stored(), c)
+		}
+		time.Sleep(25 * time.Hour)
+		flush(t, s)
+		if c := s.Counts(); c.PanesDropped != 1 || c.Err != nil {
+			t.Errorf("a day later: %+v", c)
+		}
+		all, err := s.Between(t.Context(), time.Time{}, time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)) // of all time
+		if err != nil || len(all.Cells) == 0 || all.By()[0].Events() != 30 {
+			t.Errorf("%+v, %v", all, err)
+		}
+	})
+}
+
 // A history goes on where it was, under its secret alone; only what changed is written.
 func TestHistoryIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -196,6 +235,32 @@ func TestHistoryIsKept(t *testing.T) {
 		synctest.Wait()
 		if got := quality(open(t, db, Config{})); got != "0.50 false, 0.50 false" || len(f.history) != 0 {
 			t.Errorf("a day later %s, and %d rows", got, len(f.history))
+		}
+	})
+}
+
+// Of a large history no transaction writes more than a part.
+func TestHistoryInParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, db := newFake(t)
+		s := open(t, db, Config{})
+		for n := range 3000 {
+			s.History().Remember(fmt.Sprint(n%500), fmt.Sprint("lane-", n/500), true, time.Now())
+		}
+		statements, most := 0, 0
+		f.failing(func(_ context.Context, step string) error {
+			switch {
+			case step == "begin":
+				statements = 0
+			case strings.HasPrefix(step, "INSERT INTO bradawl_history"):
+				statements++
+				most = max(most, statements)
+			}
+			return nil
+		})
+		flush(t, s)
+		if c := s.Counts(); len(f.history) != 3000 || c.History != 3000 || most > historyBatch/maxRows {
+			t.Errorf("%d rows, %d statements at once, %+v", len(f.history), most, c)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -21,7 +22,9 @@ var paneRows = rows{
 // panes is what is known of a recorder's panes, by the goroutine that writes alone.
 type panes struct {
 	recorder *stats.Recorder
-	kept     time.Duration    // how far back the recorder has panes
+	hop      int64            // ns, as all times here
+	late     int64            // how far back panes can still change
+	first    int64            // the start of the first pane that may have changed since it was looked at
 	recorded uint64           // by the recorder in all, when it was last looked at
 	again    bool             // something had been recorded since the time before
 	saved    map[int64]uint64 // how much each pane had counted when it was last looked at, by its start
@@ -38,8 +41,8 @@ type pane struct {
 func newPanes(r *stats.Recorder, limit int) *panes {
 	p := &panes{recorder: r, limit: limit, saved: make(map[int64]uint64)}
 	if r != nil {
-		all := r.Between(time.Unix(0, 0), time.Unix(0, 1<<62)) // all that it has
-		p.kept = all.To.Sub(all.From)
+		all := r.Between(time.Unix(0, 0), time.Unix(0, 1<<62)) // that it has
+		p.hop, p.late, p.first = int64(r.Hop()), int64(all.To.Sub(all.From)-r.Window()), all.From.UnixNano()
 	}
 	return p
 }
@@ -51,7 +54,7 @@ func (p *panes) look(now time.Time) (dropped int) {
 		return 0
 	}
 	for len(p.waiting) > 0 && p.waiting[0].start < now.Add(-waitAtMost).UnixNano() {
-		p.written(1)
+		p.written(0, 1)
 		dropped++
 	}
 	// What is recorded at this moment is in the ledger before it is in its pane; hence once more.
@@ -61,16 +64,19 @@ func (p *panes) look(now time.Time) (dropped int) {
 		return dropped
 	}
 	p.recorded, p.again = recorded, changed
-	hop := int64(p.recorder.Hop())
-	present := now.UnixNano() / hop * hop
-	first := present - int64(p.kept)
+	present := now.UnixNano() / p.hop * p.hop
+	first := p.first
+	if p.hop < int64(rollInto) { // what a recorder had of before may be part of an hour by now
+		first = max(first, now.Add(-waitAtMost).UnixNano()/p.hop*p.hop)
+	}
 	for start := range p.saved {
 		if start < first {
 			delete(p.saved, start)
 		}
 	}
-	for start := first; start <= present; start += hop {
-		snapshot := p.recorder.Between(time.Unix(0, start), time.Unix(0, start+hop))
+	p.first = max(first, present-p.late)
+	for start := first; start <= present; start += p.hop {
+		snapshot := p.recorder.Between(time.Unix(0, start), time.Unix(0, start+p.hop))
 		n := uint64(0)
 		for i := range snapshot.Cells {
 			n += snapshot.Cells[i].Events()
@@ -105,24 +111,33 @@ func (p *panes) wait(add pane) (dropped int) {
 	return dropped
 }
 
-// add writes some of the panes that wait, and returns how many: with large ones, not many at
-// once.
-func (p *panes) add(ctx context.Context, tx *sql.Tx, d Dialect, run stats.ID, now time.Time) (int, error) {
-	n := chunk(min(len(p.waiting), 4))
+// add writes n of the panes that wait, from one on.
+func (p *panes) add(ctx context.Context, tx *sql.Tx, d Dialect, run stats.ID, first, n int, now time.Time) error {
 	var args []any
-	for _, w := range p.waiting[:n] {
-		args = append(args, w.start, int64(p.recorder.Hop()), run[:], w.snapshot, now.UnixMilli())
+	for _, w := range p.waiting[first : first+n] {
+		args = append(args, w.start, p.hop, run[:], w.snapshot, now.UnixMilli())
 	}
 	_, err := tx.ExecContext(ctx, paneRows.sql(d, n), args...)
-	return n, err
+	return err
 }
 
-// written takes away the first n panes that waited.
-func (p *panes) written(n int) {
-	for _, w := range p.waiting[:n] {
+// written takes away n of the panes that waited, from one on.
+func (p *panes) written(first, n int) {
+	for _, w := range p.waiting[first : first+n] {
 		p.size -= len(w.snapshot)
 	}
-	p.waiting = slices.Delete(p.waiting, 0, n)
+	p.waiting = slices.Delete(p.waiting, first, first+n)
+}
+
+// nanos is a time's nanoseconds since 1970, or the nearest that there are.
+func nanos(t time.Time) int64 {
+	switch s := t.Unix(); {
+	case s <= math.MinInt64/int64(time.Second):
+		return math.MinInt64
+	case s >= math.MaxInt64/int64(time.Second):
+		return math.MaxInt64
+	}
+	return t.UnixNano()
 }
 
 // Between returns what the recorders that keep their panes in this database counted in the
@@ -131,7 +146,7 @@ func (p *panes) written(n int) {
 // the hour, and begins with the hour. While it runs it holds a connection of the database.
 func (s *Store) Between(ctx context.Context, from, to time.Time) (*stats.Snapshot, error) {
 	rows, err := s.db.QueryContext(ctx, s.cfg.Dialect.sql(`SELECT start_ns, snapshot FROM bradawl_panes WHERE start_ns >= ? AND start_ns < ? ORDER BY start_ns`),
-		from.UnixNano(), to.UnixNano())
+		nanos(from), nanos(to))
 	if err != nil {
 		return nil, fmt.Errorf("sqlstore: reading panes: %w", err)
 	}

@@ -51,15 +51,21 @@ func (q *queue) peek(batch []stats.Event) []stats.Event {
 	return batch
 }
 
-// remove takes the first n events away. Where none is left, a large ring is let go.
-func (q *queue) remove(n int) {
+// remove takes the first n events away, and has some of them wait again, behind all others.
+// Where none is left, a large ring is let go.
+func (q *queue) remove(n int, again ...stats.Event) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for range n {
 		q.ring[q.first] = stats.Event{} // lets go of its words
 		q.first = (q.first + 1) % len(q.ring)
 	}
-	if q.n -= n; q.n == 0 && len(q.ring) > 1024 {
+	q.n -= n
+	for _, e := range again {
+		q.ring[(q.first+q.n)%len(q.ring)] = e
+		q.n++
+	}
+	if q.n == 0 && len(q.ring) > 1024 {
 		q.ring, q.first = nil, 0
 	}
 }

@@ -41,20 +41,23 @@ type waiter struct {
 }
 
 type counters struct {
-	written, duplicates, invalid, panes, panesDropped, entries, deleted, rolled, failures atomic.Uint64
-	lastError                                                                             atomic.Pointer[error]
+	written, duplicates, refused, invalid, panes, panesDropped, entries, deleted, rolled, failures atomic.Uint64
+	lastError                                                                                      atomic.Pointer[error]
 }
 
 // Counts is what became of what a store was given.
 type Counts struct {
-	// Accepted is how many events were put into the queue: all of Written, Duplicates and
-	// Waiting. Of others, Dropped found the queue full or the store closed, and Invalid were
+	// Accepted is how many events were put into the queue: all of Written, Duplicates, Refused
+	// and Waiting. Of others, Dropped found the queue full or the store closed, and Invalid were
 	// none.
 	Accepted, Dropped, Invalid uint64
 	// Written is how many events were added to the database, and Duplicates how many were
 	// there already.
 	Written, Duplicates uint64
-	Waiting             int // in the queue
+	// Refused is how many events were passed over because the database refused them again and
+	// again while it took others, as a trigger or a missing partition does.
+	Refused uint64
+	Waiting int // in the queue
 
 	Panes        uint64 // written, each time that one was
 	PanesDropped uint64 // for which there was no room, or no more time, while the database failed
@@ -63,7 +66,7 @@ type Counts struct {
 	Deleted      uint64 // rows that were older than they are to be kept
 
 	Failures uint64 // of the database
-	Err      error  // the last of them, as long as it has not been made good
+	Err      error  // the last of them, until all that is to be written can be again
 }
 
 // Open makes the tables that a store needs, or brings them up to date, loads the history,
@@ -75,7 +78,7 @@ func Open(ctx context.Context, db *sql.DB, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	if db == nil {
-		return nil, badConfig("Dialect", "there is no database: db is nil; give what sql.Open returned")
+		return nil, &ConfigError{Field: "db", Reason: "there is no database: it is nil; give what sql.Open returned"}
 	}
 	if cfg.Run.IsZero() {
 		if cfg.Run, err = stats.NewID(nil); err != nil {
@@ -181,7 +184,7 @@ func (s *Store) Flush(ctx context.Context) error {
 func (s *Store) Counts() Counts {
 	// What was written is read before what was accepted, so that it is never more.
 	c := Counts{
-		Written: s.written.Load(), Duplicates: s.duplicates.Load(), Invalid: s.invalid.Load(), Panes: s.panes.Load(),
+		Written: s.written.Load(), Duplicates: s.duplicates.Load(), Refused: s.refused.Load(), Invalid: s.invalid.Load(), Panes: s.panes.Load(),
 		PanesDropped: s.panesDropped.Load(), History: s.entries.Load(), Deleted: s.deleted.Load(), Rolled: s.rolled.Load(), Failures: s.failures.Load(),
 	}
 	c.Waiting, c.Accepted, c.Dropped = s.queue.counts()

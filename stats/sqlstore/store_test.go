@@ -306,7 +306,7 @@ func TestConfigErrors(t *testing.T) {
 	for field, cfg := range map[string]Config{
 		"Dialect": {Dialect: 2}, "HistorySecret": {HistorySecret: []byte("short")}, "BatchSize": {BatchSize: 10_001}, "Queue": {Queue: 499},
 		"PaneMemory": {PaneMemory: 1}, "FlushInterval": {FlushInterval: time.Nanosecond}, "SaveInterval": {SaveInterval: time.Hour},
-		"Timeout": {Timeout: -1}, "ErrorInterval": {ErrorInterval: -1},
+		"Timeout": {Timeout: 2 * time.Minute}, "ErrorInterval": {ErrorInterval: -1},
 	} {
 		_, db := newFake(t)
 		var wrong *ConfigError
@@ -314,8 +314,9 @@ func TestConfigErrors(t *testing.T) {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
-	if _, err := Open(t.Context(), nil, Config{}); err == nil {
-		t.Error("without a database")
+	var wrong *ConfigError
+	if _, err := Open(t.Context(), nil, Config{}); !errors.As(err, &wrong) || wrong.Field != "db" {
+		t.Errorf("without a database: %v", err)
 	}
 }
 
@@ -341,6 +342,14 @@ func TestQueue(t *testing.T) {
 		q.remove(n)
 		first += n
 	}
+	// Some that are removed wait again, behind the others.
+	one := q.peek(make([]stats.Event, 0, 3))
+	q.remove(3, one[1], one[2])
+	all := q.peek(make([]stats.Event, 0, 3000))
+	if n := len(all); all[0] != event(first+3, time.Unix(1e9, 0)) || all[n-2] != one[1] || all[n-1] != one[2] || n != next-first-1 {
+		t.Errorf("%d events, the last of which are %v and %v", n, all[n-2].ID, all[n-1].ID)
+	}
+	first++
 	waiting, accepted, dropped := q.counts()
 	if waiting != next-first || accepted != uint64(next) || dropped == 0 || fmt.Sprint(waiting) == "0" {
 		t.Errorf("%d wait of %d, %d dropped", waiting, accepted, dropped)

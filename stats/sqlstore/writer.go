@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/stats"
@@ -29,6 +30,12 @@ type writer struct {
 	saveAt  time.Time // when panes and the history are
 	cleanAt time.Time // when old rows are deleted
 
+	rollFrom int64 // the hour, in ns, before which nothing can be added up for now
+
+	broken   parts            // what failed when it was done last
+	suspects map[stats.ID]int // how often an event was refused beside others that were not
+	amiss    int              // times in a row that a statement for events failed
+
 	failed   int       // times in a row
 	retryAt  time.Time // when to try again
 	toldAt   time.Time // when OnError was called last
@@ -37,11 +44,14 @@ type writer struct {
 	patience *time.Timer
 }
 
+// parts are those of what is written.
+type parts struct{ events, save bool }
+
 func newWriter(s *Store) *writer {
 	now := time.Now()
 	w := &writer{
 		Store: s, batch: make([]stats.Event, 0, s.cfg.BatchSize), look: newPanes(s.cfg.Recorder, s.cfg.PaneMemory),
-		saveAt: now.Add(s.cfg.SaveInterval), cleanAt: now,
+		saveAt: now.Add(s.cfg.SaveInterval), cleanAt: now, suspects: make(map[stats.ID]int),
 		patience: time.NewTimer(time.Hour),
 	}
 	_, w.version = s.history.Changes(0) // what is restored is written
@@ -110,18 +120,21 @@ func (w *writer) next(now time.Time) (t task, at time.Time) {
 	case urgent:
 		t.events, t.save, t.clean = true, true, !w.closing && due(w.cleanAt)
 		return t, now
-	case resting:
+	case resting && (w.broken.events || w.closing):
 		return t, w.retryAt
+	case resting: // for panes or the history, of which events know nothing
+		at = w.retryAt
+	default:
+		t.clean = due(w.cleanAt)
+		t.save = due(w.saveAt) || t.clean // panes that wait come before those of the same time are added up
+		at = w.saveAt
+		if w.cleanAt.Before(at) {
+			at = w.cleanAt
+		}
 	}
 	t.events = waiting >= w.cfg.BatchSize || waiting > 0 && due(w.flushAt)
-	t.clean = due(w.cleanAt)
-	t.save = due(w.saveAt) || t.clean // panes that wait come before those of the same time are added up
-	at = w.saveAt
 	if waiting > 0 && w.flushAt.Before(at) {
 		at = w.flushAt
-	}
-	if w.cleanAt.Before(at) {
-		at = w.cleanAt
 	}
 	return t, at
 }
@@ -132,10 +145,12 @@ func (w *writer) do(ctx context.Context, t task) error {
 	var failed [3]error
 	if t.events {
 		failed[0] = w.writeEvents(ctx)
+		w.broken.events = failed[0] != nil
 	}
 	if t.save {
 		w.saveAt = time.Now().Add(w.cfg.SaveInterval)
 		failed[1], failed[2] = w.writePanes(ctx), w.writeHistory(ctx)
+		w.broken.save = failed[1] != nil || failed[2] != nil
 	}
 	if t.clean {
 		w.clean(ctx)
@@ -148,41 +163,78 @@ func (w *writer) writeEvents(ctx context.Context) error {
 	waiting, _, _ := w.queue.counts()
 	for waiting > 0 {
 		w.batch = w.queue.peek(w.batch)
+		n := len(w.batch)
 		var added int64
+		amiss := false
 		err := w.inTx(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
 			added, err = addEvents(ctx, tx, w.cfg.Dialect, w.batch, w.cfg.Now())
+			amiss = err != nil && ctx.Err() == nil
 			return err
 		})
+		if amiss {
+			w.amiss++
+		}
+		if amiss && w.amiss > siftAfter {
+			if err := w.siftBatch(ctx); err != nil {
+				return err
+			}
+			waiting -= n
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("writing events: %w", err)
 		}
-		n := len(w.batch)
+		w.clear()
 		w.queue.remove(n)
 		w.written.Add(uint64(added))
 		w.duplicates.Add(uint64(n) - uint64(added))
 		waiting -= n
 	}
 	w.flushAt = time.Time{}
-	return nil
-}
-
-// writePanes writes the panes that have changed.
-func (w *writer) writePanes(ctx context.Context) error {
-	w.panesDropped.Add(uint64(w.look.look(w.cfg.Now())))
-	for len(w.look.waiting) > 0 {
-		n := 0
-		err := w.inTx(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
-			n, err = w.look.add(ctx, tx, w.cfg.Dialect, w.cfg.Run, w.cfg.Now())
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("writing panes: %w", err)
-		}
-		w.look.written(n)
-		w.panes.Add(uint64(n))
+	if len(w.suspects) == 0 {
+		w.amiss = 0
 	}
 	return nil
 }
+
+// mostRefused is how many panes are tried that the database refuses, before all others wait
+// with them.
+const mostRefused = 8
+
+// writePanes writes the panes that have changed. One that the database refuses waits, until
+// it has waited for too long, and holds up no others.
+func (w *writer) writePanes(ctx context.Context) error {
+	w.panesDropped.Add(uint64(w.look.look(w.cfg.Now())))
+	var refused error
+	first, atOnce := 0, 4 // not many, for they may be large
+	for first < len(w.look.waiting) {
+		n := chunk(min(len(w.look.waiting)-first, atOnce))
+		amiss := false
+		err := w.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+			err := w.look.add(ctx, tx, w.cfg.Dialect, w.cfg.Run, first, n, w.cfg.Now())
+			amiss = err != nil && ctx.Err() == nil
+			return err
+		})
+		switch {
+		case err == nil:
+			w.look.written(first, n)
+			w.panes.Add(uint64(n))
+			continue
+		case amiss && atOnce > 1:
+			atOnce = 1 // it may be one alone that is refused
+			continue
+		}
+		refused = fmt.Errorf("writing panes: %w", err)
+		if first++; !amiss || first == mostRefused {
+			return refused
+		}
+	}
+	return refused
+}
+
+// historyBatch is how many entries of the history are written in one transaction: of the
+// 16,384 that there may be, too many for one that is to be short.
+const historyBatch = 1024
 
 // writeHistory writes the entries of the history that have changed.
 func (w *writer) writeHistory(ctx context.Context) error {
@@ -190,14 +242,16 @@ func (w *writer) writeHistory(ctx context.Context) error {
 	if len(changed) == 0 {
 		return nil
 	}
-	err := w.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		return addEntries(ctx, tx, w.cfg.Dialect, w.history.Owner(), changed)
-	})
-	if err != nil {
-		return fmt.Errorf("writing the history: %w", err)
+	for some := range slices.Chunk(changed, historyBatch) {
+		err := w.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+			return addEntries(ctx, tx, w.cfg.Dialect, w.history.Owner(), some)
+		})
+		if err != nil {
+			return fmt.Errorf("writing the history: %w", err)
+		}
+		w.entries.Add(uint64(len(some)))
 	}
 	w.version = version
-	w.entries.Add(uint64(len(changed)))
 	return nil
 }
 
@@ -218,11 +272,17 @@ func (w *writer) clean(ctx context.Context) {
 	}
 	w.deleted.Add(uint64(deleted))
 	if len(w.look.waiting) == 0 {
-		var panes int64
+		var panes int
 		err = w.inTx(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
-			panes, err = roll(ctx, tx, w.cfg.Dialect, w.cfg.Now())
+			panes, err = roll(ctx, tx, w.cfg.Dialect, w.rollFrom, w.cfg.Now())
 			return err
 		})
+		var spoilt *spoiltError
+		if errors.As(err, &spoilt) { // what cannot be read stays, and stops nothing
+			w.rollFrom = spoilt.hour + int64(rollInto)
+			w.fail(fmt.Errorf("adding up old panes: %w", err))
+			return
+		}
 		if err != nil {
 			w.cleanAt = time.Now().Add(cleanAgain)
 			w.fail(fmt.Errorf("adding up old panes: %w", err))
@@ -232,7 +292,7 @@ func (w *writer) clean(ctx context.Context) {
 		more = more || panes > 0
 	}
 	if !more {
-		w.cleanAt = time.Now().Add(cleanInterval)
+		w.cleanAt, w.rollFrom = time.Now().Add(cleanInterval), 0
 	}
 }
 
@@ -262,8 +322,8 @@ func (w *writer) inTx(ctx context.Context, f func(context.Context, *sql.Tx) erro
 // account notes what became of a task.
 func (w *writer) account(t task, err error) {
 	if err == nil {
-		w.failed = 0
-		if t.events {
+		if w.broken == (parts{}) {
+			w.failed = 0
 			w.lastError.Store(nil)
 		}
 		for _, one := range t.waiters {

@@ -169,6 +169,9 @@ func TestPostgreSQL(t *testing.T) {
 	s := newServer(t)
 	t.Run("use", func(t *testing.T) { use(t, "pgx", s.database(t, "one")) })
 	t.Run("several at once", func(t *testing.T) { several(t, "pgx", s.database(t, "two")) })
+	t.Run("refusing", func(t *testing.T) {
+		refusing(t, "pgx", s.database(t, "four"), `ALTER TABLE bradawl_events ADD CHECK (lane <> 'poison')`)
+	})
 	t.Run("writers are killed", func(t *testing.T) { killWriters(t, "pgx", s.database(t, "three")) })
 }
 

@@ -45,6 +45,9 @@ func scalar[T any](t testing.TB, db *sql.DB, query string) (got T) {
 func TestSQLite(t *testing.T) {
 	t.Run("use", func(t *testing.T) { use(t, "sqlite", sqliteFile(t)) })
 	t.Run("several at once", func(t *testing.T) { several(t, "sqlite", sqliteFile(t)) })
+	t.Run("refusing", func(t *testing.T) {
+		refusing(t, "sqlite", sqliteFile(t), `CREATE TRIGGER no BEFORE INSERT ON bradawl_events WHEN NEW.lane = 'poison' BEGIN SELECT RAISE(ABORT, 'no'); END`)
+	})
 	t.Run("in memory", func(t *testing.T) {
 		db := openDB(t, "sqlite", ":memory:")
 		db.SetMaxOpenConns(1)

@@ -2,6 +2,7 @@ package sqlstore_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -109,22 +110,53 @@ func use(t *testing.T, driver, source string) {
 		}
 	}
 
+	// A clock that was ahead by years, and was then set right, has not made it deaf.
+	far := netip.AddrFrom4([4]byte{198, 19, 0, 1})
+	again.History().Record("away", far, true, epoch.AddDate(50, 0, 0))
+	flush(t, again)
+	again.History().Record("away", far, false, cfg.Now())
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again = openStore(t, db, cfg)
+	if q, known := again.History().Quality("away", far, cfg.Now()); q != 0.25 || !known {
+		t.Fatalf("after a clock 50 years ahead: %v %v, want one failure", q, known)
+	}
+
+	// Many others keep panes of an hour, too.
+	const others = 1100
+	body, _ := cfg.Recorder.Snapshot().AppendBinary(nil)
+	insert := `INSERT INTO bradawl_panes VALUES (?, ?, ?, ?, ?)`
+	if driver == "pgx" {
+		insert = `INSERT INTO bradawl_panes VALUES ($1, $2, $3, $4, $5)`
+	}
+	if driver == "sqlite" { // whose connections the store makes wait for each other, but not ours
+		db.SetMaxOpenConns(1)
+	}
+	for n := range others {
+		run := stats.ID{9, byte(n >> 8), byte(n)}
+		if _, err := db.Exec(insert, epoch.Add(time.Duration(n%7)*time.Minute).UnixNano(), int64(time.Minute), run[:], body, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inAll := uint64(others+1) * cfg.Recorder.Total().By()[0].Events()
+
 	// What is old goes.
 	flush(t, again) // after which it looks for nothing old for an hour
 	set(epoch.AddDate(0, 0, 31))
 	again.Close()
 	again = openStore(t, db, cfg)
-	for again.Counts().Deleted < events+1+556 {
+	for again.Counts().Deleted < events+1+557 {
 		flush(t, again)
 	}
 	if n := scalar[int](t, db, `SELECT (SELECT COUNT(*) FROM bradawl_events) + (SELECT COUNT(*) FROM bradawl_history)`); n != 0 {
 		t.Errorf("%d rows are left", n)
 	}
-	for again.Counts().Rolled == 0 {
+	for again.Counts().Rolled < others+1 {
 		flush(t, again)
 	}
 	hour, err := again.Between(t.Context(), epoch.Truncate(time.Hour), epoch.AddDate(1, 0, 0))
-	if n := scalar[int](t, db, `SELECT COUNT(*) FROM bradawl_panes WHERE hop_ns = 3600000000000`); n != 1 || err != nil || hour.By()[0].Events() != events+1 {
+	if n := scalar[int](t, db, `SELECT COUNT(*) FROM bradawl_panes WHERE hop_ns = 3600000000000`); n != 1 || err != nil || hour.By()[0].Events() != inAll {
 		t.Errorf("%d panes are left, %+v, %v", n, hour.By(), err)
 	}
 
@@ -171,5 +203,40 @@ func several(t *testing.T, driver, source string) {
 	store := openStore(t, openDB(t, driver, source), sqlstore.Config{Dialect: dialect(driver)})
 	if found := checkEvents(t, store); len(found) != events || written[0]+written[1]+written[2]+written[3] < events {
 		t.Errorf("%d events, written %v", len(found), written)
+	}
+}
+
+// refusing has the database refuse some events, by what somebody has done to its table: the
+// others are written all the same, and those are counted, not waited for.
+func refusing(t *testing.T, driver, source string, statements ...string) {
+	db := openDB(t, driver, source)
+	store := openStore(t, db, sqlstore.Config{Dialect: dialect(driver)})
+	for _, statement := range statements {
+		if _, err := db.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const events = 300
+	refused := map[int]bool{3: true, 4: true, 250: true}
+	for n := range events {
+		e := event(n)
+		if refused[n] {
+			e.Lane = "poison"
+		}
+		store.Record(e)
+	}
+	for n := events; store.Counts().Refused < uint64(len(refused)); n++ { // others come all the time
+		if n > events+1000 {
+			t.Fatalf("%+v", store.Counts())
+		}
+		store.Record(event(n))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		_ = store.Flush(ctx)
+		cancel()
+	}
+	flush(t, store)
+	c := store.Counts()
+	if found := checkEvents(t, store); uint64(len(found)) != c.Written || c.Written+3 != c.Accepted || c.Refused != 3 || c.Duplicates != 0 || found[3] || found[4] || found[250] {
+		t.Errorf("%d events, %+v", len(found), c)
 	}
 }
