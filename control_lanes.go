@@ -124,8 +124,9 @@ func (k *link) startLanes(now time.Time) {
 		Secret: k.laneSecret(), Dialler: !k.invited,
 		Socket: ends.socket, LocalIP: ends.local.Addr(), FirstSocket: firstLane + (c.sprayers.last%(1<<12))*laneSockets,
 		LocalTCP: ends.local, FirstStream: firstLaneStream + machine.StreamID(c.sprayers.last%(1<<12))*laneSockets,
-		FewHops: a.tries%2 == 1, // what failed would fail again
-		Budget:  k.allowed(),
+		FirstQuery: firstLaneQuery + machine.StreamID(c.sprayers.last%(1<<12))*laneSockets,
+		FewHops:    a.tries%2 == 1, // what failed would fail again
+		Budget:     k.allowed(),
 	}, c.random, c.secrets)
 	if err != nil {
 		k.note(now, "no attempt at the NATs' ports", err)

@@ -296,7 +296,7 @@ func (p *composite) HandleNotice(now time.Time, n machine.Notice) {
 	case isTURN(n.Socket):
 		n.Socket -= turnSockets
 		p.turn.HandleNotice(now, n)
-	case n.Kind >= machine.Accepted && n.Stream >= turnStreams && n.Stream < firstLaneStream:
+	case n.Kind >= machine.Accepted && n.Stream >= turnStreams && n.Stream < firstLaneQuery:
 		n.Stream -= turnStreams
 		p.turn.HandleNotice(now, n)
 	default:

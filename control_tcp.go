@@ -15,8 +15,15 @@ import (
 // then is it looked at. Where one gives each connection another port that can be foretold, a
 // lane opens connections, which the agents check as their own.
 
-// firstLaneStream is the number of the first connection that a lane dials: agents count from 1.
-const firstLaneStream machine.StreamID = 1 << 30
+// Agents count their connections from 1, lanes from here: those to peers, and those to STUN
+// servers.
+const (
+	firstLaneStream machine.StreamID = 1 << 30
+	firstLaneQuery  machine.StreamID = 1 << 29
+)
+
+// isQuery reports whether a connection is one of a lane's to a STUN server.
+func isQuery(id machine.StreamID) bool { return id >= firstLaneQuery && id < firstLaneStream }
 
 // lookAtTCP has the shell find out what our NAT does with TCP, once, when that matters.
 func (c *control) lookAtTCP() {

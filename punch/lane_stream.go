@@ -37,9 +37,13 @@ type streamWork interface {
 // costs a packet. What the system sends by itself, to repeat a SYN and to acknowledge, is not
 // counted: at the most as much again.
 func (m *Lanes) dial(now time.Time, r *laneRun, local, remote netip.AddrPort, asks bool) *laneStream {
+	last := &m.lastStream
+	if asks {
+		last = &m.lastQuery
+	}
 	key := machine.SocketID(local.Port()) // from one port to one remote goes one mapping
 	if key == 0 {
-		key = machine.SocketID(m.lastStream)
+		key = machine.SocketID(*last)
 	}
 	if m.limits.left(r.use()).sockets <= 0 || !m.limits.room(key, remote, r.use()) || !m.limits.pacer.Open() {
 		return nil
@@ -54,8 +58,8 @@ func (m *Lanes) dial(now time.Time, r *laneRun, local, remote netip.AddrPort, as
 	}
 	r.sent++
 	r.sockets++
-	s := &laneStream{id: m.lastStream, lane: r, local: local, remote: remote, asks: asks}
-	m.lastStream++
+	s := &laneStream{id: *last, lane: r, local: local, remote: remote, asks: asks}
+	*last++
 	m.streams[s.id] = s
 	m.dialled = append(m.dialled, s)
 	m.out.Push(machine.Transmit{Op: machine.Dial, Stream: s.id, Local: local, Remote: remote})

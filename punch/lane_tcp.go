@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/natprobe"
 )
 
@@ -15,6 +16,9 @@ const (
 	// tcpRoundTime is how long a round lasts. A lost SYN is repeated after a second.
 	tcpRoundTime = 2 * time.Second
 	maxTCPRounds = 5
+	// tcpLate is how long the answer of one server is waited for when the other's is there. One
+	// port alone leaves more to try.
+	tcpLate = 100 * time.Millisecond
 	// tcpAgain is when a connection that was refused is tried again, and tcpRedials how often:
 	// some NATs and hosts answer a SYN by a reset that comes before theirs has left.
 	tcpAgain   = 80 * time.Millisecond
@@ -54,6 +58,7 @@ type tcpSandwich struct {
 	before, after *laneStream
 	peer, last    *laneStream // last is the one of the round before: the peer may be late
 	told          [2]uint16
+	late          time.Time // when the peer is told one port alone; zero: not
 	redials       int
 	again         time.Time // when the peer is dialled again; zero: it is not
 	odd           int       // rounds whose bracket cannot be: each counts as three that failed
@@ -66,20 +71,16 @@ func (w *tcpSandwich) begin(now time.Time) {
 	w.round++
 	w.at, w.step, w.told = now, 0, [2]uint16{}
 	w.before, w.after, w.last, w.peer = nil, nil, w.peer, nil
-	w.redials, w.again = 0, time.Time{}
+	w.redials, w.again, w.late = 0, time.Time{}, time.Time{}
 	// A port of our own choice, so that it can be dialled from again.
 	w.local = netip.AddrPortFrom(w.m.bind.Addr(), uint16(32768+w.m.rng.IntN(28232)))
 }
 
 func (w *tcpSandwich) wants() (int, time.Time) {
-	end := w.at.Add(tcpRoundTime)
-	switch {
-	case w.step < 3:
+	if w.step < 3 {
 		return 1, w.at.Add(time.Duration(w.step) * tcpGap)
-	case !w.again.IsZero() && w.again.Before(end):
-		return 1, w.again
 	}
-	return 1, end
+	return 1, machine.Earliest(w.at.Add(tcpRoundTime), w.again, w.late)
 }
 
 func (w *tcpSandwich) send(now time.Time) {
@@ -94,10 +95,14 @@ func (w *tcpSandwich) send(now time.Time) {
 		ok = w.dial(now)
 	case w.step == 2:
 		w.after = w.m.dial(now, w.run, w.m.bind, w.m.stuns[len(w.m.stuns)-1], true)
-		ok = w.after != nil
 		w.step = 3
+		if ok = w.after != nil; ok && w.before.port != 0 { // a server that is near
+			w.late = now.Add(tcpLate)
+		}
+	case !w.late.IsZero() && !w.late.After(now):
+		w.late = time.Time{}
 		w.tell(now)
-	case !w.again.IsZero() && w.again.Before(w.at.Add(tcpRoundTime)):
+	case !w.again.IsZero() && !w.again.After(now):
 		w.again = time.Time{}
 		ok = w.dial(now)
 	case w.round == maxTCPRounds:
@@ -121,7 +126,12 @@ func (w *tcpSandwich) saw(now time.Time, s *laneStream) {
 	if w.before == nil || w.after == nil || s != w.before && s != w.after {
 		return
 	}
-	if first, second := w.before.port, w.after.port; first != 0 && second != 0 && !believable(first, second, w.m.cfg.Local.TCP.Ports.Delta) {
+	first, second := w.before.port, w.after.port
+	if first == 0 || second == 0 {
+		w.late = now.Add(tcpLate)
+		return
+	}
+	if !believable(first, second, w.m.cfg.Local.TCP.Ports.Delta) {
 		w.odd++
 	}
 	w.tell(now)
@@ -135,11 +145,8 @@ func (w *tcpSandwich) broke(now time.Time, s *laneStream) {
 	}
 }
 
-// tell gives the peer what it can do something with.
+// tell gives the peer the ports that are known.
 func (w *tcpSandwich) tell(now time.Time) {
-	if w.before == nil || w.after == nil {
-		return
-	}
 	if know := [2]uint16{w.before.port, w.after.port}; know != w.told {
 		w.told = know
 		w.m.tell(now)

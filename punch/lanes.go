@@ -47,8 +47,9 @@ type LanesConfig struct {
 	// LocalTCP is the TCP port of ours whose outside address the peer knows: LaneTCPPredicted
 	// dials from it, as others may at the same time, and listen at it.
 	LocalTCP netip.AddrPort
-	// FirstStream is the number of the first connection that is dialled; the others follow.
-	FirstStream machine.StreamID
+	// FirstStream is the number of the first connection that is dialled to the peer, FirstQuery
+	// that of the first to a STUN server, which is for the machine alone; the others follow.
+	FirstStream, FirstQuery machine.StreamID
 	// FewHops has the hard side of a birthday lane send packets of which most die on the way,
 	// after its own NAT and before the peer's. Where both NATs hold it against a port if
 	// something comes to it too early, as Linux does where no firewall drops it first, no
@@ -140,6 +141,7 @@ type Lanes struct {
 	streams    map[machine.StreamID]*laneStream
 	dialled    []*laneStream // the same, as they were dialled
 	lastStream machine.StreamID
+	lastQuery  machine.StreamID
 
 	lanes   []*laneRun // the most urgent first
 	socks   map[machine.SocketID]*laneSocket
@@ -177,7 +179,7 @@ func NewLanes(now time.Time, cfg LanesConfig, rng *rand.Rand, secrets io.Reader)
 		cfg: cfg, id: laneID(cfg.Secret), rng: rng, secrets: secrets, started: now,
 		limits: newLimits(now, cfg.Budget), socks: make(map[machine.SocketID]*laneSocket),
 		flights: make(map[wire.TransactionID]flown), lastID: cfg.FirstSocket,
-		streams: make(map[machine.StreamID]*laneStream), lastStream: cfg.FirstStream,
+		streams: make(map[machine.StreamID]*laneStream), lastStream: cfg.FirstStream, lastQuery: cfg.FirstQuery,
 	}
 	m.linger.Fire = m.finish
 	m.choosePeer()
