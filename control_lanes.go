@@ -40,6 +40,9 @@ type laneState struct {
 	id       uint64
 	target   netip.Addr // of the one under way, or of the next
 	sprays   bool       // it has the one lane that may be run behind our NAT at a time
+	refused  bool       // the peer does not take part
+	wanted   bool       // by either side
+	peerFree bool       // its handshake said that it could begin at once
 	plan     []punch.Lane
 	reports  []LaneReport
 	tries    int
@@ -48,16 +51,13 @@ type laneState struct {
 	begun    int       // the last that was begun
 	theirsAt time.Time // when it did
 	message  []byte    // the peer's, of its last attempt
-	wanted   bool      // by either side
 	laneAt   time.Time // when it is looked at again
 	// notBefore keeps a peer from having us begin again and again.
 	notBefore time.Time
 	terms     terms
-	peerFree  bool // its handshake said that it could begin at once
 	timer     machine.Timer
 	holes     []hole
 	opened    map[ice.Route]punch.LaneKind // by lanes
-	refused   bool                         // the peer does not take part
 }
 
 // hole is a socket that a lane has opened and that a path uses, or may use soon; or a
