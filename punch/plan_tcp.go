@@ -106,7 +106,7 @@ func (p *planner) tcpPredicted() planned {
 	if rounds == 0 || p.budget.most() < tcpHardSockets {
 		return l.rule(noRoom)
 	}
-	once, ports := p.foretell(hard, min(p.budget.tries()/rounds, p.budget.most(), maxBracket), 2*tcpGap+jitter)
+	once, ports := p.foretell(hard, min(p.budget.tries()/rounds, p.budget.most(), maxBracket), 2*tcpGap)
 	chance := certain * hard.address() * p.hairs * (1 - math.Pow(1-once, float64(rounds)))
 	if chance < p.least() {
 		return l.rule(p.crowded(chance))
