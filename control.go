@@ -38,6 +38,7 @@ type control struct {
 	talking []*link // that have something to tell their peer
 	strangers
 	profile  natprobe.Profile
+	tcpAsked bool // the shell is to find out what the NAT does with TCP
 	sprayers sprayers
 	waking   waking
 	mappings mappings
@@ -104,6 +105,7 @@ const (
 	noteRelays           // the host has slept: what relays it has are to be checked
 	noteOver             // conn is over: err
 	noteRecord           // record is for the statistics
+	noteTCP              // what the NAT does with TCP has come to matter: answer by setTCP
 )
 
 // note is what the control has to say to its shell.

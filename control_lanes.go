@@ -40,6 +40,9 @@ type laneState struct {
 	id       uint64
 	target   netip.Addr // of the one under way, or of the next
 	sprays   bool       // it has the one lane that may be run behind our NAT at a time
+	refused  bool       // the peer does not take part
+	wanted   bool       // by either side
+	peerFree bool       // its handshake said that it could begin at once
 	plan     []punch.Lane
 	reports  []LaneReport
 	tries    int
@@ -48,21 +51,20 @@ type laneState struct {
 	begun    int       // the last that was begun
 	theirsAt time.Time // when it did
 	message  []byte    // the peer's, of its last attempt
-	wanted   bool      // by either side
 	laneAt   time.Time // when it is looked at again
 	// notBefore keeps a peer from having us begin again and again.
 	notBefore time.Time
 	terms     terms
-	peerFree  bool // its handshake said that it could begin at once
 	timer     machine.Timer
 	holes     []hole
 	opened    map[ice.Route]punch.LaneKind // by lanes
-	refused   bool                         // the peer does not take part
 }
 
-// hole is a socket that a lane has opened and that a path uses, or may use soon.
+// hole is a socket that a lane has opened and that a path uses, or may use soon; or a
+// connection of TCP.
 type hole struct {
 	socket machine.SocketID
+	stream machine.StreamID
 	base   ice.BaseID
 }
 
@@ -110,19 +112,21 @@ func (k *link) isDirect() bool {
 
 func (k *link) startLanes(now time.Time) {
 	a, c := &k.lane, k.c
-	base, _ := c.mappings.stable()
+	ends, _ := k.laneEnds()
 	a.wanted, a.laneAt = false, time.Time{}
 	k.closeHoles(now, false) // of attempts before
 	maps.DeleteFunc(a.opened, func(r ice.Route, _ punch.LaneKind) bool {
-		return !slices.ContainsFunc(k.paths, func(p *path) bool { return p.route.Socket == r.Socket && p.route.Remote == r.Remote })
+		return !slices.ContainsFunc(k.paths, func(p *path) bool { return laneKey(p.route) == r })
 	})
 	c.sprayers.last++
 	run, err := punch.NewLanes(now, punch.LanesConfig{
-		Lanes: a.plan, Local: c.profile, Remote: k.profile, Peer: k.outsideOfPeer(), Servers: c.ice.Servers(),
+		Lanes: a.plan, Local: c.profile, Remote: k.profile, Peer: ends.peer, Servers: c.ice.Servers(),
 		Secret: k.laneSecret(), Dialler: !k.invited,
-		Socket: base.Socket, LocalIP: base.Addr.Addr(), FirstSocket: firstLane + (c.sprayers.last%(1<<12))*laneSockets,
-		FewHops: a.tries%2 == 1, // what failed would fail again
-		Budget:  k.allowed(),
+		Socket: ends.socket, LocalIP: ends.local.Addr(), FirstSocket: firstLane + (c.sprayers.last%(1<<12))*laneSockets,
+		LocalTCP: ends.local, FirstStream: firstLaneStream + machine.StreamID(c.sprayers.last%(1<<12))*laneSockets,
+		FirstQuery: firstLaneQuery + machine.StreamID(c.sprayers.last%(1<<12))*laneSockets,
+		FewHops:    a.tries%2 == 1, // what failed would fail again
+		Budget:     k.allowed(),
 	}, c.random, c.secrets)
 	if err != nil {
 		k.note(now, "no attempt at the NATs' ports", err)
@@ -165,7 +169,7 @@ func (k *link) laneSecret() []byte {
 // where it has none, all of one IPv4 address: one that it was heard from, by a relay, or else
 // the first. It may have named somebody else's; that one gets no more than one attempt at a
 // time, whoever names it (sprayers).
-func (k *link) outsideOfPeer() (all []netip.AddrPort) {
+func (k *link) outsideOfPeer(t ice.Transport) (all []netip.AddrPort) {
 	heard := make(map[netip.Addr]bool)
 	for _, p := range k.c.ice.Pairs(k.agent) {
 		if (p.Requests > 0 || p.Answered > 0) && p.Remote.Type != ice.Relay && !slices.Contains(k.relays, p.Remote.Addr) {
@@ -176,7 +180,7 @@ func (k *link) outsideOfPeer() (all []netip.AddrPort) {
 	for _, r := range k.c.ice.RemoteCandidates(k.agent) {
 		public := r.Type == ice.ServerReflexive || r.Type == ice.Host && !r.Addr.Addr().IsPrivate()
 		switch at := r.Addr.Addr(); {
-		case !public || r.Transport != ice.UDP || !at.Is4() || slices.Contains(all, r.Addr):
+		case !public || r.Transport != t || t == ice.TCP && r.TCPType != ice.SimultaneousOpen || !at.Is4() || slices.Contains(all, r.Addr):
 		case !ip.IsValid() || heard[at] && !heard[ip]:
 			ip, all = at, []netip.AddrPort{r.Addr}
 		case at == ip:
@@ -315,6 +319,9 @@ func (k *link) laneOpened(now time.Time, e punch.LaneEvent) {
 		a.opened = make(map[ice.Route]punch.LaneKind)
 	}
 	at := e.Local
+	if e.Stream != 0 && !k.adopt(now, e) {
+		return
+	}
 	if e.Socket >= firstLane {
 		i := slices.IndexFunc(a.holes, func(h hole) bool { return h.socket == e.Socket })
 		if i < 0 {
@@ -331,14 +338,16 @@ func (k *link) laneOpened(now time.Time, e punch.LaneEvent) {
 				k.note(now, "a hole is of no use", err)
 				return
 			}
-			a.holes = append(a.holes, hole{e.Socket, id})
+			a.holes = append(a.holes, hole{socket: e.Socket, base: id})
 		}
 	}
 	if len(a.opened) < maxLaneReports {
-		a.opened[ice.Route{Socket: e.Socket, Remote: e.Remote}] = e.Lane
+		a.opened[ice.Route{Socket: e.Socket, Remote: e.Remote, Stream: e.Stream}] = e.Lane
 	}
 	k.note(now, "lane "+e.Lane.String()+" opened the way to "+e.Remote.String(), nil)
-	c.ice.Heard(now, k.agent, e.Socket, at, e.Remote)
+	if e.Stream == 0 {
+		c.ice.Heard(now, k.agent, e.Socket, at, e.Remote)
+	}
 	c.pump(now)
 }
 
@@ -351,7 +360,9 @@ func (k *link) stopLanes(now time.Time) {
 	}
 	var keep []machine.SocketID
 	for _, h := range a.holes {
-		keep = append(keep, h.socket)
+		if h.stream == 0 {
+			keep = append(keep, h.socket)
+		}
 	}
 	run.Close(now, keep...)
 	a.run = nil
@@ -396,10 +407,13 @@ func (a *laneState) cooldown(b punch.Budget) time.Duration {
 func (k *link) closeHoles(now time.Time, all bool) {
 	a, c := &k.lane, k.c
 	a.holes = slices.DeleteFunc(a.holes, func(h hole) bool {
-		if !all && (a.run != nil || slices.ContainsFunc(k.paths, func(p *path) bool { return p.route.Socket == h.socket })) {
+		if !all && (a.run != nil || slices.ContainsFunc(k.paths, h.uses)) {
 			return false
 		}
 		c.ice.RemoveBase(now, h.base)
+		if h.stream != 0 {
+			return true
+		}
 		c.transmit(machine.Transmit{Op: machine.CloseSocket, Socket: h.socket})
 		return true
 	})
@@ -407,5 +421,5 @@ func (k *link) closeHoles(now time.Time, all bool) {
 
 // laneOf is the lane that a path came of.
 func (k *link) laneOf(p *path) punch.LaneKind {
-	return k.lane.opened[ice.Route{Socket: p.route.Socket, Remote: p.route.Remote}]
+	return k.lane.opened[laneKey(p.route)]
 }

@@ -106,6 +106,7 @@ func otherPairs(t *testing.T) (pairs []hardPair) {
 		pairs = append(pairs, hardPair{a: blocked, b: namedPreset(t, name), with: withTCP, path: tcp})
 	}
 	pairs = append(pairs, hardPair{a: namedPreset(t, "port-restricted-cone"), b: blocked, with: withTCP, path: tcp})
+	pairs = append(pairs, tcpPairs(t)...)
 	random, pcp := hardNAT(simnet.PortPolicy{Kind: simnet.Random}), simnet.GatewayConfig{PCP: true}
 	for side, p := range [][2]*simnet.Preset{{named(blocked, "udp-blocked, PCP"), random}, {blocked, named(random, random.Name+", PCP")}} {
 		pairs = append(pairs, hardPair{a: p[0], b: p[1], with: func(o *worldOptions) { o.tcp, o.routers[side] = true, pcp }, path: tcp})

@@ -163,6 +163,7 @@ func (k *link) remember(now time.Time, profile []byte) {
 	var p natprobe.Profile
 	if len(profile) > 0 && p.UnmarshalBinary(profile) == nil {
 		k.profile = p
+		k.c.lookAtTCP()
 		k.tryLanes(now)
 	}
 }
@@ -187,6 +188,9 @@ func (k *link) agentEvent(now time.Time, e ice.Event) {
 		k.say(partCandidate, update{Candidates: []string{e.Candidate.String()}})
 		if k.stood {
 			k.c.ice.Renew(now, k.agent)
+		}
+		if e.Candidate.TCPType == ice.SimultaneousOpen { // a lane may have waited for it
+			k.tryLanes(now)
 		}
 	case ice.EventPassedOver:
 		k.note(now, "candidate of the peer passed over: "+e.Candidate.String(), e.Err)

@@ -244,6 +244,10 @@ func (p *simPeer) note(now time.Time, n note) {
 				})
 			})
 		}
+	case noteTCP:
+		if w.option.tcp && w.option.probe {
+			p.findTCP()
+		}
 	case noteRelays:
 		if p.turn != nil {
 			w.After(0, func() { p.do(func(now time.Time) { p.turn.NetworkChanged(now) }) })
@@ -292,7 +296,7 @@ func (p *composite) HandleNotice(now time.Time, n machine.Notice) {
 	case isTURN(n.Socket):
 		n.Socket -= turnSockets
 		p.turn.HandleNotice(now, n)
-	case n.Kind >= machine.Accepted && n.Stream >= turnStreams && n.Stream < machine.AcceptedBase:
+	case n.Kind >= machine.Accepted && n.Stream >= turnStreams && n.Stream < firstLaneQuery:
 		n.Stream -= turnStreams
 		p.turn.HandleNotice(now, n)
 	default:

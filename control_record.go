@@ -339,6 +339,9 @@ func (k *connection) describe(e *stats.Event, p *path) {
 		if by != 0 && p.route.Stream == 0 {
 			e.Protocol = by
 		}
+	case p.route.Stream != 0 && k.laneOf(p) != punch.LaneNone:
+		lane := k.laneOf(p)
+		e.Lane, e.Pair = lane.String(), max(e.Pair, guessedBy[lane])
 	case pair.Local.TCPType == ice.SimultaneousOpen:
 		e.Lane = "tcp_simultaneous_open"
 	case p.route.Stream != 0:
@@ -356,7 +359,7 @@ func (k *connection) describe(e *stats.Event, p *path) {
 
 // guessedBy is the kind of the pairs whose ports a lane had to guess.
 var guessedBy = map[punch.LaneKind]stats.PairKind{
-	punch.LanePredicted: stats.PairPredicted, punch.LaneCrossing: stats.PairPredicted,
+	punch.LanePredicted: stats.PairPredicted, punch.LaneCrossing: stats.PairPredicted, punch.LaneTCPPredicted: stats.PairPredicted,
 	punch.LaneBirthday: stats.PairBirthday, punch.LaneBlocks: stats.PairBirthday,
 }
 

@@ -313,7 +313,11 @@ func (c *control) decide(now time.Time, number uint32, allowed bool) {
 // setProfile takes in what our NAT was found to be.
 func (c *control) setProfile(now time.Time, p natprobe.Profile) {
 	c.enter(now)
+	if p.TCP == (natprobe.TCPProfile{}) {
+		p.TCP = c.profile.TCP
+	}
 	c.profile = p
+	c.lookAtTCP()
 	for _, k := range c.links {
 		k.say(partProfile, update{Profile: c.profileBytes()})
 		k.tryLanes(now)

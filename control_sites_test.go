@@ -1,6 +1,7 @@
 package bradawl
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/simnet"
 	"github.com/bradawl/bradawl/internal/wire"
+	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/punch/portmap"
 )
 
@@ -111,6 +113,24 @@ func (p *simPeer) openTCP(now time.Time) {
 		}
 	})
 	w.check(err)
+}
+
+// findTCP has natprobe find out what the NAT does with TCP, as a session's shell does.
+func (p *simPeer) findTCP() {
+	w, c, life := p.w, p.control, fmt.Sprint(p.name, p.w.Elapsed())
+	w.After(0, func() {
+		m, err := natprobe.NewTCPProbe([]netip.AddrPort{netip.AddrPortFrom(stunAddrs[0], 3478)}, &natprobe.DiscoveryConfig{
+			Random: w.Secrets(life + " tcp"), Rand: w.Rand(life + " tcp"),
+		})
+		w.check(err)
+		run, err := simnet.Run(p.site.Host, m, simnet.RunOptions{}, func(_ time.Time, e natprobe.TCPEvent) {
+			if p.control == c {
+				w.After(0, func() { p.do(func(now time.Time) { p.setTCP(now, e.Report.Profile()) }) })
+			}
+		})
+		w.check(err)
+		run.Do(m.Start)
+	})
 }
 
 // tcpEye keeps a connection to a STUN server, from the port that is listened at, and tells

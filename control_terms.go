@@ -154,13 +154,13 @@ func (k *link) readyForLanes(now time.Time) bool {
 	if a.run != nil || k.over || k.isDirect() || !k.mayLane() || !k.acquainted() {
 		return false
 	}
-	peer := k.outsideOfPeer()
-	if _, ok := c.mappings.stable(); !ok || len(peer) == 0 {
-		return false
-	}
-	a.target = peer[0].Addr()
 	networks := punch.Networks(c.profile, k.profile)
 	a.plan = punch.Order(k.lanes(), networks, c.cfg.memory, now)
+	ends, ok := k.laneEnds()
+	if !ok {
+		return false
+	}
+	a.target = ends.peer[0].Addr()
 	hard, sprays, cheap, mapped := false, false, 0.0, 0.0
 	for _, l := range a.plan {
 		switch {

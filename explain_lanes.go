@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/punch"
 )
 
@@ -40,7 +41,12 @@ func (k *link) whyNoLane(text string, infeasible bool) (string, bool) {
 			best = l
 		}
 	}
+	ours, theirs := k.c.profile, k.profile
+	blocked := ours.Type == natprobe.TypeUDPBlocked || theirs.Type == natprobe.TypeUDPBlocked
+	known := ours.TCP.Mapping != natprobe.MappingUnknown && theirs.TCP.Mapping != natprobe.MappingUnknown
 	switch {
+	case len(all) > 0 && blocked && known && !punch.Feasible(all):
+		return punch.Infeasible(all), true
 	case len(all) > 0 && !open && symmetric(k.c.profile) && symmetric(k.profile) && !infeasible:
 		return strings.TrimSuffix(text, elsewhere) + remedy, true
 	case best.Kind == punch.LaneNone && mapped:

@@ -124,7 +124,8 @@ func (v *servers) resolve(names []string) {
 // probe finds out what the NAT does.
 func (v *servers) probe(names []string) {
 	s := v.s
-	cfg := natprobe.Config{Servers: names, ListenPacket: s.cfg.ListenPacket, DialContext: s.cfg.Dial, LoggerFactory: s.cfg.LoggerFactory}
+	cfg := v.prober(names)
+	cfg.NoTCP = len(s.tcp) == 0
 	if s.ports != nil {
 		cfg.Gateway = s.ports.ExternalAddr
 	}
@@ -139,6 +140,37 @@ func (v *servers) probe(names []string) {
 	s.loop.Post(func(now time.Time) {
 		s.c.setProfile(now, report.Profile())
 		s.publish(Event{Kind: EventNAT, At: now, Reason: report.Type.String()}) // who dials now has it in the offer
+	})
+}
+
+func (v *servers) prober(names []string) natprobe.Config {
+	c := &v.s.cfg
+	return natprobe.Config{Servers: names, ListenPacket: c.ListenPacket, DialContext: c.Dial, LoggerFactory: c.LoggerFactory}
+}
+
+// lookAtTCP finds out what the NAT does with TCP, where there can be paths of it.
+func (v *servers) lookAtTCP() {
+	s := v.s
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.closed || len(s.tcp) == 0 {
+		return
+	}
+	names := slices.Clone(v.stun)
+	s.wg.Go(func() {
+		p, err := natprobe.NewProber(v.prober(names))
+		if err != nil {
+			return // Discover has said so
+		}
+		report, err := p.DiscoverTCP(s.ctx)
+		if err != nil {
+			s.log.Debugf("NAT, TCP: %v", err)
+			return
+		}
+		s.info.Lock()
+		s.nat.TCP = &report
+		s.info.Unlock()
+		s.loop.Post(func(now time.Time) { s.c.setTCP(now, report.Profile()) })
 	})
 }
 

@@ -264,7 +264,7 @@ func (k *link) addPath(now time.Time, pair ice.Pair) {
 	k.record().works(now, p)
 	k.steer(now)
 	if !p.relayed {
-		if p.route.Stream == 0 {
+		if p.route.Stream == 0 || k.laneOf(p) != 0 { // agents that open TCP by themselves are not told apart
 			k.remembered(now, k.laneOf(p), true)
 		}
 		k.stopLanes(now)

@@ -358,6 +358,8 @@ func (s *Session) handle(n note) {
 		s.servers.check()
 	case notePermit:
 		s.servers.permit()
+	case noteTCP:
+		s.servers.lookAtTCP()
 	case noteOver:
 		s.over(c, n)
 	}

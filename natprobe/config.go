@@ -115,7 +115,8 @@ type Config struct {
 	// 1 hour.
 	Lifetime time.Duration
 
-	// TCP finds out how TCP is mapped, too. Default no.
+	// TCP finds out how TCP is mapped, too, and how its ports are chosen, by at most eight
+	// connections. Default: only where UDP is blocked, and unless NoTCP is set.
 	TCP bool
 
 	// Gateway asks the router for its outside IPv4 address, by a port mapping protocol; it

@@ -155,7 +155,7 @@ func (p *Prober) run(ctx context.Context, f *familyRun, progress chan<- Progress
 	if a := <-gateway; a.IsValid() {
 		f.report.nesting(nil, a)
 	}
-	if p.cfg.TCP && err == nil {
+	if err == nil && (p.cfg.TCP || f.report.Type == TypeUDPBlocked && !p.cfg.NoTCP) {
 		p.runTCP(ctx, f, local)
 	}
 	if f.err == nil && p.cfg.Lifetime > 0 && f.report.Type != TypeUDPBlocked {
@@ -197,6 +197,29 @@ func (p *Prober) runTCP(ctx context.Context, f *familyRun, local netip.Addr) {
 		})
 	}
 	f.err = errors.Join(f.err, err)
+}
+
+// DiscoverTCP finds out how TCP is mapped over IPv4, and nothing else: for those to whom that
+// has come to matter after Discover, as when a peer's network blocks UDP. Where ctx ends
+// first, the report holds what is known by then beside ctx's error.
+func (p *Prober) DiscoverTCP(ctx context.Context) (TCPReport, error) {
+	select {
+	case <-p.turn:
+		defer func() { p.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return TCPReport{}, fmt.Errorf("natprobe: %w", ctx.Err())
+	}
+	f := familyRun{report: Report{TCP: &TCPReport{}}}
+	var err error
+	if f.servers, err = ResolveServers(ctx, "ip4", p.cfg.Servers...); len(f.servers) == 0 {
+		return TCPReport{}, err
+	}
+	local, err := p.source(ctx, f.servers[0])
+	if err != nil {
+		return TCPReport{}, fmt.Errorf("natprobe: IPv4: %w: %w", errNoFamily, err)
+	}
+	p.runTCP(ctx, &f, local)
+	return *f.report.TCP, f.err
 }
 
 // runLifetime measures lifetimes.

@@ -23,6 +23,13 @@ type Profile struct {
 	Mapped       netip.AddrPort // where a socket of the host was seen to come from
 	Lifetime     time.Duration  // of an idle mapping, in whole seconds, at most 65535 s; 0: unknown
 	Confidence   float64        // in Type, in hundredths
+	TCP          TCPProfile     // where it was looked at
+}
+
+// TCPProfile is the part of a TCPReport that peers tell each other. The zero value is unknown.
+type TCPProfile struct {
+	Mapping Mapping
+	Ports   Ports // Model, Delta, Rate, Low, High, Parity and Confidence
 }
 
 // Profile returns the report's compact part.
@@ -33,6 +40,9 @@ func (r *Report) Profile() Profile {
 		Type: r.Type, Mapping: r.Mapping, MappingLeast: r.MappingLeast, Filtering: r.Filtering, NAT: r.NAT,
 		Hairpin: r.Hairpin, Nested: r.Nested, Paired: r.Paired, Ports: ports, Mapped: r.Mapped, Confidence: r.Confidence,
 	}
+	if r.TCP != nil {
+		p.TCP = r.TCP.Profile()
+	}
 	if r.Lifetime != nil {
 		p.Lifetime = r.Lifetime.Answered.Low.Truncate(time.Second) // the safe side
 	}
@@ -40,12 +50,14 @@ func (r *Report) Profile() Profile {
 }
 
 // The encoding: version, then packed words of small values, then numbers in network byte
-// order, then the length of the address and the address with its port.
+// order, then the length of the address and the address with its port. What is known of TCP
+// follows in the same way, where anything is.
 const (
 	profileVersion = 1
 	profileFixed   = 19
+	profileTCP     = 11
 	// MaxProfile is the greatest length of an encoded Profile, in bytes.
-	MaxProfile = profileFixed + 16 + 2
+	MaxProfile = profileFixed + 16 + 2 + profileTCP
 )
 
 // MarshalBinary encodes the profile in at most MaxProfile bytes. It does not fail.
@@ -61,7 +73,7 @@ func (p Profile) MarshalBinary() ([]byte, error) {
 		byte(p.Ports.Model)<<4|least,
 		byte(p.Ports.Parity)<<4|byte(p.Ports.Contiguous)<<2|byte(p.Ports.Overloaded))
 	b = binary.BigEndian.AppendUint16(b, uint16(int16(p.Ports.Delta)))
-	b = binary.BigEndian.AppendUint16(b, uint16(min(max(p.Ports.Rate, 0)*10+0.5, math.MaxUint16)))
+	b = binary.BigEndian.AppendUint16(b, tenths(p.Ports.Rate))
 	b = binary.BigEndian.AppendUint16(b, p.Ports.Low)
 	b = binary.BigEndian.AppendUint16(b, p.Ports.High)
 	b = append(b, hundredths(p.Ports.Confidence), hundredths(p.Confidence))
@@ -72,8 +84,39 @@ func (p Profile) MarshalBinary() ([]byte, error) {
 	if len(ip) > 0 {
 		b = binary.BigEndian.AppendUint16(b, p.Mapped.Port())
 	}
+	if p.TCP != (TCPProfile{}) {
+		b = p.TCP.append(b)
+	}
 	return b, nil
 }
+
+// append encodes what is known of TCP.
+func (p TCPProfile) append(b []byte) []byte {
+	b = append(b, byte(p.Mapping)<<4|byte(p.Ports.Model), byte(p.Ports.Parity)<<4)
+	b = binary.BigEndian.AppendUint16(b, uint16(int16(p.Ports.Delta)))
+	b = binary.BigEndian.AppendUint16(b, tenths(p.Ports.Rate))
+	b = binary.BigEndian.AppendUint16(b, p.Ports.Low)
+	b = binary.BigEndian.AppendUint16(b, p.Ports.High)
+	return append(b, hundredths(p.Ports.Confidence))
+}
+
+// tcpProfileOf decodes what append wrote; a peer of before TCP was told has none.
+func tcpProfileOf(b []byte) (p TCPProfile) {
+	if len(b) < profileTCP {
+		return p
+	}
+	return TCPProfile{
+		Mapping: within(Mapping(b[0]>>4), MappingAddressAndPortDependent),
+		Ports: Ports{
+			Model: within(PortModel(b[0]&15), PortsBlock), Parity: within(Verdict(b[1]>>4&3), No),
+			Delta: int(int16(binary.BigEndian.Uint16(b[2:]))), Rate: float64(binary.BigEndian.Uint16(b[4:])) / 10,
+			Low: binary.BigEndian.Uint16(b[6:]), High: binary.BigEndian.Uint16(b[8:]),
+			Confidence: float64(min(b[10], 100)) / 100,
+		},
+	}
+}
+
+func tenths(x float64) uint16 { return uint16(min(max(x, 0)*10+0.5, math.MaxUint16)) }
 
 func hundredths(x float64) byte { return byte(math.Round(100 * min(max(x, 0), 1))) }
 
@@ -104,10 +147,13 @@ func (p *Profile) UnmarshalBinary(b []byte) error {
 		Confidence: float64(min(b[14], 100)) / 100,
 		Lifetime:   time.Duration(binary.BigEndian.Uint16(b[15:])) * time.Second,
 	}
+	rest := b[profileFixed:]
 	if n > 0 {
+		rest = rest[n+2:]
 		ip, _ := netip.AddrFromSlice(b[profileFixed : profileFixed+n])
 		p.Mapped = netip.AddrPortFrom(ip.Unmap(), binary.BigEndian.Uint16(b[profileFixed+n:]))
 	}
+	p.TCP = tcpProfileOf(rest)
 	return nil
 }
 

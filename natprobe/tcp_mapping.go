@@ -17,6 +17,7 @@ type TCPReport struct {
 	MappingLeast bool           `json:"mapping_at_least"` // as in Report
 	Preserving   Verdict        `json:"preserving"`       // whether the local port is kept
 	NAT          Verdict        `json:"nat"`              // whether addresses are translated at all
+	Ports        Ports          `json:"ports"`            // how the ports of new mappings are chosen; Contiguous and Overloaded are not looked at
 	Mapped       netip.AddrPort `json:"mapped"`           // where the first connection was seen to come from
 	Confidence   float64        `json:"confidence"`       // in Mapping, 0 to 1
 	Because      string         `json:"because"`          // what was observed
@@ -27,7 +28,18 @@ func (r TCPReport) String() string {
 	if r.Mapping == MappingUnknown {
 		return "unknown: " + r.Because
 	}
-	return fmt.Sprintf("%v, local port kept: %v (%s)", r.Mapping, r.Preserving, r.Because)
+	ports := ""
+	if r.Mapping != MappingEndpointIndependent {
+		ports = ", ports: " + r.Ports.String()
+	}
+	return fmt.Sprintf("%v, local port kept: %v%s (%s)", r.Mapping, r.Preserving, ports, r.Because)
+}
+
+// Profile returns the report's compact part.
+func (r TCPReport) Profile() TCPProfile {
+	p := TCPProfile{Mapping: r.Mapping, Ports: r.Ports}
+	p.Ports.Samples = 0
+	return p
 }
 
 // TCPEvent is the result of a TCPProbe; there is one.
@@ -35,7 +47,10 @@ type TCPEvent struct{ Report TCPReport }
 
 // TCPProbe is the machine that finds out how TCP is mapped: it connects from one local
 // port to several addresses and asks each where it sees the connection come from (RFC 5780
-// section 4.3 over TCP), and again from a second port. Use NewTCPProbe, then Start.
+// section 4.3 over TCP), and again from a second port. Each connection that gets a mapping of
+// its own tells where the NAT is in its choice of ports. It makes at most eight, one a little
+// after the other, so that the order of the mappings is that of the connections. Use
+// NewTCPProbe, then Start.
 //
 // Like every machine it is not safe for concurrent use.
 type TCPProbe struct {
@@ -43,7 +58,9 @@ type TCPProbe struct {
 	servers []netip.AddrPort
 	ports   [tcpPorts]uint16
 	conns   []*tcpConn
-	other   bool // the first server's other address is being asked
+	dialled int       // of conns
+	next    time.Time // when the next one is
+	other   bool      // the first server's other address is being asked
 	started time.Time
 	now     time.Time
 	packets int
@@ -58,7 +75,13 @@ type TCPProbe struct {
 const (
 	tcpPorts    = 2               // local ports
 	tcpServers  = 3               // servers that are asked at most
+	tcpMost     = 8               // connections
 	tcpPatience = 4 * time.Second // for all connections together
+	// tcpGap is the time between two connections: dials that begin together leave in any order.
+	tcpGap = 20 * time.Millisecond
+	// tcpClean is how long a connection may take whose first SYN is sure to have got to the NAT:
+	// it is repeated after a second.
+	tcpClean = 900 * time.Millisecond
 )
 
 // tcpConn is one connection.
@@ -70,6 +93,8 @@ type tcpConn struct {
 	id     wire.TransactionID
 	in     []byte
 	mapped netip.AddrPort
+	at     time.Time     // when it was dialled
+	took   time.Duration // until it stood
 	ended  bool
 	err    error
 }
@@ -94,16 +119,21 @@ func (m *TCPProbe) Start(now time.Time) {
 	for i := range m.ports {
 		m.ports[i] = uint16(32768 + m.cfg.Rand.IntN(32768))
 		for _, s := range m.servers {
-			m.dial(i, s)
+			m.plan(i, s)
 		}
 	}
+	m.dial()
 }
 
-func (m *TCPProbe) dial(port int, server netip.AddrPort) {
+// plan adds a connection to those that are to be made.
+func (m *TCPProbe) plan(port int, server netip.AddrPort) {
 	for _, c := range m.conns {
 		if c.port == port && c.server == server {
 			return
 		}
+	}
+	if len(m.conns) == tcpMost {
+		return
 	}
 	id, err := wire.NewTransactionID(m.cfg.Random)
 	if err != nil {
@@ -111,8 +141,18 @@ func (m *TCPProbe) dial(port int, server netip.AddrPort) {
 	}
 	c := &tcpConn{stream: machine.StreamID(len(m.conns) + 1), port: port, server: server, id: id}
 	m.conns = append(m.conns, c)
-	local := netip.AddrPortFrom(m.cfg.bind(server.Addr()), m.ports[port])
-	m.out.Push(machine.Transmit{Op: machine.Dial, Stream: c.stream, Local: local, Remote: server})
+}
+
+// dial makes the next connection when it is time.
+func (m *TCPProbe) dial() {
+	if m.dialled == len(m.conns) || m.now.Before(m.next) {
+		return
+	}
+	c := m.conns[m.dialled]
+	m.dialled++
+	c.at, m.next = m.now, m.now.Add(tcpGap)
+	local := netip.AddrPortFrom(m.cfg.bind(c.server.Addr()), m.ports[c.port])
+	m.out.Push(machine.Transmit{Op: machine.Dial, Stream: c.stream, Local: local, Remote: c.server})
 }
 
 // HandleNotice takes in what becomes of connections.
@@ -125,7 +165,7 @@ func (m *TCPProbe) HandleNotice(now time.Time, n machine.Notice) {
 	switch {
 	case c.ended:
 	case n.Kind == machine.Connected:
-		c.local = n.Local
+		c.local, c.took = n.Local, now.Sub(c.at)
 		m.builder.Reset(wire.BindingRequest, c.id)
 		m.packets++
 		m.out.Push(machine.Transmit{Op: machine.Write, Stream: c.stream, Data: append([]byte(nil), m.builder.Bytes()...)})
@@ -163,13 +203,14 @@ func (m *TCPProbe) read(c *tcpConn) {
 	if other, fault := otherOf(c.server, msg); fault == "" && !m.other {
 		m.other = true
 		for i := range m.ports {
-			m.dial(i, netip.AddrPortFrom(other.Addr(), c.server.Port()))
-			m.dial(i, other)
+			m.plan(i, netip.AddrPortFrom(other.Addr(), c.server.Port()))
+			m.plan(i, other)
 		}
 	}
 }
 
 func (m *TCPProbe) advance() {
+	m.dial()
 	for _, c := range m.conns {
 		if !c.ended && m.now.Sub(m.started) < tcpPatience {
 			return
@@ -178,7 +219,7 @@ func (m *TCPProbe) advance() {
 	m.finish()
 }
 
-// HandleTimeout ends the waiting.
+// HandleTimeout makes the next connection, or ends the waiting.
 func (m *TCPProbe) HandleTimeout(now time.Time) {
 	m.now = now
 	if !m.ended {
@@ -186,10 +227,13 @@ func (m *TCPProbe) HandleTimeout(now time.Time) {
 	}
 }
 
-// NextTimeout is when the waiting ends.
+// NextTimeout is when the next connection is to be made, or the waiting ends.
 func (m *TCPProbe) NextTimeout() time.Time {
 	if m.ended || m.started.IsZero() {
 		return time.Time{}
+	}
+	if m.dialled < len(m.conns) {
+		return m.next
 	}
 	return m.started.Add(tcpPatience)
 }
@@ -255,6 +299,7 @@ func classifyTCP(conns []*tcpConn) (r TCPReport) {
 		}
 		r.Mapping, r.MappingLeast = m, least
 	}
+	r.Ports = portsOf(tcpSamples(conns))
 	switch answers := len(by[0]) + len(by[1]); {
 	case r.Mapping != MappingUnknown:
 		r.Confidence = 0.95
@@ -272,6 +317,28 @@ func classifyTCP(conns []*tcpConn) (r TCPReport) {
 		r.Because = "no server answers over TCP"
 	}
 	return r
+}
+
+// tcpSamples are the mappings that the connections made, as they were made: those from one
+// port may share one.
+func tcpSamples(conns []*tcpConn) (samples []portSample) {
+	made := make(map[netip.AddrPort]bool)
+	order := 0
+	for _, c := range conns {
+		if !c.mapped.IsValid() {
+			order++ // it may have got a mapping all the same
+			continue
+		}
+		if made[c.mapped] {
+			continue
+		}
+		made[c.mapped] = true
+		samples = append(samples, portSample{
+			at: c.at, order: order, local: c.local.Port(), mapped: c.mapped.Port(), clean: c.took < tcpClean,
+		})
+		order++
+	}
+	return samples
 }
 
 // PollTransmit returns the next effect.

@@ -9,18 +9,19 @@ type LaneKind uint8
 
 // The ways, the cheapest first.
 const (
-	LaneNone      LaneKind = iota
-	LanePlain              // both sides send to where STUN servers saw the other
-	LaneOnePacket          // one side lets the other's first packet in, and learns from it where the other is
-	LaneMapped             // one side's router has mapped a port on request
-	LanePredicted          // the next outside port of one side is foretold
-	LaneCrossing           // those of both sides are
-	LaneBirthday           // one side opens many mappings, the other tries many ports
-	LaneBlocks             // both do, as each has few ports
-	LaneTCP                // TCP simultaneous open between mappings that stay the same
+	LaneNone         LaneKind = iota
+	LanePlain                 // both sides send to where STUN servers saw the other
+	LaneOnePacket             // one side lets the other's first packet in, and learns from it where the other is
+	LaneMapped                // one side's router has mapped a port on request
+	LanePredicted             // the next outside port of one side is foretold
+	LaneCrossing              // those of both sides are
+	LaneBirthday              // one side opens many mappings, the other tries many ports
+	LaneBlocks                // both do, as each has few ports
+	LaneTCP                   // TCP simultaneous open between mappings that stay the same
+	LaneTCPPredicted          // the same, where the next outside port of one side is foretold
 )
 
-var laneKinds = [...]string{"none", "plain", "one_packet", "mapped", "predicted", "crossing", "birthday", "blocks", "tcp"}
+var laneKinds = [...]string{"none", "plain", "one_packet", "mapped", "predicted", "crossing", "birthday", "blocks", "tcp", "tcp_predicted"}
 
 // String returns the kind in a word, such as "birthday".
 func (k LaneKind) String() string {

@@ -233,13 +233,18 @@ func (m *Lanes) laneAnswer(now time.Time, d machine.Datagram) {
 	m.events.Push(LaneEvent{
 		Kind: LaneOpened, At: now, Lane: f.lane.Kind, Socket: d.Socket, Local: d.Local, Remote: d.Remote, Mapped: mapped, RTT: now.Sub(f.at),
 	})
+	m.gotThrough(now, f.lane)
+}
+
+// gotThrough ends all lanes, for one has opened a path.
+func (m *Lanes) gotThrough(now time.Time, by *laneRun) {
 	if m.state != lanesRun {
 		return
 	}
 	m.state = lanesLinger
 	m.timers.Set(&m.linger, now.Add(laneLinger))
 	for _, r := range m.lanes {
-		if r == f.lane {
+		if r == by {
 			m.end(now, r, "it got through")
 		} else {
 			m.end(now, r, "another lane got through")

@@ -76,6 +76,8 @@ func (m *Lanes) begin(now time.Time, l Lane) {
 		r.work = m.newCrossing(r)
 	case LaneBlocks:
 		r.work = m.newBlocks(r)
+	case LaneTCPPredicted:
+		r.work = m.newTCPPredicted(r)
 	default:
 		return
 	}
@@ -124,6 +126,7 @@ func (m *Lanes) end(now time.Time, r *laneRun, why string) {
 			m.close(s)
 		}
 	}
+	m.hangUp(r)
 	m.tell(now)
 }
 

@@ -25,10 +25,12 @@ type LanesConfig struct {
 	Local, Remote natprobe.Profile
 	// Peer are the peer's outside addresses that signalling named. Ports are guessed at
 	// these IPs only, and only where they may be on the internet; at most 4 IPs. The peer can
-	// name somebody else's: name only what another has seen it at, such as the rendezvous.
+	// name somebody else's: name only what another has seen it at, such as the rendezvous. For
+	// LaneTCPPredicted, which is never planned beside lanes of UDP, they are those of TCP.
 	Peer []netip.AddrPort
 	// Servers are STUN servers, asked what port a socket has outside. Predicted and
-	// crossing lanes need one; two of different IPs save sockets.
+	// crossing lanes need one; two of different IPs save sockets. LaneTCPPredicted asks them over
+	// TCP.
 	Servers []netip.AddrPort
 	// Secret is known to the two peers only, is fresh for each attempt, and holds at least
 	// MinSecret bytes.
@@ -42,6 +44,12 @@ type LanesConfig struct {
 	LocalIP netip.Addr
 	// FirstSocket is the number of the first socket that is opened; the others follow.
 	FirstSocket machine.SocketID
+	// LocalTCP is the TCP port of ours whose outside address the peer knows: LaneTCPPredicted
+	// dials from it, as others may at the same time, and listen at it.
+	LocalTCP netip.AddrPort
+	// FirstStream is the number of the first connection that is dialled to the peer, FirstQuery
+	// that of the first to a STUN server, which is for the machine alone; the others follow.
+	FirstStream, FirstQuery machine.StreamID
 	// FewHops has the hard side of a birthday lane send packets of which most die on the way,
 	// after its own NAT and before the peer's. Where both NATs hold it against a port if
 	// something comes to it too early, as Linux does where no firewall drops it first, no
@@ -60,7 +68,7 @@ type LaneEventKind uint8
 const (
 	LaneStarted LaneEventKind = iota // Lane is run from now on
 	LaneTell                         // Message must go to the peer, for its HandleMessage
-	LaneOpened                       // a probe was answered: Socket reaches the peer at Remote
+	LaneOpened                       // a probe was answered: Socket reaches the peer at Remote; or Stream stands
 	LaneEnded                        // Lane is over, for Reason; what it took is told
 	LanesDone                        // the last event: nothing more comes
 )
@@ -81,8 +89,11 @@ type LaneEvent struct {
 	// the last need arrive.
 	Message []byte
 
-	// LaneOpened: the path. Mapped is our address as the peer sees it.
+	// LaneOpened: the path. Mapped is our address as the peer sees it. If Stream is not 0, it is a
+	// TCP connection, which is the receiver's from now on: whoever is at its other end has not
+	// proven to be the peer yet, nothing was sent on it, and Socket, Mapped and RTT are not set.
 	Socket                machine.SocketID
+	Stream                machine.StreamID
 	Local, Remote, Mapped netip.AddrPort
 	RTT                   time.Duration
 
@@ -127,6 +138,11 @@ type Lanes struct {
 	bind   netip.AddrPort
 	limits limits
 
+	streams    map[machine.StreamID]*laneStream
+	dialled    []*laneStream // the same, as they were dialled
+	lastStream machine.StreamID
+	lastQuery  machine.StreamID
+
 	lanes   []*laneRun // the most urgent first
 	socks   map[machine.SocketID]*laneSocket
 	order   []*laneSocket // as they were opened
@@ -163,6 +179,7 @@ func NewLanes(now time.Time, cfg LanesConfig, rng *rand.Rand, secrets io.Reader)
 		cfg: cfg, id: laneID(cfg.Secret), rng: rng, secrets: secrets, started: now,
 		limits: newLimits(now, cfg.Budget), socks: make(map[machine.SocketID]*laneSocket),
 		flights: make(map[wire.TransactionID]flown), lastID: cfg.FirstSocket,
+		streams: make(map[machine.StreamID]*laneStream), lastStream: cfg.FirstStream, lastQuery: cfg.FirstQuery,
 	}
 	m.linger.Fire = m.finish
 	m.choosePeer()
@@ -227,7 +244,7 @@ func (m *Lanes) Owns(id machine.SocketID) bool { return m.socks[id] != nil }
 
 // Close ends everything at once and closes all sockets that were opened but those to
 // keep, which are the caller's from now on. What the lanes under way took is told, and no
-// event follows after that.
+// event follows after that. Connections are closed that were not told as opened.
 func (m *Lanes) Close(now time.Time, keep ...machine.SocketID) {
 	if m.state == lanesRun {
 		m.state = lanesLinger // so that the peer is told nothing
@@ -243,6 +260,7 @@ func (m *Lanes) Close(now time.Time, keep ...machine.SocketID) {
 		}
 		m.close(s)
 	}
+	m.hangUp(nil)
 }
 
 // stop makes the machine inert.
@@ -263,6 +281,7 @@ func (m *Lanes) finish(now time.Time) {
 			m.close(s)
 		}
 	}
+	m.hangUp(nil)
 	m.events.Push(LaneEvent{Kind: LanesDone, At: now, Sent: m.limits.sent, Sockets: len(m.order), Entries: len(m.limits.made)})
 }
 
@@ -291,6 +310,8 @@ func (m *Lanes) HandleNotice(now time.Time, n machine.Notice) {
 	}
 	s := m.socks[n.Socket]
 	switch {
+	case n.Stream != 0:
+		m.streamNotice(now, n)
 	case n.Kind == machine.SocketFailed && n.Socket == m.cfg.Socket:
 		for _, r := range m.lanes {
 			m.end(now, r, "the socket that the peer knows broke")

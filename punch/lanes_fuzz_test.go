@@ -20,8 +20,10 @@ func FuzzLanes(f *testing.F) {
 	f.Fuzz(func(t *testing.T, ops []byte, mix uint8) {
 		cfg := lanesConfig(
 			Lane{Kind: LaneBirthday, Hard: Side(mix & 3)}, Lane{Kind: LanePredicted, Hard: Side(mix >> 2 & 3)},
-			Lane{Kind: LaneCrossing, Hard: Both}, Lane{Kind: LaneBlocks, Hard: Both},
+			Lane{Kind: LaneCrossing, Hard: Both}, Lane{Kind: LaneBlocks, Hard: Both}, Lane{Kind: LaneTCPPredicted, Hard: Side(mix >> 3 & 3)},
 		)
+		cfg.Local.TCP.Ports, cfg.Remote.TCP.Ports = cfg.Local.Ports, cfg.Remote.Ports
+		cfg.LocalTCP, cfg.FirstStream, cfg.FirstQuery = netip.MustParseAddrPort("192.168.0.2:4000"), 1<<20, 1<<10
 		cfg.Local.Ports.Model, cfg.Remote.Ports.Model = natprobe.PortModel(mix>>4&7), natprobe.PortModel(mix>>5&7)
 		cfg.Local.Ports.Low, cfg.Local.Ports.High = 30000, 30000+uint16(mix)*9
 		cfg.Remote.Ports.Low, cfg.Remote.Ports.High = 65000, 64000+uint16(mix)*5
@@ -59,7 +61,12 @@ func FuzzLanes(f *testing.F) {
 				}
 				a.drain()
 			case 5:
-				a.HandleNotice(a.now, machine.Notice{Kind: machine.NoticeKind(arg[0] % 8), Socket: 10 + machine.SocketID(x>>3)})
+				n := machine.Notice{Kind: machine.NoticeKind(arg[0] % 8), Socket: 10 + machine.SocketID(x>>3)}
+				if len(a.dials) > 0 && arg[0]&8 != 0 {
+					n.Stream, n.Data = a.dials[int(x>>3)%len(a.dials)].Stream, arg
+					n.Socket = 0
+				}
+				a.HandleNotice(a.now, n)
 				a.drain()
 			case 6: // a server's answer to any request
 				if len(a.sent) > 0 {
@@ -86,6 +93,11 @@ func FuzzLanes(f *testing.F) {
 		a.Close(a.now)
 		if a.drain(); len(a.open) > 0 {
 			t.Fatalf("%d sockets left open", len(a.open))
+		}
+		// Of connections, those that were told as opened are not the machine's any more, nor are
+		// those that it was told are closed.
+		if len(a.Lanes.streams)+len(a.dialled) > 0 {
+			t.Fatalf("%d connections left open", len(a.Lanes.streams))
 		}
 	})
 }

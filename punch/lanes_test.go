@@ -30,6 +30,10 @@ type lanesRig struct {
 	open   map[machine.SocketID]bool
 	most   int
 	refuse bool // sockets
+
+	streams map[machine.StreamID]machine.Transmit // that were dialled and not reset
+	dials   []machine.Transmit
+	written []machine.Transmit
 }
 
 func lanesConfig(kinds ...Lane) LanesConfig {
@@ -46,7 +50,7 @@ func newLanesRig(t testing.TB, cfg LanesConfig) *lanesRig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &lanesRig{Lanes: m, t: t, now: epoch, open: make(map[machine.SocketID]bool)}
+	r := &lanesRig{Lanes: m, t: t, now: epoch, open: make(map[machine.SocketID]bool), streams: make(map[machine.StreamID]machine.Transmit)}
 	r.drain()
 	return r
 }
@@ -72,6 +76,19 @@ func (r *lanesRig) drain() {
 			notices = append(notices, n)
 		case machine.CloseSocket:
 			delete(r.open, t.Socket)
+		case machine.Dial:
+			if _, has := r.streams[t.Stream]; has {
+				r.t.Fatalf("connection %d is dialled twice", t.Stream)
+			}
+			r.streams[t.Stream] = t
+			r.dials = append(r.dials, t)
+		case machine.Write:
+			if _, has := r.streams[t.Stream]; !has {
+				r.t.Fatalf("writes to connection %d, which is not there", t.Stream)
+			}
+			r.written = append(r.written, t)
+		case machine.Reset:
+			delete(r.streams, t.Stream)
 		}
 	}, func(e LaneEvent) { r.events = append(r.events, e) })
 	for _, n := range notices {
@@ -259,8 +276,19 @@ func (r *lanesRig) aims() {
 			r.t.Fatalf("sent to %v", x.Remote)
 		}
 	}
-	if l := &r.limits; len(r.sent) > l.Probes || len(made) > l.entries() || r.most > max(l.Sockets, 0) || len(made) != len(l.made) || len(r.sent) != l.sent {
-		r.t.Fatalf("%d packets, %d entries, %d sockets; the limits are %d, %d, %d", len(r.sent), len(made), r.most, l.Probes, l.entries(), l.Sockets)
+	for _, d := range r.dials {
+		from := machine.SocketID(d.Local.Port())
+		if from == 0 {
+			from = machine.SocketID(d.Stream)
+		}
+		made[entry{from, d.Remote}] = true
+		if d.Remote != laneServer && (d.Remote.Addr() != lanePeer.Addr() || d.Remote.Port() < leastPort) {
+			r.t.Fatalf("dialled %v", d.Remote)
+		}
+	}
+	sent := len(r.sent) + len(r.dials) + len(r.written)
+	if l := &r.limits; sent > l.Probes || len(made) > l.entries() || r.most > max(l.Sockets, 0) || len(made) != len(l.made) || sent != l.sent {
+		r.t.Fatalf("%d packets, %d entries, %d sockets; the limits are %d, %d, %d", sent, len(made), r.most, l.Probes, l.entries(), l.Sockets)
 	}
 }
 

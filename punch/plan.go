@@ -24,7 +24,7 @@ func Plan(local, remote natprobe.Profile, b Budget) []Lane {
 func PlanMapped(local, remote natprobe.Profile, b Budget, mapped Side) []Lane {
 	p := newPlanner(local, remote, b.WithDefaults())
 	all := []planned{
-		p.plain(), p.onePacket(), p.mapped(mapped), p.predicted(), p.crossing(), p.birthday(), p.blocks(), p.tcp(),
+		p.plain(), p.onePacket(), p.mapped(mapped), p.predicted(), p.crossing(), p.birthday(), p.blocks(), p.tcp(), p.tcpPredicted(),
 	}
 	slices.SortStableFunc(all, func(a, b planned) int {
 		if a.ruled() || b.ruled() {
@@ -55,7 +55,11 @@ func Infeasible(lanes []Lane) string {
 		why[l.Kind] = l.Ruled
 	}
 	if r := why[LanePlain]; strings.HasPrefix(r, "UDP is blocked") {
-		return "infeasible: " + why[LaneTCP] + "; let UDP out of the network that blocks it"
+		reason := why[LaneTCP]
+		if r := why[LaneTCPPredicted]; r != tcpUnknown && r != reason {
+			reason += "; " + r
+		}
+		return "infeasible: " + reason + "; let UDP out of the network that blocks it"
 	}
 	reason := ""
 	for _, kind := range []LaneKind{LaneBirthday, LaneBlocks, LanePredicted, LanePlain} {

@@ -32,6 +32,7 @@ func ExamplePlan() {
 	// crossing: no, because only the peer's NAT is known to give each destination another port
 	// blocks: no, because only the peer's NAT is known to give each destination another port
 	// tcp: no, because UDP is not known to be blocked on either side, and TCP would meet the same NATs
+	// tcp_predicted: no, because UDP is not known to be blocked on either side, and TCP would meet the same NATs
 }
 
 func ExampleInfeasible() {

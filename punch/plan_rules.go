@@ -71,7 +71,7 @@ func (p *planner) lane(kind LaneKind) planned {
 	switch {
 	case p.apart != "":
 		l.Ruled = p.apart
-	case kind != LaneTCP && (p.a.blocked || p.b.blocked):
+	case kind != LaneTCP && kind != LaneTCPPredicted && (p.a.blocked || p.b.blocked):
 		l.Ruled = blockedWhere(p.a, p.b)
 	}
 	return l
@@ -253,7 +253,7 @@ func (p *planner) predicted() planned {
 	if rounds == 0 {
 		return l.rule(noRoom)
 	}
-	once, ports := p.foretell(hard, p.budget.tries()/rounds)
+	once, ports := p.foretell(hard, p.budget.tries()/rounds, p.together())
 	chance := sure * (1 - math.Pow(1-once, float64(rounds)))
 	if hard.model() == natprobe.PortsUnknown {
 		chance = sure * 0.1
@@ -267,14 +267,20 @@ func (p *planner) predicted() planned {
 // least is the chance below which no lane is run.
 func (p *planner) least() float64 { return max(p.budget.Least, 0.001) }
 
+// together is how long it takes that two packets of a bracket pass the NAT which leave as soon
+// after each other as the budget lets them.
+func (p *planner) together() time.Duration {
+	return 2*time.Second/time.Duration(p.budget.Rate) + jitter
+}
+
 // foretell is the chance that a mapping between two answers of STUN servers is found by
-// trying ports, at most most of them.
-func (p *planner) foretell(e end, most int) (chance float64, ports int) {
+// trying ports, at most most of them; the mappings of those are made within apart.
+func (p *planner) foretell(e end, most int, apart time.Duration) (chance float64, ports int) {
 	s, ok := SequenceOf(e.Profile, 0, 0)
 	if !ok || s.Rate == 0 {
 		return max(s.Kept, 0.1), min(2, max(most, 1))
 	}
-	mean := s.crowd(2*time.Second/time.Duration(p.budget.Rate) + jitter)
+	mean := s.crowd(apart)
 	// So many others come in between, all but never more; about half of them before ours.
 	others, sum := 0, 0.0
 	for ; sum < 0.999 && others < maxCrowd; others++ {
@@ -351,7 +357,7 @@ func (p *planner) birthday() planned {
 		return l
 	}
 	if hard.foretold() {
-		if once, _ := p.foretell(hard, p.budget.tries()); once >= 0.5 {
+		if once, _ := p.foretell(hard, p.budget.tries(), p.together()); once >= 0.5 {
 			return l.rule("the next port of " + hard.nat() + " can be foretold")
 		}
 	}
@@ -433,30 +439,4 @@ func (p *planner) mappings(e, peer end) int {
 func (p *planner) against(e end, n, ports int) float64 {
 	s, _ := SequenceOf(e.Profile, 0, 0)
 	return BirthdayChance(1, int(float64(n)*s.own(p.budget.Rate)), ports)
-}
-
-// tcp is for networks that let no UDP out. What a NAT does with TCP no profile says; most
-// keep one port for it.
-func (p *planner) tcp() planned {
-	l := p.lane(LaneTCP)
-	if l.ruled() {
-		return l
-	}
-	if !p.a.blocked && !p.b.blocked {
-		return l.rule(notBlocked)
-	}
-	chance := 0.6
-	for _, e := range []end{p.a, p.b} {
-		switch {
-		case e.blocked:
-		case e.keeps == natprobe.No && e.model() != natprobe.PortsPreserving:
-			return l.rule(blockedWhere(p.a, p.b) + ", and " + e.changes())
-		case e.Type == natprobe.TypeOpen || e.NAT == natprobe.No && e.filter == natprobe.FilteringEndpointIndependent:
-			chance = 0.95
-		}
-	}
-	if p.a.blocked && p.b.blocked {
-		chance = 0.4
-	}
-	return l.costs(p, chance, 2, 8, 1)
 }

@@ -315,6 +315,12 @@ func wild(rng *rand.Rand) natprobe.Profile {
 	case 3:
 		p.Ports.Confidence = math.NaN()
 	}
+	if rng.IntN(2) == 0 {
+		p.TCP = natprobe.TCPProfile{Mapping: natprobe.Mapping(rng.IntN(5)), Ports: p.Ports}
+		if rng.IntN(2) == 0 {
+			p.Type = natprobe.TypeUDPBlocked
+		}
+	}
 	if rng.IntN(3) > 0 {
 		p.Mapped = netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(rng.IntN(3))}), uint16(rng.IntN(65536)))
 	}

@@ -73,14 +73,15 @@ type reached struct {
 
 // laneWords say what a lane does.
 var laneWords = map[punch.LaneKind]string{
-	punch.LanePlain:     "both send at the same time",
-	punch.LaneOnePacket: "one packet opens the way",
-	punch.LaneMapped:    "by a port mapped on the router",
-	punch.LanePredicted: "the next port is foretold",
-	punch.LaneCrossing:  "the next ports of both are foretold",
-	punch.LaneBirthday:  "one opens many ports, the other tries many",
-	punch.LaneBlocks:    "both open many ports and try many",
-	punch.LaneTCP:       "TCP, both dial at the same time",
+	punch.LanePlain:        "both send at the same time",
+	punch.LaneOnePacket:    "one packet opens the way",
+	punch.LaneMapped:       "by a port mapped on the router",
+	punch.LanePredicted:    "the next port is foretold",
+	punch.LaneCrossing:     "the next ports of both are foretold",
+	punch.LaneBirthday:     "one opens many ports, the other tries many",
+	punch.LaneBlocks:       "both open many ports and try many",
+	punch.LaneTCP:          "TCP, both dial at the same time",
+	punch.LaneTCPPredicted: "TCP, the next port is foretold",
 }
 
 // reach plans for each kind of peer what a session would do. Nil where nothing is known to

@@ -101,7 +101,7 @@ func TestReachIsWhatIsPlanned(t *testing.T) {
 			}
 		}
 	}
-	for k := punch.LanePlain; k <= punch.LaneTCP; k++ {
+	for k := punch.LanePlain; k <= punch.LaneTCPPredicted; k++ {
 		if laneWords[k] == "" {
 			t.Errorf("lane %v has no words", k)
 		}

@@ -1,0 +1,118 @@
+package ice_test
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/internal/machine"
+)
+
+const punched machine.StreamID = 1 << 20
+
+// opened is a connection to the peer that others have opened, and that the agent adopts.
+func (l *lab) opened(id machine.StreamID, local, remote netip.AddrPort) (base ice.BaseID, err error) {
+	l.streams[id] = &stream{local: local, remote: remote, up: true}
+	l.do(func(now time.Time) { base, err = l.m.Adopt(now, l.id, id, local, remote) })
+	return base, err
+}
+
+// A connection that a hole was punched for is checked at once, from a base of its own, and
+// carries data.
+func TestAdopt(t *testing.T) {
+	from := netip.AddrPortFrom(ours.Addr(), 51234)
+	for _, controlling := range []bool{true, false} {
+		l := tcpLab(t, ice.SimultaneousOpen, ice.AgentConfig{Controlling: controlling, Multipath: true})
+		l.know(peerCreds)
+		l.hosts[peerAt] = answering
+		base, err := l.opened(punched, from, peerAt)
+		if err != nil || base == 0 {
+			t.Fatalf("base %d, %v", base, err)
+		}
+		l.until(time.Second, ice.Connected)
+		p := l.pair(peerAt)
+		if p.Route.Stream != punched || !p.Valid || p.Local.TCPType != ice.SimultaneousOpen || len(l.ops(machine.Dial)) != 0 {
+			t.Errorf("%+v, %d dialled", p, len(l.ops(machine.Dial)))
+		}
+		if err := l.send("data"); err != nil {
+			t.Error(err)
+		}
+		l.do(func(now time.Time) { l.m.RemoveBase(now, base) })
+		if len(l.streams) != 0 || len(l.m.Pairs(l.id)) != 0 {
+			t.Errorf("%d connections and %d pairs are left of a base that is gone", len(l.streams), len(l.m.Pairs(l.id)))
+		}
+	}
+}
+
+// From the port that the peer knows, the base is the one that there is; and the attempt of the
+// agent's own gives way.
+func TestAdoptFromAKnownPort(t *testing.T) {
+	l := tcpLab(t, ice.SimultaneousOpen, ice.AgentConfig{Controlling: true, Multipath: true})
+	l.know(peerCreds)
+	l.candidate(peerAt, highPriority, tcp(ice.SimultaneousOpen))
+	l.run(10 * time.Millisecond)
+	dials := l.ops(machine.Dial)
+	if len(dials) != 1 {
+		t.Fatalf("%d dialled", len(dials))
+	}
+	l.hosts[peerAt] = answering
+	if base, err := l.opened(punched, ours, peerAt); base != 0 || err != nil {
+		t.Fatalf("base %d, %v", base, err)
+	}
+	l.until(time.Second, ice.Connected)
+	if p := l.pair(peerAt); p.Route.Stream != punched || !p.Valid || len(l.m.Pairs(l.id)) != 1 || len(l.streams) != 1 {
+		t.Errorf("%+v, %d connections", p, len(l.streams))
+	}
+	if base, err := l.opened(punched+1, ours, peerAt); base != 0 || !errors.Is(err, ice.ErrNoPair) {
+		t.Errorf("a second connection of a pair: base %d, %v", base, err)
+	}
+}
+
+// Whoever is at the other end and does not prove to be the peer gets no data.
+func TestAdoptAStranger(t *testing.T) {
+	l := tcpLab(t, ice.SimultaneousOpen, ice.AgentConfig{Controlling: true, Multipath: true})
+	l.know(peerCreds)
+	l.hosts[peerAt] = func(l *lab, s sent) { l.frame(s.stream, []byte("220 mail.example.com")) }
+	if _, err := l.opened(punched, netip.AddrPortFrom(ours.Addr(), 51234), peerAt); err != nil {
+		t.Fatal(err)
+	}
+	l.run(time.Minute)
+	if p := l.pair(peerAt); p.Valid || p.State != ice.PairFailed || len(l.streams) != 0 {
+		t.Errorf("%v, %d connections", p.State, len(l.streams))
+	}
+}
+
+// What cannot be adopted stays the caller's.
+func TestAdoptRefuses(t *testing.T) {
+	l := tcpLab(t, ice.SimultaneousOpen, ice.AgentConfig{})
+	if _, err := l.opened(punched, ours, peerAt); err == nil {
+		t.Error("adopted before the peer's credentials were known")
+	}
+	l.know(peerCreds)
+	for what, try := range map[string]func() error{
+		"no agent": func() error { _, err := l.m.Adopt(l.now, 99, punched, ours, peerAt); return err },
+		"to nobody": func() error {
+			_, err := l.m.Adopt(l.now, l.id, punched, ours, netip.MustParseAddrPort("0.0.0.0:1"))
+			return err
+		},
+		"from nowhere": func() error {
+			_, err := l.m.Adopt(l.now, l.id, punched, netip.MustParseAddrPort("0.0.0.0:1"), peerAt)
+			return err
+		},
+	} {
+		if err := try(); err == nil {
+			t.Errorf("%s: adopted", what)
+		}
+	}
+	if n := len(l.m.Pairs(l.id)); n != 0 {
+		t.Errorf("%d pairs", n)
+	}
+	if _, err := l.opened(punched, ours, peerAt); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.opened(punched, ours, peerAt2); err == nil {
+		t.Error("adopted twice")
+	}
+}

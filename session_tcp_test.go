@@ -1,0 +1,69 @@
+package bradawl_test
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bradawl/bradawl"
+	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/natprobe"
+	"github.com/bradawl/bradawl/natprobe/stunserver"
+)
+
+// TestSessionsPredictTCP: sessions, one of which has no UDP while the other's NAT gives each
+// connection the next port, get through by TCP, in both roles, and carry data on it.
+func TestSessionsPredictTCP(t *testing.T) {
+	var presets [2]simnet.Preset
+	for i, name := range []string{"udp-blocked", "symmetric-sequential"} {
+		var err error
+		presets[i], err = simnet.PresetByName(name)
+		check(t, err)
+	}
+	build := func(w *internet) { // what finds NATs out has two addresses
+		one, other := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.3")
+		addrs := []netip.AddrPort{
+			netip.AddrPortFrom(one, 3478), netip.AddrPortFrom(one, 3479), netip.AddrPortFrom(other, 3478), netip.AddrPortFrom(other, 3479),
+		}
+		m, err := stunserver.NewMachine(addrs, 0, 1)
+		check(t, err)
+		_, err = simnet.Run(w.AddHost("stun", w.Internet(), simnet.Link{}, one, other), m, simnet.RunOptions{Sockets: addrs, Listen: addrs}, nil)
+		check(t, err)
+	}
+	change := func(c *bradawl.Config) { c.STUN, c.TURN = []string{"198.51.100.1:3478"}, nil }
+	for _, turned := range []bool{false, true} {
+		pair := presets
+		if turned {
+			pair[0], pair[1] = presets[1], presets[0]
+		}
+		simulateIn(t, pair, build, change, func(t *testing.T, w *internet) {
+			pass(10 * time.Second) // the NATs are known
+			a, b := w.meet(t)
+			for _, c := range []*bradawl.Conn{a, b} {
+				if e := c.Explain(); e.Path.Kind != bradawl.PathDirect || e.Path.Protocol != "tcp" || !strings.Contains(e.String(), "tcp_predicted: attempt 1") {
+					t.Errorf("%v", e)
+				}
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			for _, way := range [][2]*bradawl.Conn{{a, b}, {b, a}} {
+				_, err := way[0].Write([]byte("hello"))
+				check(t, err)
+				buf := make([]byte, 100)
+				deadline, _ := ctx.Deadline()
+				check(t, way[1].SetReadDeadline(deadline))
+				if n, err := way[1].Read(buf); err != nil || string(buf[:n]) != "hello" {
+					t.Errorf("read %q, %v", buf[:n], err)
+				}
+			}
+			for _, s := range w.ends {
+				if r, ok := s.NAT(); !ok || r.TCP == nil || r.TCP.Mapping == natprobe.MappingUnknown {
+					t.Errorf("what the NAT does with TCP is not told: %+v", r.TCP)
+				}
+			}
+			check(t, a.Close())
+		})
+	}
+}
