@@ -127,8 +127,9 @@ func (l *lab) meet(ctx context.Context, m meeting, round int) error {
 	w, err := simworld.Open(ctx, simworld.Config{
 		Seed: h.Sum64(), NATs: [2]string{kinds[m.local].preset, kinds[m.remote].preset}, Link: simnet.Link{Delay: delay},
 		Session: func(end int, cfg *bradawl.Config) {
-			cfg.Timeout, cfg.Budget, cfg.RecordGroup = first, groups[m.group].budget, groups[m.group].name
+			cfg.Timeout, cfg.Budget = first, groups[m.group].budget
 			cfg.Record = func(e stats.Event) {
+				e.Group = groups[m.group].name
 				mu.Lock()
 				defer mu.Unlock()
 				events[end] = append(events[end], e)
