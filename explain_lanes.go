@@ -57,7 +57,7 @@ func (k *link) whyNoLane(text string, infeasible bool) (string, bool) {
 	}
 	text = strings.TrimSuffix(strings.TrimSuffix(text, remedy), ": ")
 	switch {
-	case a.spend == k.c.usual && a.spend.off:
+	case a.spend.off && k.c.usual.off:
 		text += "; attempts at the ports are switched off by Config.Budget"
 	case a.spend.off:
 		text += "; attempts at the ports are switched off by Config.TreatPeer"
