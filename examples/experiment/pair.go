@@ -28,11 +28,11 @@ var budgets = map[string]punch.Budget{
 // access is between each peer and the internet, one way.
 const access = 20 * time.Millisecond
 
-// meet makes a world for a pair, has one end dial the other, and returns what both record.
-func (t *trial) meet(ctx context.Context, pair int) (events []stats.Event, err error) {
+// world makes a world for a pair, has one end dial the other, and returns what both record.
+func (t *trial) world(ctx context.Context, pair int) (events []stats.Event, err error) {
 	var (
-		mu  sync.Mutex
-		apt error // of taking part
+		mu    sync.Mutex
+		unfit error // to take part
 	)
 	seed := t.seed(pair, "world")
 	w, err := simworld.Open(ctx, simworld.Config{
@@ -44,13 +44,13 @@ func (t *trial) meet(ctx context.Context, pair int) (events []stats.Event, err e
 				defer mu.Unlock()
 				events = append(events, e)
 			}
-			apt = errors.Join(apt, t.takePart(pair, end, cfg))
+			unfit = errors.Join(unfit, t.takePart(pair, end, cfg))
 		},
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err = errors.Join(apt, w.Settle(ctx)); err == nil {
+	if err = errors.Join(unfit, w.Settle(ctx)); err == nil {
 		err = t.connect(ctx, w, pair%2) // each side dials every other time
 	}
 	w.Close() // after which nothing is recorded

@@ -43,7 +43,7 @@ func (t *trial) ratio() string {
 	switch r := t.verdict.Ratio; {
 	case r.Mismatch:
 		return fmt.Sprintf("sizes of the arms: chi-square %.2f, p = %.4f: something takes pairs out of an arm", r.ChiSquare, r.P)
-	case r.ChiSquare == 0 && r.P == 1:
+	case r.P == 1 && t.verdict.Decision == stats.DecisionTooFew:
 		return "sizes of the arms: too few to check"
 	default:
 		return fmt.Sprintf("sizes of the arms: chi-square %.2f, p = %.2f: as chance has it", r.ChiSquare, r.P)

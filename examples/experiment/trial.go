@@ -13,6 +13,7 @@ import (
 type trial struct {
 	o         options
 	collector *stats.Recorder
+	meet      func(ctx context.Context, pair int) ([]stats.Event, error) // world; another in tests
 
 	mu      sync.Mutex // for progress
 	done    int        // pairs
@@ -28,6 +29,7 @@ func newTrial(o options) (*trial, error) {
 		return nil, err
 	}
 	t := &trial{o: o, collector: collector}
+	t.meet = t.world
 	t.verdict, err = o.experiment.Judge(nil)
 	return t, err
 }
