@@ -234,3 +234,34 @@ func TestTreatmentCrosses(t *testing.T) {
 		}
 	}
 }
+
+// TestTreatmentIsWaitedFor: a dial that is to share the paths of one before it says nothing
+// until it is known how the peer is treated, though the paths are there; and a late word of
+// AllowPeer's does not end what our user has dialled meanwhile.
+func TestTreatmentIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	after := map[bool]time.Duration{true: 10 * time.Millisecond, false: 900 * time.Millisecond}
+	w := newWorld(t, 1, "", "", append([]func(*worldOptions){func(o *worldOptions) {
+		o.treat = func(p *simPeer, answer func(time.Duration, Treatment, error)) {
+			answer(after[p.untold == 1], Treatment{Group: "lab"}, nil)
+		}
+	}}, cones...)...)
+	a, b := w.peers[0], w.peers[1]
+	w.Run(time.Second)
+	a.dialTo(b)
+	second := a.dialTo(b)
+	w.Run(800 * time.Millisecond)
+	if k := a.conns[second]; len(a.standing()) != 1 || !k.rides || !k.up || k.offers != 0 || len(b.conns) != 1 {
+		w.fail("%d connections stand, and %d are at the peer", len(a.standing()), len(b.conns))
+	}
+	w.Run(300 * time.Millisecond) // the peer has the offer, and asks as well
+	for _, k := range b.order() {
+		if k.state == waiting {
+			b.do(func(now time.Time) { b.decide(now, k.number, false) })
+		}
+	}
+	w.Run(2 * time.Second)
+	if len(a.standing()) != 2 || len(b.standing()) != 2 || a.conns[second].group() != "lab" {
+		w.fail("%d and %d connections stand", len(a.standing()), len(b.standing()))
+	}
+}
