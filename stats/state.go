@@ -9,40 +9,30 @@ import (
 
 // AppendState appends all that the recorder knows to b: totals, panes, which events it has
 // counted, and its ledger, so that one in another process can go on in its place by
-// RestoreState. What is recorded at the same time may be in it in part; who needs to know
-// what exactly is in it calls Record and AppendState from one goroutine.
+// RestoreState. It is of one moment, and whoever calls Record meanwhile waits; who needs to
+// know what exactly is in it calls Record and AppendState from one goroutine.
 func (r *Recorder) AppendState(b []byte) []byte {
-	// All of it is of one moment: were a pane to close between the totals and the panes, it
-	// would be in both.
-	for _, s := range r.shards {
-		s.mu.Lock()
-	}
-	present := r.present()
-	for _, s := range r.shards {
-		present = max(present, s.now)
-	}
+	r.lockSeen()
+	defer r.unlockSeen()
+	present := r.lockShards(r.present())
 	past := newCollector(r, 0, 0)
 	panes := make([]*collector, r.set.kept())
 	for i := range panes {
 		first := present - r.set.kept() + 1 + int64(i)
 		panes[i] = newCollector(r, first, first+1)
 	}
-	for _, s := range r.shards {
-		s.advance(present)
+	r.show(func(s *series) {
 		past.past(s)
 		for _, c := range panes {
 			c.panes(s)
 		}
-	}
-	for _, s := range r.shards {
-		s.mu.Unlock()
-	}
+	})
 	b = append(b, binaryVersion, formState)
 	for _, n := range [...]int64{r.set.hop, r.set.window, r.set.late, present} {
 		b = binary.AppendUvarint(b, uint64(n))
 	}
 	b = binary.BigEndian.AppendUint64(b, r.seed)
-	ledger := r.Ledger()
+	ledger := r.ledger()
 	for _, n := range ledger.fields() {
 		b = binary.AppendUvarint(b, *n)
 	}
@@ -60,16 +50,13 @@ func (r *Recorder) AppendState(b []byte) []byte {
 func (r *Recorder) appendTags(b []byte, pane int64) []byte {
 	var all []uint64
 	for _, s := range r.seen {
-		s.mu.Lock()
-		i := int(uint64(pane) % uint64(len(s.panes)))
-		if s.numbers[i] == pane {
-			for _, tag := range s.panes[i].places {
+		if of := &s.panes[uint64(pane)%uint64(len(s.panes))]; of.number == pane {
+			for _, tag := range of.places {
 				if tag != 0 {
 					all = append(all, tag)
 				}
 			}
 		}
-		s.mu.Unlock()
 	}
 	b = binary.AppendUvarint(b, uint64(len(all)))
 	for _, tag := range all {
@@ -118,13 +105,13 @@ func RestoreState(cfg Config, state []byte) (*Recorder, error) {
 	for _, s := range r.shards {
 		s.now = present
 	}
-	r.load(past, func(s *shard, key packed, t *Tally) bool { return s.loadPast(key, t) })
+	r.load(past, &l, func(s *shard, of *series, t *Tally) { of.past.Merge(t) })
 	for pane := present - r.set.kept() + 1; pane <= present && !in.failed; pane++ {
 		got, err := in.snapshot()
 		if err != nil {
 			return nil, err
 		}
-		r.load(got, func(s *shard, key packed, t *Tally) bool { return s.loadPane(key, t, max(0, pane)) })
+		r.load(got, &l, func(s *shard, of *series, t *Tally) { s.load(of, t, max(0, pane)) })
 	}
 	for pane := present - r.set.late; pane <= present && !in.failed; pane++ {
 		r.loadTags(&in, max(0, pane), present)
@@ -132,24 +119,23 @@ func RestoreState(cfg Config, state []byte) (*Recorder, error) {
 	if in.failed || len(in.rest) > 0 {
 		return nil, fmt.Errorf("stats: state of a recorder: it is cut off, or has %d bytes too many", len(in.rest))
 	}
-	// What was loaded has noted nothing in the ledger but what did not fit.
-	l.Overflown += r.overflown.Load()
 	r.late.Store(l.Late)
 	r.invalid.Store(l.Invalid)
-	r.clamped.Store(l.Clamped)
-	r.overflown.Store(l.Overflown)
-	r.seen[0].ledger = Ledger{Recorded: l.Recorded, Duplicates: l.Duplicates, Unchecked: l.Unchecked}
+	l.Late, l.Invalid = 0, 0
+	r.seen[0].ledger = l
 	return r, nil
 }
 
-// load gives the tallies of a snapshot to their shards.
-func (r *Recorder) load(from *Snapshot, put func(s *shard, key packed, t *Tally) bool) {
+// load gives the tallies of a snapshot to their series, and notes those that do not fit.
+func (r *Recorder) load(from *Snapshot, l *Ledger, put func(s *shard, of *series, t *Tally)) {
 	give := func(key packed, t *Tally) {
-		if !put(r.shard(key), key, t) {
-			r.overflown.Add(t.Events())
+		of := r.shard(key).of(key)
+		if of == nil {
+			l.Overflown += t.Events()
 			key = key.overflow()
-			put(r.shard(key), key, t)
+			of = r.shard(key).of(key)
 		}
+		put(r.shard(key), of, t)
 	}
 	for i := range from.Cells {
 		c := &from.Cells[i]
@@ -164,29 +150,6 @@ func (r *Recorder) load(from *Snapshot, put func(s *shard, key packed, t *Tally)
 	}
 }
 
-// loadPast adds a tally of panes that are open no more.
-func (s *shard) loadPast(key packed, t *Tally) bool {
-	of := s.of(key)
-	if of == nil {
-		return false
-	}
-	of.past.Merge(t)
-	return true
-}
-
-// loadPane adds a tally of a pane that is kept.
-func (s *shard) loadPane(key packed, t *Tally, number int64) bool {
-	cell := s.cell(key, number)
-	if cell == nil {
-		return false
-	}
-	cell.Merge(t)
-	if number > s.now-s.window && number != s.now {
-		cell.series.window.Merge(t)
-	}
-	return true
-}
-
 // loadTags takes in which events of a pane were counted.
 func (r *Recorder) loadTags(in *reader, pane, present int64) {
 	for range in.count(8) {
@@ -196,8 +159,7 @@ func (r *Recorder) loadTags(in *reader, pane, present int64) {
 		}
 		if tag := binary.BigEndian.Uint64(b); tag != 0 {
 			s := r.seen[tag>>60%numShards]
-			if set := s.at(pane); set.n < s.limit && !set.has(tag) {
-				set.add(tag)
+			if ids := s.at(pane); ids.n < s.limit && ids.add(tag) {
 				s.moved = present // it is not known whether one of them was
 			}
 		}

@@ -24,12 +24,23 @@ type vocabulary struct {
 // numbered is a state of a vocabulary, never changed.
 type numbered struct {
 	numbers map[string]uint16
-	words   []string // by number
+	words   []string        // by number
+	ranks   func() []uint16 // by number: what place a word has in their order
+}
+
+func newNumbered(words []string, numbers map[string]uint16) *numbered {
+	return &numbered{numbers, words, sync.OnceValue(func() []uint16 {
+		ranks := make([]uint16, len(words))
+		for rank, word := range slices.Sorted(slices.Values(words)) {
+			ranks[numbers[word]] = uint16(rank)
+		}
+		return ranks
+	})}
 }
 
 func newVocabulary(limit int, known ...string) *vocabulary {
 	v := &vocabulary{limit: min(limit, 1<<16-2) + 2}
-	v.now.Store(&numbered{map[string]uint16{"": noWord, Other: otherWord}, []string{"", Other}})
+	v.now.Store(newNumbered([]string{"", Other}, map[string]uint16{"": noWord, Other: otherWord}))
 	for _, word := range known {
 		v.number(word)
 	}
@@ -57,10 +68,10 @@ func (v *vocabulary) number(word string) uint16 {
 	if len(now.words) >= v.limit {
 		return otherWord
 	}
-	next := &numbered{maps.Clone(now.numbers), append(slices.Clip(now.words), word)}
 	n := uint16(len(now.words))
-	next.numbers[word] = n
-	v.now.Store(next)
+	numbers := maps.Clone(now.numbers)
+	numbers[word] = n
+	v.now.Store(newNumbered(append(slices.Clip(now.words), word), numbers))
 	return n
 }
 
