@@ -55,7 +55,7 @@ func (r *Recorder) look(present int64, see func(*series)) {
 	r.show(see)
 }
 
-// show shows a function all series, and unlocks them.
+// show shows a function all series, which are locked, and unlocks them.
 func (r *Recorder) show(see func(*series)) {
 	for _, s := range r.shards {
 		for _, of := range s.series {
@@ -96,11 +96,14 @@ func (c *collector) window(s *series) { c.add(s.key, &s.window, &s.present) }
 func (c *collector) panes(s *series) { c.add(s.key, s.appendPanes(c.parts[:0], c.first, c.end)...) }
 
 // past adds what a series has of panes that are open no more.
-func (c *collector) past(s *series) { c.add(s.key, &s.past) }
+func (c *collector) past(s *series) { c.until(s, s.now-c.r.set.late) }
 
 // total adds all that a series has.
-func (c *collector) total(s *series) {
-	c.add(s.key, s.appendPanes(append(c.parts[:0], &s.past), s.now-c.r.set.late, s.now+1)...)
+func (c *collector) total(s *series) { c.until(s, s.now+1) }
+
+// until adds what a series has of panes before one that is not settled.
+func (c *collector) until(s *series, end int64) {
+	c.add(s.key, s.appendPanes(append(c.parts[:0], &s.past), s.now-c.r.set.unsettled()+1, end)...)
 }
 
 // appendPanes appends the tallies of the panes from one number to before another.

@@ -116,15 +116,21 @@ func isWord(text string) bool {
 	if len(text) > MaxWord {
 		return false
 	}
-	for _, c := range []byte(text) {
-		switch {
-		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '_', c == '-':
-		default:
+	for i := range len(text) {
+		if !wordBytes[text[i]] {
 			return false
 		}
 	}
 	return true
 }
+
+// wordBytes are the characters of words.
+var wordBytes = func() (of [256]bool) {
+	for _, c := range []byte("abcdefghijklmnopqrstuvwxyz0123456789_-") {
+		of[c] = true
+	}
+	return of
+}()
 
 // eventJSON is an event as JSON has it: names and their order are fixed. A field that
 // is absent is not known, or does not apply.

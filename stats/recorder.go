@@ -122,8 +122,26 @@ func (s *settings) pane(t time.Time) int64 {
 	return t.UnixNano() / s.hop
 }
 
+// pane returns the number of the pane that a time is in. Most are in the present one, and it
+// takes less to see that than to divide.
+func (r *Recorder) pane(t time.Time) int64 {
+	n := r.recent.Load()
+	if since := uint64(t.UnixNano() - n*r.set.hop); since < uint64(r.set.hop) && uint64(t.Unix()) < math.MaxInt64/uint64(time.Second) {
+		return n
+	}
+	return r.set.pane(t)
+}
+
 // present returns the number of the present pane.
-func (r *Recorder) present() int64 { return r.set.pane(r.set.now()) }
+func (r *Recorder) present() int64 { return r.presentAt(r.set.now()) }
+
+func (r *Recorder) presentAt(now time.Time) int64 {
+	n := r.pane(now)
+	if n != r.recent.Load() {
+		r.recent.Store(n)
+	}
+	return n
+}
 
 // Recorder counts events: in the panes of a window that moves with time, and in all. It
 // takes what memory its Config says at most, whatever arrives, and what it does not count
@@ -133,6 +151,7 @@ type Recorder struct {
 	groups *vocabulary
 	words  *vocabulary
 	seed   uint64       // of the tags of events
+	recent atomic.Int64 // the present pane, when somebody last asked
 	room   atomic.Int64 // for new keys
 	seen   [numShards]*seen
 	shards [numShards]*shard
@@ -166,7 +185,7 @@ func (r *Recorder) record(e *Event) {
 		return
 	}
 	now := r.set.now()
-	present, pane := r.set.pane(now), r.set.pane(e.Time)
+	present, pane := r.presentAt(now), r.pane(e.Time)
 	ahead := e.Time.After(now)
 	if pane < present-r.set.late {
 		r.late.Add(1)

@@ -21,6 +21,9 @@ type span struct {
 // kept is how many panes are kept, so that windows that still change can be told.
 func (s span) kept() int64 { return s.window + s.late }
 
+// unsettled is how many panes can still change, or are in the present window.
+func (s span) unsettled() int64 { return max(s.window, s.late+1) }
+
 // series is what is counted of one packed key. The sum of a window's earlier panes is kept up
 // to date by adding each pane when it is over and taking it away when it leaves, so that
 // counting an event touches one tally, and asking for the window adds two. Time passes for a
@@ -30,7 +33,7 @@ type series struct {
 	now     int64 // the number of the present pane
 	present Tally // of it
 	window  Tally // over the earlier panes of the present window
-	past    Tally // over all panes that are open no more
+	past    Tally // over all panes that are settled
 	panes   []pane
 }
 
@@ -121,11 +124,15 @@ func (s *shard) add(of *series, e *Event, bin int, number int64) {
 	}
 }
 
-// load adds a tally of a pane that is kept.
+// load adds a tally of a pane that is kept, and, if it is open no more, takes it away from
+// the past, which has it too.
 func (s *shard) load(of *series, t *Tally, number int64) {
 	s.tally(of, number).Merge(t)
 	if s.earlier(number) {
 		of.window.Merge(t)
+	}
+	if number > s.now-s.unsettled() && number < s.now-s.late {
+		of.past.subtract(t)
 	}
 }
 
@@ -177,7 +184,7 @@ func (s *shard) advance(of *series) {
 		*t, of.present = of.present, *t
 		of.panes = append(of.panes, pane{from, t})
 	}
-	for _, p := range of.between(from-s.late, to-s.late) {
+	for _, p := range of.between(from-s.unsettled()+1, to-s.unsettled()+1) {
 		of.past.Merge(p.Tally)
 	}
 	forgotten := of.place(to - s.kept() + 1)
