@@ -90,7 +90,7 @@ func newCollector(r *Recorder, first, end int64) *collector {
 }
 
 // window adds what a series has in the present window.
-func (c *collector) window(s *series) { c.add(s.key, &s.window, &s.present) }
+func (c *collector) window(s *series) { c.add(s.key, &s.window, s.present) }
 
 // panes adds what a series has in the panes.
 func (c *collector) panes(s *series) { c.add(s.key, s.appendPanes(c.parts[:0], c.first, c.end)...) }
@@ -112,7 +112,7 @@ func (s *series) appendPanes(parts []*Tally, first, end int64) []*Tally {
 		parts = append(parts, p.Tally)
 	}
 	if s.now >= first && s.now < end {
-		parts = append(parts, &s.present)
+		parts = append(parts, s.present)
 	}
 	return parts
 }

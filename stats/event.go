@@ -84,13 +84,18 @@ func (e *Event) Validate() error {
 		return badEvent("ip_version", "%d is none; give 4 or 6, or 0 where there is no path", e.IPVersion)
 	case e.Tries < 0 || e.Tries > MaxTries:
 		return badEvent("tries", "%d is out of range; give 0 to %d", e.Tries, MaxTries)
-	}
-	for _, w := range [...]struct{ field, text string }{{"ab_group", e.Group}, {"lane", e.Lane}, {"reason", e.Reason}} {
-		if !isWord(w.text) {
-			return badEvent(w.field, "%q is no word for counting; give at most %d characters of a-z 0-9 _ -", cut(w.text), MaxWord)
-		}
+	case !isWord(e.Group):
+		return badWord("ab_group", e.Group)
+	case !isWord(e.Lane):
+		return badWord("lane", e.Lane)
+	case !isWord(e.Reason):
+		return badWord("reason", e.Reason)
 	}
 	return e.validatePair()
+}
+
+func badWord(field, text string) error {
+	return badEvent(field, "%q is no word for counting; give at most %d characters of a-z 0-9 _ -", cut(text), MaxWord)
 }
 
 // validatePair holds the kind of path against what the stage is for.

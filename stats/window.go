@@ -27,14 +27,14 @@ func (s span) unsettled() int64 { return max(s.window, s.late+1) }
 // series is what is counted of one packed key. The sum of a window's earlier panes is kept up
 // to date by adding each pane when it is over and taking it away when it leaves, so that
 // counting an event touches one tally, and asking for the window adds two. Time passes for a
-// series when somebody counts or looks: what is needed for that comes first in memory.
+// series when somebody counts or looks. What counting needs is first in memory.
 type series struct {
 	key     packed
-	now     int64 // the number of the present pane
-	present Tally // of it
+	now     int64  // the number of the present pane
+	present *Tally // of it
+	panes   []pane
 	window  Tally // over the earlier panes of the present window
 	past    Tally // over all panes that are settled
-	panes   []pane
 }
 
 // pane is what a pane that is kept, but is not the present one, has of a packed key. In a
@@ -97,7 +97,7 @@ func (s *shard) found(key packed) *series {
 	}
 	of := &s.ahead[0]
 	s.ahead = s.ahead[1:]
-	of.key, of.now = key, s.now
+	of.key, of.now, of.present = key, s.now, s.take()
 	s.series = append(s.series, of)
 	again := s.series[len(s.series)-1:]
 	if 2*len(s.series) > len(s.places) {
@@ -143,7 +143,7 @@ func (s *shard) earlier(number int64) bool { return number > s.now-s.window && n
 func (s *shard) tally(of *series, number int64) *Tally {
 	s.advance(of)
 	if number == s.now {
-		return &of.present
+		return of.present
 	}
 	i := of.place(number)
 	if i == len(of.panes) || of.panes[i].number != number {
@@ -152,11 +152,17 @@ func (s *shard) tally(of *series, number int64) *Tally {
 	return of.panes[i].Tally
 }
 
-// take returns an empty tally.
+// take returns an empty tally for a pane, with memory for its first latencies beside it: most
+// have no more.
 func (s *shard) take() *Tally {
 	last := len(s.free) - 1
 	if last < 0 {
-		return new(Tally)
+		of := new(struct {
+			Tally
+			first [40]byte // makes two lines of memory of it
+		})
+		of.Latency.data = of.first[:0]
+		return &of.Tally
 	}
 	t := s.free[last]
 	s.free = s.free[:last]
@@ -178,11 +184,10 @@ func (s *shard) advance(of *series) {
 	}
 	if of.present.Events() > 0 {
 		if from > to-s.window {
-			of.window.Merge(&of.present)
+			of.window.Merge(of.present)
 		}
-		t := s.take()
-		*t, of.present = of.present, *t
-		of.panes = append(of.panes, pane{from, t})
+		of.panes = append(of.panes, pane{from, of.present})
+		of.present = s.take()
 	}
 	for _, p := range of.between(from-s.unsettled()+1, to-s.unsettled()+1) {
 		of.past.Merge(p.Tally)
