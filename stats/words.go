@@ -1,10 +1,7 @@
 package stats
 
 import (
-	"hash/maphash"
-	"math/bits"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -19,57 +16,49 @@ const (
 // it takes no lock.
 type vocabulary struct {
 	limit int
-	seed  maphash.Seed
 	now   atomic.Pointer[numbered]
 	mu    sync.Mutex // held while a word is added
 }
 
 // numbered is a state of a vocabulary, never changed.
 type numbered struct {
-	words  []string        // by number
-	places []uint16        // numbers, to be found by their words' hashes; 0: none
-	ranks  func() []uint16 // by number: where the word is in the order of all
+	numbers map[string]uint16
+	words   []string        // by number
+	likely  [256]uint16     // which number a word of a mark has, if it has one
+	ranks   func() []uint16 // by number: where a word is in the order of all
+}
+
+// mark is what words are told apart by at a glance, which is faster than by a hash of them.
+// Where it is not enough, there is the map.
+func mark(word string) uint8 {
+	return uint8(len(word))*29 ^ word[0]*7 ^ word[len(word)-1]
 }
 
 func newVocabulary(limit int, known ...string) *vocabulary {
-	v := &vocabulary{limit: min(limit, 1<<16-2) + 2, seed: maphash.MakeSeed()}
-	v.set([]string{"", Other})
+	v := &vocabulary{limit: min(limit, 1<<16-2) + 2}
+	v.now.Store(newNumbered([]string{"", Other}))
 	for _, word := range known {
 		v.number(word)
 	}
 	return v
 }
 
-// set makes a state of some words.
-func (v *vocabulary) set(words []string) {
-	now := &numbered{words: words, places: make([]uint16, 4<<bits.Len(uint(len(words))))}
-	for n, word := range words[1:] {
-		at, _ := now.find(word, maphash.String(v.seed, word))
-		now.places[at] = uint16(n + 1)
-	}
-	now.ranks = sync.OnceValue(func() []uint16 {
-		ranks := make([]uint16, len(words))
-		numbers := make([]uint16, len(words))
-		for n := range numbers {
-			numbers[n] = uint16(n)
+func newNumbered(words []string) *numbered {
+	v := &numbered{words: words, numbers: make(map[string]uint16, len(words))}
+	for n, word := range words {
+		v.numbers[word] = uint16(n)
+		if word != "" && v.likely[mark(word)] == noWord {
+			v.likely[mark(word)] = uint16(n)
 		}
-		slices.SortFunc(numbers, func(a, b uint16) int { return strings.Compare(words[a], words[b]) })
-		for rank, n := range numbers {
-			ranks[n] = uint16(rank)
+	}
+	v.ranks = sync.OnceValue(func() []uint16 {
+		ranks := make([]uint16, len(words))
+		for rank, word := range slices.Sorted(slices.Values(words)) {
+			ranks[v.numbers[word]] = uint16(rank)
 		}
 		return ranks
 	})
-	v.now.Store(now)
-}
-
-// find returns the place of a word that is not "", and its number; 0: it has none.
-func (n *numbered) find(word string, hash uint64) (place int, number uint16) {
-	mask := uint64(len(n.places) - 1)
-	for i := hash & mask; ; i = (i + 1) & mask {
-		if number := n.places[i]; number == 0 || n.words[number] == word {
-			return int(i), number
-		}
-	}
+	return v
 }
 
 // number returns the number of a word.
@@ -77,9 +66,11 @@ func (v *vocabulary) number(word string) uint16 {
 	if word == "" {
 		return noWord
 	}
-	hash := maphash.String(v.seed, word)
 	now := v.now.Load()
-	if _, n := now.find(word, hash); n != 0 {
+	if n := now.likely[mark(word)]; now.words[n] == word {
+		return n
+	}
+	if n, ok := now.numbers[word]; ok {
 		return n
 	}
 	if len(now.words) >= v.limit {
@@ -88,13 +79,13 @@ func (v *vocabulary) number(word string) uint16 {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now = v.now.Load()
-	if _, n := now.find(word, hash); n != 0 {
+	if n, ok := now.numbers[word]; ok {
 		return n
 	}
 	if len(now.words) >= v.limit {
 		return otherWord
 	}
-	v.set(append(slices.Clip(now.words), word))
+	v.now.Store(newNumbered(append(slices.Clip(now.words), word)))
 	return uint16(len(now.words))
 }
 
