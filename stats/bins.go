@@ -85,9 +85,10 @@ func (s *Sketch) addBin(bin int, n uint32) {
 // spread leaves the listed form for the narrow one.
 func (s *Sketch) spread() {
 	bins, n := s.list()
+	first, end := s.span()
 	s.form, s.data = narrow, s.data[:0]
 	if n > 0 {
-		s.reach(int(slices.Min(bins[:n])), int(slices.Max(bins[:n]))+1)
+		s.reach(first, end)
 	}
 	for _, bin := range bins[:n] {
 		s.data[bin-s.first]++
@@ -253,14 +254,15 @@ func (s *Sketch) each(yield func(bin int, n uint32) bool) {
 }
 
 // span returns the first bin that the sketch may have something in, and the one after the
-// last.
+// last; of an empty one, some after all and 0.
 func (s *Sketch) span() (first, end int) {
-	switch {
-	case s.n == 0:
-		return 0, 0
-	case s.form != listed:
+	if s.form != listed {
 		return int(s.first), int(s.first) + s.size()
 	}
-	bins, n := s.list()
-	return int(slices.Min(bins[:n])), int(slices.Max(bins[:n])) + 1
+	first = sketchBins
+	for i := 0; i < len(s.data); i += 2 {
+		bin := int(binary.LittleEndian.Uint16(s.data[i:]))
+		first, end = min(first, bin), max(end, bin+1)
+	}
+	return first, end
 }

@@ -10,7 +10,7 @@ import (
 func (r *Recorder) Snapshot() *Snapshot {
 	present := r.present()
 	c := newCollector(r, present-r.set.window+1, present+1)
-	r.look(present, c.window)
+	r.look(present, c, c.window)
 	return c.snapshot()
 }
 
@@ -20,7 +20,7 @@ func (r *Recorder) Snapshot() *Snapshot {
 func (r *Recorder) Between(from, to time.Time) *Snapshot {
 	present := r.present()
 	c := newCollector(r, max(r.set.from(from), present-r.set.kept()+1), min(r.set.from(to), present+1))
-	r.look(present, c.panes)
+	r.look(present, c, c.panes)
 	return c.snapshot()
 }
 
@@ -44,14 +44,20 @@ func (r *Recorder) Window() time.Duration { return time.Duration(r.set.hop * r.s
 func (r *Recorder) Total() *Snapshot {
 	present := r.present()
 	c := newCollector(r, 0, present+1)
-	r.look(present, c.total)
+	r.look(present, c, c.total)
 	return c.snapshot()
 }
 
-// look shows a function all series as they are at one moment, when the time has come to a
-// pane. What comes to be counted meanwhile waits, but not for series that were shown.
-func (r *Recorder) look(present int64, see func(*series)) {
+// look shows a method of a collector all series as they are at one moment, when the time has
+// come to a pane. What comes to be counted meanwhile waits, but not for series that were
+// shown.
+func (r *Recorder) look(present int64, c *collector, see func(*series)) {
 	r.lockShards(present)
+	n := 0
+	for _, s := range r.shards {
+		n += len(s.series)
+	}
+	c.got = make([]collected, 0, n)
 	r.show(see)
 }
 
@@ -93,7 +99,10 @@ func newCollector(r *Recorder, first, end int64) *collector {
 func (c *collector) window(s *series) { c.add(s.key, &s.window, s.present) }
 
 // panes adds what a series has in the panes.
-func (c *collector) panes(s *series) { c.add(s.key, s.appendPanes(c.parts[:0], c.first, c.end)...) }
+func (c *collector) panes(s *series) {
+	c.parts = s.appendPanes(c.parts[:0], c.first, c.end)
+	c.add(s.key, c.parts...)
+}
 
 // past adds what a series has of panes that are open no more.
 func (c *collector) past(s *series) { c.until(s, s.now-c.r.set.late) }
@@ -103,7 +112,8 @@ func (c *collector) total(s *series) { c.until(s, s.now+1) }
 
 // until adds what a series has of panes before one that is not settled.
 func (c *collector) until(s *series, end int64) {
-	c.add(s.key, s.appendPanes(append(c.parts[:0], &s.past), s.now-c.r.set.unsettled()+1, end)...)
+	c.parts = s.appendPanes(append(c.parts[:0], &s.past), s.now-c.r.set.unsettled()+1, end)
+	c.add(s.key, c.parts...)
 }
 
 // appendPanes appends the tallies of the panes from one number to before another.
@@ -119,40 +129,44 @@ func (s *series) appendPanes(parts []*Tally, first, end int64) []*Tally {
 
 // add adds the sum of some tallies, unless it is nothing.
 func (c *collector) add(key packed, parts ...*Tally) {
-	var sum Tally
+	c.got = append(c.got, collected{key: key})
+	sum := &c.got[len(c.got)-1]
 	for _, t := range parts {
 		sum.Count.add(t.Count)
 		sum.micros += t.micros
 	}
 	if sum.Events() == 0 {
+		c.got = c.got[:len(c.got)-1]
 		return
 	}
 	sum.Latency = c.room(parts)
 	for _, t := range parts {
 		sum.Latency.Merge(&t.Latency)
 	}
-	c.got = append(c.got, collected{key, sum})
 }
 
 // room returns an empty sketch that the sum of those of some tallies fits in, with memory out
 // of a large piece.
 func (c *collector) room(parts []*Tally) Sketch {
-	n, first, end, form := uint64(0), sketchBins, 0, uint8(listed)
+	n, form := uint64(0), uint8(listed)
 	for _, t := range parts {
-		n += t.Latency.n
-		form = max(form, t.Latency.form)
+		n, form = n+t.Latency.n, max(form, t.Latency.form)
 	}
 	if form == listed && n <= maxListed {
 		return Sketch{data: c.carve(2 * int(n))[:0]}
 	}
+	first, end := sketchBins, 0
 	for _, t := range parts {
 		if t.Latency.n > 0 {
 			from, to := t.Latency.span()
 			first, end = min(first, from), max(end, to)
 		}
 	}
+	if end == 0 {
+		return Sketch{}
+	}
 	form = max(form, narrow)
-	return Sketch{first: uint16(first), form: form, data: c.carve(max(0, end-first) * int(form))}
+	return Sketch{first: uint16(first), form: form, data: c.carve((end - first) * int(form))}
 }
 
 // carve returns so many zero bytes, which nobody else has.
