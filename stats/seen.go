@@ -75,8 +75,8 @@ func (s *seen) at(pane int64) *seenIDs {
 }
 
 // tagOf returns what stands for an ID: a hash, of which two IDs have the same with a chance
-// of 2^-64, and nobody can choose IDs that do, or that all meet in one place, without
-// knowing the seed.
+// of 2^-64, so that a new event is taken for one of a million others with one of 5e-14. Nobody
+// can choose IDs that have the same, or that all meet in one place, without knowing the seed.
 func tagOf(id ID, seed uint64) uint64 {
 	hi, lo := bits.Mul64(binary.LittleEndian.Uint64(id[:])^seed, 0x9e3779b97f4a7c15^seed<<1)
 	h := hi ^ lo ^ binary.LittleEndian.Uint64(id[8:])
