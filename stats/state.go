@@ -4,35 +4,37 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
 // AppendState appends all that the recorder knows to b: totals, panes, which events it has
 // counted, and its ledger, so that one in another process can go on in its place by
-// RestoreState. It is of one moment, and whoever calls Record meanwhile waits; who needs to
-// know what exactly is in it calls Record and AppendState from one goroutine.
+// RestoreState. It is of one moment; who needs to know what exactly is in it calls Record and
+// AppendState from one goroutine.
 func (r *Recorder) AppendState(b []byte) []byte {
 	r.lockSeen()
-	defer r.unlockSeen()
 	present := r.lockShards(r.present())
+	first := present - r.set.kept() + 1
 	past := newCollector(r, 0, 0)
 	panes := make([]*collector, r.set.kept())
 	for i := range panes {
-		first := present - r.set.kept() + 1 + int64(i)
-		panes[i] = newCollector(r, first, first+1)
+		panes[i] = newCollector(r, first+int64(i), first+int64(i)+1)
 	}
 	r.show(func(s *series) {
 		past.past(s)
-		for _, c := range panes {
-			c.panes(s)
+		for _, p := range s.panes {
+			panes[p.number-first].add(s.key, p.Tally)
 		}
+		panes[present-first].add(s.key, s.present)
 	})
+	ledger, tags := r.ledger(), r.tags(present)
+	r.unlockSeen()
 	b = append(b, binaryVersion, formState)
 	for _, n := range [...]int64{r.set.hop, r.set.window, r.set.late, present} {
 		b = binary.AppendUvarint(b, uint64(n))
 	}
 	b = binary.BigEndian.AppendUint64(b, r.seed)
-	ledger := r.ledger()
 	for _, n := range ledger.fields() {
 		b = binary.AppendUvarint(b, *n)
 	}
@@ -40,29 +42,36 @@ func (r *Recorder) AppendState(b []byte) []byte {
 	for _, c := range panes {
 		b, _ = c.snapshot().AppendBinary(b)
 	}
-	for pane := present - r.set.late; pane <= present; pane++ {
-		b = r.appendTags(b, pane)
+	for _, of := range tags {
+		b = binary.AppendUvarint(b, uint64(len(of)))
+		for _, tag := range of {
+			b = binary.BigEndian.AppendUint64(b, tag)
+		}
 	}
 	return b
 }
 
-// appendTags appends the tags of a pane's events.
-func (r *Recorder) appendTags(b []byte, pane int64) []byte {
-	var all []uint64
+// tags returns the tags of the events of the panes that are open, pane by pane, with all IDs
+// locked.
+func (r *Recorder) tags(present int64) [][]uint64 {
+	open := present - r.set.late
+	all := make([][]uint64, r.set.late+1)
 	for _, s := range r.seen {
-		if of := &s.panes[uint64(pane)%uint64(len(s.panes))]; of.number == pane {
+		for i := range s.panes {
+			of := &s.panes[i]
+			if of.n == 0 || of.number < open || of.number > present {
+				continue
+			}
+			into := &all[of.number-open]
+			*into = slices.Grow(*into, of.n)
 			for _, tag := range of.places {
 				if tag != 0 {
-					all = append(all, tag)
+					*into = append(*into, tag)
 				}
 			}
 		}
 	}
-	b = binary.AppendUvarint(b, uint64(len(all)))
-	for _, tag := range all {
-		b = binary.BigEndian.AppendUint64(b, tag)
-	}
-	return b
+	return all
 }
 
 // fields returns what a ledger has, in the order in which states have it.
