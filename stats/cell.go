@@ -54,11 +54,11 @@ func (c *Count) add(o Count) {
 }
 
 func (c *Count) subtract(o Count) {
-	c.Succeeded -= o.Succeeded
-	c.Failed -= o.Failed
-	c.TimedOut -= o.TimedOut
-	c.Cancelled -= o.Cancelled
-	c.Unreached -= o.Unreached
+	c.Succeeded -= min(c.Succeeded, o.Succeeded)
+	c.Failed -= min(c.Failed, o.Failed)
+	c.TimedOut -= min(c.TimedOut, o.TimedOut)
+	c.Cancelled -= min(c.Cancelled, o.Cancelled)
+	c.Unreached -= min(c.Unreached, o.Unreached)
 }
 
 // Tally is what a Cell knows of its events.

@@ -116,6 +116,15 @@ func (p packed) way(words []string) Way {
 	return Way{Stage: Stage(p >> 36 & 0xf), Lane: words[uint16(p>>16)], Reason: words[uint16(p)]}
 }
 
+// rank is what keys, or ways, are ordered by, in 40 bits: the numbers of words give way to
+// their ranks among all words. A Key has but one, of its group.
+func (p packed) rank(ranks []uint16) uint64 {
+	if p&wayBit != 0 {
+		return uint64(p&(0xf<<36)) | uint64(ranks[uint16(p>>16)])<<16 | uint64(ranks[uint16(p)])
+	}
+	return uint64(p&^0xffff) | uint64(ranks[uint16(p)])
+}
+
 // hash spreads what is counted over shards.
 func (p packed) hash() uint64 {
 	h := uint64(p) * 0x9e3779b97f4a7c15
