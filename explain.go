@@ -31,7 +31,7 @@ func (k *link) note(now time.Time, what string, err error) {
 // Explanation says how a connection came to use the path that it uses. It is a copy.
 type Explanation struct {
 	Peer       PeerID
-	State      string        // "dialing", "waiting", "checking", "connected", "lost"
+	State      string        // "dialing", "waiting", "checking", "connected", "lost", "over"
 	Elapsed    time.Duration // from the dial, or the peer's offer, to the first path; 0: there is none
 	Path       Path          // in use
 	Paths      []Path        // that work, in no order
@@ -127,8 +127,10 @@ func candidateOf(c ice.Candidate) Candidate {
 // why says why the path is what it is, and whether it cannot be otherwise.
 func (k *connection) why() (string, bool) {
 	switch {
+	case k.state == dialing && !k.rides && k.c.unsigned != nil:
+		return fmt.Sprintf("not signed on: %v", k.c.unsigned), false
 	case k.state == dialing:
-		return "the peer has not answered yet", false
+		return "the peer has not answered yet; its program may hang, or its AllowPeer not have decided", false
 	case k.state == waiting:
 		return "the peer has dialled, and AllowPeer has not decided yet", false
 	case k.path != nil && !k.path.relayed:
@@ -229,8 +231,9 @@ func natOf(p natprobe.Profile) string {
 
 // failure is the error of a connection that came to nothing in time, or whose last path has
 // been gone for long.
-func (k *connection) failure(now time.Time) error {
+func (k *connection) failure(now time.Time) *PathsError {
 	e := &PathsError{Peer: k.peer, Elapsed: now.Sub(k.began), Err: ErrNoPath}
+	e.Why, _ = k.why()
 	switch k.state {
 	case dialing, waiting:
 		e.Err = ErrNoAnswer
@@ -245,7 +248,6 @@ func (k *connection) failure(now time.Time) error {
 		}
 		e.Tried = append(e.Tried, PathError{pathOf(p), p.Sent, err})
 	}
-	e.Why, _ = k.why()
 	return e
 }
 

@@ -85,10 +85,8 @@ func meet(ctx context.Context, n int, out io.Writer) error {
 		}
 		defer peers[i].Close()
 	}
-	for !peers[0].SignedOn() {
-		if _, err := peers[0].Next(ctx); err != nil {
-			return err
-		}
+	if err := peers[0].WaitSignedOn(ctx); err != nil {
+		return err
 	}
 	served := make(chan error, 1)
 	go func() { served <- serve(ctx, peers[0]) }()

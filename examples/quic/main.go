@@ -85,23 +85,13 @@ func meet(ctx context.Context, count int64, out io.Writer) error {
 		}
 		defer peers[i].Close()
 	}
-	if err := signedOn(ctx, peers[1]); err != nil {
+	if err := peers[1].WaitSignedOn(ctx); err != nil {
 		return err
 	}
 	served := make(chan error, 1)
 	go func() { served <- echo(ctx, peers[1]) }()
 	err = send(ctx, peers[0], peers[1].ID(), count, out)
 	return errors.Join(err, <-served)
-}
-
-// signedOn waits until the session can be dialled.
-func signedOn(ctx context.Context, s *bradawl.Session) error {
-	for !s.SignedOn() {
-		if _, err := s.Next(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // config fits QUIC into the datagrams of a connection.

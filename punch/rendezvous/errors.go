@@ -46,7 +46,7 @@ func quoted(v any) any {
 // OpError is the error of an operation on a rendezvous.
 type OpError struct {
 	Op  string // "dial", "sign on", "join"
-	URL string // the rendezvous, as it was given to Dial
+	URL string // the rendezvous, as it was given to Dial, without a password
 	Err error  // what went wrong
 }
 

@@ -45,6 +45,9 @@ type Signals = interface {
 // Check returns a *ConfigError where URL or Client can be seen to be wrong, as SignOn
 // would. It sends nothing.
 func (s *Signaler) Check() error {
+	if s == nil {
+		return &ConfigError{Field: "Signaler", Reason: "is nil; give one with a URL"}
+	}
 	if _, _, err := parseURL(s.URL); err != nil {
 		return err
 	}
@@ -112,7 +115,7 @@ func (s *Signaler) Meet(ctx context.Context, room string) (ident.PeerID, error) 
 		select {
 		case <-next:
 		case <-ctx.Done():
-			return ident.PeerID{}, &OpError{Op: "meet", URL: s.URL, Err: fmt.Errorf("%w; not signed on: %w", context.Cause(ctx), lost)}
+			return ident.PeerID{}, &OpError{Op: "meet", URL: redacted(s.URL), Err: fmt.Errorf("%w; not signed on: %w", context.Cause(ctx), lost)}
 		}
 	}
 }
