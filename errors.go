@@ -77,7 +77,9 @@ func (e *PeerError) Error() string {
 func (e *PeerError) Unwrap() error { return e.Err }
 
 // RefusedError says that the peer refused the connection. The words are the peer's.
-type RefusedError struct{ Reason string }
+type RefusedError struct {
+	Reason string // in a few words, of the peer's program; not to be trusted
+}
 
 // Error tells the peer's reason.
 func (e *RefusedError) Error() string { return fmt.Sprintf("it refused: %q", e.Reason) }
@@ -86,10 +88,10 @@ func (e *RefusedError) Error() string { return fmt.Sprintf("it refused: %q", e.R
 // ErrNoPath, ErrLost, or the cause of the context that ended first.
 type PathsError struct {
 	Peer    PeerID
-	Elapsed time.Duration
-	Tried   []PathError
-	Err     error  // ErrNoAnswer, ErrNoPath or ErrLost, or the context's cause
-	Why     string // how far it came, and what would change that
+	Elapsed time.Duration // since the dial, or the peer's offer
+	Tried   []PathError   // each pair of addresses, the best first
+	Err     error         // ErrNoAnswer, ErrNoPath or ErrLost, or the context's cause
+	Why     string        // how far it came, and what would change that
 }
 
 // PathError is what became of one pair of addresses.

@@ -52,7 +52,7 @@ type Event struct {
 	Conn   uint32
 	Path   Path          // in use
 	After  time.Duration // since the dial, or since the peer's offer
-	Reason string
+	Reason string        // in a few words, for people
 	Err    error
 	Missed int // events that were dropped before this one, because nobody took them
 }

@@ -199,7 +199,7 @@ func (m *Machine) Candidates(id AgentID) []Scored {
 // Scored is a candidate with why it is preferred so.
 type Scored struct {
 	Candidate Candidate
-	Score     Explanation
+	Score     Explanation // why its local preference is what it is
 }
 
 // Illegal counts transitions that the table of states does not have: it is always 0.

@@ -32,22 +32,22 @@ func badConfig(field string, value any, reason string) *ConfigError {
 
 // PathError is an attempt that found no path.
 type PathError struct {
-	Proto   string // "UDP" or "TCP"
-	Elapsed time.Duration
-	Tried   []Tried // one for each address, in the order in which they were learned
-	Met     bool    // the peer proved that it knows the secret, and still no path came of it
-	Forged  int     // messages whose integrity did not match the secret
-	Cause   error   // what ended it; nil: its own time-out
+	Proto   string        // "UDP" or "TCP"
+	Elapsed time.Duration // since its start
+	Tried   []Tried       // one for each address, in the order in which they were learned
+	Met     bool          // the peer proved that it knows the secret, and still no path came of it
+	Forged  int           // messages whose integrity did not match the secret
+	Cause   error         // what ended it; nil: its own time-out
 }
 
 // Tried is what came of one address of the peer.
 type Tried struct {
-	Remote   netip.AddrPort
-	Learned  bool  // from a probe of the peer (peer-reflexive), not from the caller
-	Tries    int   // probes sent there, or dials
-	Heard    bool  // a probe of the peer came from there
-	Answered bool  // a probe was answered from there, or a dial taken
-	Err      error // why the last one failed, as far as the system says; nil: it does not
+	Remote   netip.AddrPort // the address
+	Learned  bool           // from a probe of the peer (peer-reflexive), not from the caller
+	Tries    int            // probes sent there, or dials
+	Heard    bool           // a probe of the peer came from there
+	Answered bool           // a probe was answered from there, or a dial taken
+	Err      error          // why the last one failed, as far as the system says; nil: it does not
 }
 
 // Error says what was tried, what was seen, and what to look at.

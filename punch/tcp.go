@@ -31,11 +31,11 @@ type TCPEvent struct {
 	Kind   TCPEventKind
 	At     time.Time
 	Stream machine.StreamID
-	Local  netip.AddrPort
-	Remote netip.AddrPort
-	RTT    time.Duration // of the proof: from our hello to the peer's proof
-	Early  []byte        // TCPAgreed: the peer's data that came together with its last record
-	Err    error         // TCPFailed
+	Local  netip.AddrPort // our end of the connection
+	Remote netip.AddrPort // the peer's
+	RTT    time.Duration  // of the proof: from our hello to the peer's proof
+	Early  []byte         // TCPAgreed: the peer's data that came together with its last record
+	Err    error          // TCPFailed
 }
 
 // TCPMachine punches TCP as a sans-IO machine (machine.Machine[TCPEvent]): both peers
