@@ -160,7 +160,7 @@ func (v *servers) discover() (natprobe.Report, error) {
 
 func (v *servers) prober(names []string) natprobe.Config {
 	c := &v.s.cfg
-	return natprobe.Config{Servers: names, ListenPacket: c.ListenPacket, DialContext: c.Dial, LoggerFactory: c.LoggerFactory}
+	return natprobe.Config{Servers: names, ListenPacket: c.ListenPacket, Dial: c.Dial, LoggerFactory: c.LoggerFactory}
 }
 
 // lookAtTCP finds out what the NAT does with TCP, where there can be paths of it.

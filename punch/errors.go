@@ -11,8 +11,8 @@ import (
 // Sentinels for errors.Is. A failed attempt is a *[PathError], which matches one
 // of them or neither.
 var (
-	// ErrSilence: nothing came that can be from the peer.
-	ErrSilence = errors.New("nothing came from the peer")
+	// ErrSilent: nothing came that can be from the peer.
+	ErrSilent = errors.New("nothing came from the peer")
 	// ErrSecret: somebody's probes came, but made with another secret.
 	ErrSecret = errors.New("probes came that were made with another secret")
 )
@@ -72,18 +72,18 @@ func (e *PathError) Error() string {
 	switch {
 	case errors.Is(e, ErrSecret):
 		fmt.Fprintf(&b, "; %v: both peers must use the same one", ErrSecret)
-	case errors.Is(e, ErrSilence):
-		fmt.Fprintf(&b, "; %v: is it punching now, and are these its addresses? A NAT that maps by destination needs more than this", ErrSilence)
+	case errors.Is(e, ErrSilent):
+		fmt.Fprintf(&b, "; %v: is it punching now, and are these its addresses? A NAT that maps by destination needs more than this", ErrSilent)
 	}
 	return b.String()
 }
 
-// Is matches ErrSecret and ErrSilence.
+// Is matches ErrSecret and ErrSilent.
 func (e *PathError) Is(target error) bool {
 	switch target {
 	case ErrSecret:
 		return !e.Met && e.Forged > 0
-	case ErrSilence:
+	case ErrSilent:
 		return !e.Met && e.Forged == 0
 	}
 	return false

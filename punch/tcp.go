@@ -84,9 +84,9 @@ const (
 	maxAccepted = 16
 )
 
-// NewTCPMachine makes a machine that starts at once. random gives nonces, jitter
-// spreads redials. The error is a *ConfigError, or random's.
-func NewTCPMachine(now time.Time, cfg TCPConfig, random io.Reader, jitter *rand.Rand) (*TCPMachine, error) {
+// NewTCPMachine makes a machine that starts at once. jitter spreads redials, random gives
+// nonces. The error is a *ConfigError, or random's.
+func NewTCPMachine(now time.Time, cfg TCPConfig, jitter *rand.Rand, random io.Reader) (*TCPMachine, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
