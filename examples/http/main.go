@@ -152,8 +152,11 @@ func browse(ctx context.Context, s *bradawl.Session, peer bradawl.PeerID, n int,
 		}
 		page, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
 		res.Body.Close()
-		if err != nil || res.StatusCode != http.StatusOK {
-			return fmt.Errorf("%s: %w", res.Status, err)
+		switch {
+		case err != nil:
+			return err
+		case res.StatusCode != http.StatusOK:
+			return fmt.Errorf("the peer answers %s", res.Status)
 		}
 		fmt.Fprintf(out, "%s (%v)\n", page, time.Since(began).Round(time.Microsecond))
 	}
