@@ -28,6 +28,7 @@ type Signaler struct {
 
 	mu     sync.Mutex
 	client *Client       // of the last sign-on; nil: there was none
+	failed error         // of the last try; nil: it signed on
 	next   chan struct{} // closed by the next sign-on; nil: nobody waits for it
 }
 
@@ -77,11 +78,12 @@ func (s *Signaler) SignOn(ctx context.Context, id *ident.Identity) (Signals, err
 		s.mu.Unlock()
 	}
 	client, err := Dial(ctx, s.URL, cfg)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = err
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.client = client
 	if s.next != nil {
 		close(s.next)
@@ -115,6 +117,11 @@ func (s *Signaler) Meet(ctx context.Context, room string) (ident.PeerID, error) 
 		select {
 		case <-next:
 		case <-ctx.Done():
+			s.mu.Lock()
+			if s.failed != nil {
+				lost = s.failed
+			}
+			s.mu.Unlock()
 			return ident.PeerID{}, &OpError{Op: "meet", URL: redacted(s.URL), Err: fmt.Errorf("%w; not signed on: %w", context.Cause(ctx), lost)}
 		}
 	}
