@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/bradawl/bradawl/internal/ident"
 )
 
 // LoadOrCreateIdentity reads the identity kept at path, or makes one and keeps it there,
@@ -27,6 +29,9 @@ func LoadOrCreateIdentity(path string) (*Identity, error) {
 	secret, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
 	if err != nil {
 		return nil, fmt.Errorf("bradawl: identity: %s holds no base64; %s", path, anew)
+	}
+	if len(secret) != ident.KeySize {
+		return nil, fmt.Errorf("bradawl: identity: %s holds %d bytes and not %d; %s", path, len(secret), ident.KeySize, anew)
 	}
 	id, err := IdentityFromBytes(secret)
 	if err != nil {
