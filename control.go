@@ -39,6 +39,7 @@ type control struct {
 	strangers
 	unsigned error // why the signalling reaches nobody; nil: it does
 	profile  natprobe.Profile
+	mute     bool // no STUN server answered those who asked for the profile
 	tcpAsked bool // the shell is to find out what the NAT does with TCP
 	sprayers sprayers
 	waking   waking

@@ -154,6 +154,9 @@ func (k *connection) why() (string, bool) {
 			}
 		}
 	}
+	if k.c.mute && k.c.profile == (natprobe.Profile{}) {
+		return "no STUN server has answered: they are down, or UDP does not get out of your network; open it, or allow TCP or relays", false
+	}
 	return k.whyNoLane(whyNotDirect(k.c.profile, k.profile))
 }
 

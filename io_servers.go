@@ -128,6 +128,7 @@ func (v *servers) probe() {
 	for wait := lookAgainLeast; err != nil; wait = min(2*wait, lookAgainMost) {
 		if silent := new(natprobe.NoAnswersError); errors.As(err, &silent) && s.ctx.Err() == nil {
 			v.useless(err) // of others, resolve tells
+			s.loop.Post(func(time.Time) { s.c.mute = true })
 		}
 		select {
 		case <-time.After(wait):

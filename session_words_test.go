@@ -71,6 +71,17 @@ func TestWordsOfAPeerThatHangs(t *testing.T) {
 	})
 }
 
+// TestWordsWhereUDPIsBlocked: a session that may do no other finds no path, and says why.
+func TestWordsWhereUDPIsBlocked(t *testing.T) {
+	simulate(t, "udp-blocked", "port-restricted-cone", func(cfg *bradawl.Config) {
+		cfg.Policy, cfg.Networks = bradawl.DirectOnly, []string{"udp4"}
+	}, func(t *testing.T, w *internet) {
+		pass(10 * time.Second) // the servers have been waited for
+		_, err := w.ends[0].Dial(t.Context(), w.ends[1].ID())
+		says(t, "a dial", err, bradawl.ErrNoPath, w.ends[1].ID().Short(), "no STUN server has answered", "UDP", "within 30s")
+	})
+}
+
 // TestWordsAfterTheEnd: both ends of a connection say who closed it, in the words of package
 // net too.
 func TestWordsAfterTheEnd(t *testing.T) {
