@@ -21,7 +21,7 @@ import (
 // Conn is a connection to a peer: a net.Conn whose Writes and Reads are datagrams, of
 // MaxDatagram bytes at most, sealed to the peer's key. Datagrams may be lost and
 // reordered; none is changed, forged or doubled. It moves from path to path by itself, and
-// lives on while there is none. Its methods may be called from any goroutine.
+// lives on while there is none, for half an hour. Its methods may be called from any goroutine.
 type Conn struct {
 	s       *Session
 	number  uint32
@@ -293,7 +293,7 @@ func (c *Conn) LocalAddr() net.Addr { return Addr{c.s.ID()} }
 // RemoteAddr returns the peer's PeerID, as an Addr.
 func (c *Conn) RemoteAddr() net.Addr { return Addr{c.peer} }
 
-// SetDeadline sets both deadlines.
+// SetDeadline sets both deadlines. The error is that of SetReadDeadline.
 func (c *Conn) SetDeadline(t time.Time) error {
 	if err := c.SetReadDeadline(t); err != nil {
 		return err
@@ -301,7 +301,8 @@ func (c *Conn) SetDeadline(t time.Time) error {
 	return c.SetWriteDeadline(t)
 }
 
-// SetReadDeadline makes reads fail from t on, those that wait included; zero: never.
+// SetReadDeadline makes reads fail from t on, those that wait included; zero: never. The error
+// matches net.ErrClosed.
 func (c *Conn) SetReadDeadline(t time.Time) error {
 	if c.inbox.Closed() {
 		return c.fail("set", c.ending())

@@ -102,7 +102,8 @@ func (m *Machine) generation(id AgentID) *generation {
 }
 
 // Restart begins anew with other credentials, which it returns for the peer (RFC 8445
-// section 9). Data keeps its path until another one stands.
+// section 9). Data keeps its path until another one stands. The error is ErrClosed, or that of
+// the source of secrets.
 func (m *Machine) Restart(now time.Time, id AgentID) (Credentials, error) {
 	m.enter()
 	a, err := m.agent(id)

@@ -23,7 +23,7 @@ type Progress struct {
 }
 
 // Discover finds out what lies between this host and the internet. It is NewProber and
-// one [Prober.Discover].
+// one [Prober.Discover], and the error is of either.
 func Discover(ctx context.Context, cfg Config) (Report, error) {
 	p, err := NewProber(cfg)
 	if err != nil {
