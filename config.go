@@ -188,6 +188,18 @@ func (t Treatment) check() error {
 	return nil
 }
 
+// reason is what the error of another package's configuration says of ours, whose field has
+// another name.
+func reason(err error) string {
+	if e := new(natprobe.ConfigError); errors.As(err, &e) {
+		return e.Reason
+	}
+	if e := new(turnclient.ConfigError); errors.As(err, &e) {
+		return e.Reason
+	}
+	return err.Error()
+}
+
 var allNetworks = []string{"udp4", "udp6", "tcp4", "tcp6"}
 
 func (c Config) withDefaults() (Config, error) {
@@ -222,12 +234,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	for i, name := range c.STUN {
 		if err := natprobe.CheckServer(name); err != nil {
-			return c, &ConfigError{fmt.Sprintf("STUN[%d]", i), err.Error()}
+			return c, &ConfigError{fmt.Sprintf("STUN[%d]", i), reason(err)}
 		}
 	}
 	for i, t := range c.TURN {
 		if err := new(turnclient.Config).CheckServer(t.URI); err != nil {
-			return c, &ConfigError{fmt.Sprintf("TURN[%d]", i), err.Error()}
+			return c, &ConfigError{fmt.Sprintf("TURN[%d]", i), reason(err)}
 		}
 	}
 	if c.ListenPacket != nil && c.Gateways == nil {

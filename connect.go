@@ -339,6 +339,20 @@ func (c *control) close(now time.Time, number uint32) {
 	}
 }
 
+// abandon ends a dial that nobody waits for any longer, and says how far it came.
+func (c *control) abandon(now time.Time, number uint32, cause error) error {
+	c.enter(now)
+	defer c.pump(now)
+	k := c.conns[number]
+	if k == nil {
+		return cause
+	}
+	err := k.failure(now)
+	err.Err = cause
+	k.close(now)
+	return err
+}
+
 // closeAll ends all connections from our side.
 func (c *control) closeAll(now time.Time) {
 	c.enter(now)

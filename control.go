@@ -37,7 +37,9 @@ type control struct {
 	byAgent map[ice.AgentID]*link
 	talking []*link // that have something to tell their peer
 	strangers
+	unsigned error // why the signalling reaches nobody; nil: it does
 	profile  natprobe.Profile
+	mute     bool // no STUN server answered those who asked for the profile
 	tcpAsked bool // the shell is to find out what the NAT does with TCP
 	sprayers sprayers
 	waking   waking

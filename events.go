@@ -53,9 +53,27 @@ type Event struct {
 	Conn   uint32
 	Path   Path          // in use
 	After  time.Duration // since the dial, or since the peer's offer
-	Reason string
+	Reason string        // in a few words, for people
 	Err    error
 	Missed int // events that were dropped before this one, because nobody took them
+}
+
+// String tells of the event in one line, without At.
+func (e Event) String() string {
+	text := e.Kind.String()
+	if !e.Peer.IsZero() {
+		text += " " + e.Peer.Short()
+	}
+	if e.Path.IsValid() {
+		text += ", " + e.Path.String()
+	}
+	if e.Reason != "" {
+		text += ": " + e.Reason
+	}
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
 }
 
 // PathKind says what a path leads through.

@@ -194,6 +194,7 @@ func TestDialErrors(t *testing.T) {
 		cfg   bradawl.Config
 	}{
 		{"Signaler", bradawl.Config{}},
+		{"Signaler", bradawl.Config{Signaler: (*rendezvous.Signaler)(nil)}},
 		{"Signaler", bradawl.Config{Signaler: &rendezvous.Signaler{URL: "rendezvous.example"}}},
 		{"STUN[1]", bradawl.Config{Signaler: h, STUN: []string{"stun.example", "stun.example:http"}}},
 		{"TURN[0]", bradawl.Config{Signaler: h, TURN: []bradawl.TURNServer{{URI: "turn.example"}}}},

@@ -8,7 +8,7 @@ import (
 // Never is the latency of what did not succeed.
 const Never = time.Duration(math.MaxInt64)
 
-// Count is how events ended.
+// Count is how events ended: how many are Succeeded, Failed and TimedOut.
 type Count struct {
 	Succeeded uint64
 	Failed    uint64

@@ -6,7 +6,8 @@ import (
 	"github.com/bradawl/bradawl/natprobe"
 )
 
-// Key is what a [Cell] counts: events that agree in all of this. In one that was summed up
+// Key is what a [Cell] counts: events that agree in all of this, Local and Remote being the
+// NATs of the two sides. In one that was summed up
 // by [Snapshot.By], fields that were not asked for are zero.
 type Key struct {
 	Stage     Stage
@@ -18,7 +19,7 @@ type Key struct {
 	Group     string // of the experiment; Other for those there was no room for
 }
 
-// Way is by which lane a stage came to its end, and why: what [Snapshot.Ways] counts. Of
+// Way is by which Lane a stage came to its end, and for which Reason: what [Snapshot.Ways] counts. Of
 // words that there was no room for, it has Other.
 type Way struct {
 	Stage  Stage
