@@ -22,7 +22,7 @@ func world(t *testing.T, loss float64) *simworld.World {
 	})
 	if err == nil {
 		t.Cleanup(w.Close)
-		err = w.Settle(t.Context())
+		err = w.SignOn(t.Context())
 	}
 	if err != nil {
 		t.Fatal(err)

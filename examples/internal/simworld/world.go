@@ -210,16 +210,24 @@ func (w *World) Settle(ctx context.Context) error {
 	for _, s := range w.sessions {
 		Await(know, s, func() bool { _, known := s.NAT(); return known })
 	}
+	if err := w.SignOn(ctx); err != nil {
+		return err
+	}
+	select { // the sessions tell it before they make use of it
+	case <-time.After(w.RoundTrip()):
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// SignOn waits until all sessions can be dialled.
+func (w *World) SignOn(ctx context.Context) error {
 	sign, stop := context.WithTimeout(ctx, signLimit)
 	defer stop()
 	for i, s := range w.sessions {
 		if !Await(sign, s, s.SignedOn) {
 			return fmt.Errorf("%s could not sign on to the rendezvous within %v", w.names[i], signLimit)
 		}
-	}
-	select { // the sessions tell it before they make use of it
-	case <-time.After(w.RoundTrip()):
-	case <-ctx.Done():
 	}
 	return nil
 }
