@@ -183,11 +183,10 @@ func receiveFiles(ctx context.Context, s *bradawl.Session, o options, stdout, st
 		return err
 	}
 	defer root.Close()
-	fmt.Fprintf(stderr, "I am %s\n", s.ID())
 	ln := quicpeer.Listen(s)
 	defer ln.Close()
 	defer context.AfterFunc(ctx, func() { ln.Close() })()
-	go trouble(ctx, s, stderr) // ends with the session
+	go reachable(ctx, s, stderr) // ends with the session
 	to := &folder{root: root, max: o.max}
 	for n := 0; o.count == 0 || n < o.count; {
 		stop := cli.Wait(stderr, "waiting for a file")
@@ -212,12 +211,17 @@ func receiveFiles(ctx context.Context, s *bradawl.Session, o options, stdout, st
 	return nil
 }
 
-// trouble tells why nobody can send yet, once.
-func trouble(ctx context.Context, s *bradawl.Session, stderr io.Writer) {
+// reachable tells from when on we can be reached, and why not.
+func reachable(ctx context.Context, s *bradawl.Session, stderr io.Writer) {
+	told := false
 	for e := range s.Events(ctx) {
-		if e.Kind == bradawl.EventSignalDown {
+		switch {
+		case e.Kind == bradawl.EventSignalUp:
+			fmt.Fprintf(stderr, "I am %s, and can be reached\n", s.ID())
+			told = false
+		case e.Kind == bradawl.EventSignalDown && !told:
 			fmt.Fprintf(stderr, "no rendezvous, trying again: %v\n", e.Err)
-			return
+			told = true
 		}
 	}
 }

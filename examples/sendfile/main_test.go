@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -54,9 +55,16 @@ func TestFromPeerToPeer(t *testing.T) {
 	var there bytes.Buffer
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	said, screen := io.Pipe()
 	go func() {
-		received <- run(ctx, []string{"-rendezvous", url, "-id", bobKey, "-receive", path, "-from", alice, "-json"}, &there, io.Discard)
+		received <- run(ctx, []string{"-rendezvous", url, "-id", bobKey, "-receive", path, "-from", alice, "-json"}, &there, screen)
+		screen.Close()
 	}()
+	lines := bufio.NewReader(said)
+	if line, err := lines.ReadString('\n'); err != nil || line != "I am "+bob+", and can be reached\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	go io.Copy(io.Discard, lines)
 	file := fileOf(t, "page.txt", content(100_000)).Name()
 	if err := run(ctx, []string{"-rendezvous", url, "-id", strangerKey, bob, file}, io.Discard, io.Discard); err == nil {
 		t.Error("a stranger could send")
