@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "rewrite docs/api.txt")
+var update = flag.Bool("update", false, "rewrite docs/api.txt, and the Go in the documents")
 
 const (
 	apiFile    = "docs/api.txt"

@@ -19,5 +19,7 @@
 //   - formatted, short files, no unfinished work, no sleeping tests, no path of
 //     somebody's machine;
 //   - documents: the README's commands are CI's, every dependency has its reason
-//     in ARCHITECTURE.md, and go.work lists every module.
+//     in ARCHITECTURE.md, and go.work lists every module;
+//   - snippets: the Go in docs is that of programs which are tested ("-run Snippets
+//     -update" rewrites it).
 package hygiene

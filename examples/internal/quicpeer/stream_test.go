@@ -1,4 +1,4 @@
-package quicpeer
+package quicpeer_test
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl"
+	"github.com/bradawl/bradawl/examples/internal/quicpeer"
 	"github.com/bradawl/bradawl/examples/internal/simworld"
 	"github.com/bradawl/bradawl/internal/simnet"
 )
@@ -31,11 +32,11 @@ func world(t *testing.T, loss float64) *simworld.World {
 }
 
 // pair is a stream's two ends.
-func pair(t *testing.T, w *simworld.World) (dialled *Conn, accepted net.Conn) {
+func pair(t *testing.T, w *simworld.World) (dialled *quicpeer.Conn, accepted net.Conn) {
 	t.Helper()
-	ln := Listen(w.Ends[1])
+	ln := quicpeer.Listen(w.Ends[1])
 	t.Cleanup(func() { ln.Close() })
-	dialled, err := Dial(t.Context(), w.Ends[0], w.Ends[1].ID())
+	dialled, err := quicpeer.Dial(t.Context(), w.Ends[0], w.Ends[1].ID())
 	if err == nil {
 		accepted, err = ln.Accept()
 	}
@@ -97,7 +98,7 @@ func TestTheOtherSpeaksFirst(t *testing.T) {
 // TestCloseOfListener ends Accept.
 func TestCloseOfListener(t *testing.T) {
 	w := world(t, 0)
-	ln := Listen(w.Ends[1])
+	ln := quicpeer.Listen(w.Ends[1])
 	accepted := make(chan error, 1)
 	go func() {
 		_, err := ln.Accept()
@@ -111,7 +112,7 @@ func TestCloseOfListener(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Dial(ctx, w.Ends[0], w.Ends[1].ID()); !errors.Is(err, context.Canceled) {
+	if _, err := quicpeer.Dial(ctx, w.Ends[0], w.Ends[1].ID()); !errors.Is(err, context.Canceled) {
 		t.Errorf("dial: %v", err)
 	}
 }
@@ -128,10 +129,13 @@ func TestMute(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	l := &Listener{s: w.Ends[1], ctx: ctx}
-	l.wg.Go(func() { l.greet(under) })
+	greeted := make(chan struct{})
+	go func() {
+		defer close(greeted)
+		quicpeer.Greet(ctx, under)
+	}()
 	cancel()
-	l.wg.Wait()
+	<-greeted
 	for range mute.Paths(t.Context()) { // until it is over
 	}
 	if !errors.Is(mute.Err(), bradawl.ErrPeerClosed) {
