@@ -9,8 +9,7 @@ import (
 
 // TestSnippets holds the Go in the documents to the programs that it is quoted from.
 func TestSnippets(t *testing.T) {
-	root := filepath.Join("..", "..")
-	repo, err := load(root)
+	repo, err := repository()
 	if err != nil {
 		t.Fatalf("reading the repository: %v", err)
 	}
