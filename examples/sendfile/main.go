@@ -170,6 +170,9 @@ func sendFile(ctx context.Context, s *bradawl.Session, o options, stdout, stderr
 	defer context.AfterFunc(ctx, func() { conn.Under().Close() })()
 	began := time.Now()
 	res, err := send(ctx, conn, file, meter)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -194,6 +197,9 @@ func receiveFiles(ctx context.Context, s *bradawl.Session, o options, stdout, st
 		stop()
 		if ctx.Err() != nil && o.count == 0 {
 			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		if err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http/httptest"
@@ -125,6 +126,26 @@ func TestFlags(t *testing.T) {
 	var help strings.Builder
 	if err := run(t.Context(), []string{"-h"}, io.Discard, &help); err != nil || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") {
 		t.Errorf("-h: %v: %s", err, &help)
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	url := meetingPoint(t)
+	_, id := somebody(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := run(ctx, []string{"-rendezvous", url, id, fileOf(t, "x", nil).Name()}, io.Discard, io.Discard); !errors.Is(err, context.Canceled) {
+		t.Errorf("sending: %v", err)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	said, screen := io.Pipe()
+	go func() {
+		_, _ = said.Read(make([]byte, 1)) // it can be reached
+		cancel()
+		_, _ = io.Copy(io.Discard, said)
+	}()
+	if err := run(ctx, []string{"-rendezvous", url, "-receive", t.TempDir(), "-from", id, "-n", "0"}, io.Discard, screen); err != nil {
+		t.Errorf("receiving: %v", err)
 	}
 }
 

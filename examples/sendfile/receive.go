@@ -49,7 +49,11 @@ type goneError struct {
 }
 
 func (e *goneError) Error() string {
-	return fmt.Sprintf("broken off after %d of %d bytes, which are kept for the next time: %v", e.have, e.size, e.err)
+	why := e.err.Error()
+	if errors.Is(e.err, net.ErrClosed) || errors.Is(e.err, io.EOF) {
+		why = "the sender has gone"
+	}
+	return fmt.Sprintf("broken off after %d of %d bytes, which are kept for the next time: %s", e.have, e.size, why)
 }
 
 func (e *goneError) Unwrap() error { return e.err }
