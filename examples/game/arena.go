@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"slices"
 )
 
 // The game: whoever reaches the coin first has a point, and the next coin lies elsewhere.
@@ -28,12 +29,18 @@ type arena struct {
 	players []player
 }
 
+// join gives a new player a number: that of one who has left, if there is one.
 func (a *arena) join() (id int, ok bool) {
-	if len(a.players) == maxPlayers {
+	id = slices.IndexFunc(a.players, func(p player) bool { return p.gone })
+	if id < 0 && len(a.players) == maxPlayers {
 		return 0, false
 	}
-	a.players = append(a.players, player{x: a.place(), y: a.place()})
-	return len(a.players) - 1, true
+	if id < 0 {
+		id = len(a.players)
+		a.players = append(a.players, player{})
+	}
+	a.players[id] = player{x: a.place(), y: a.place()}
+	return id, true
 }
 
 func (a *arena) place() int16 { return int16(a.rand.IntN(field)) }

@@ -88,6 +88,10 @@ func TestSnapshots(t *testing.T) {
 	if _, ok := a.join(); ok {
 		t.Error("there was no room")
 	}
+	a.players[3] = player{score: 5, input: 77, gone: true}
+	if id, ok := a.join(); !ok || id != 3 || a.players[3].score != 0 || a.players[3].input != 0 || a.players[3].gone {
+		t.Errorf("%d, %v: %+v, want the number of who has left, and nothing else of it", id, ok, a.players[3])
+	}
 	a.step()
 	a.take(7, inputBytes(9, 1, 0))
 	b := a.snapshotBytes(7)

@@ -30,8 +30,11 @@ func (g *server) serve(ctx context.Context, s *bradawl.Session) {
 		}
 		g.mu.Lock()
 		id, ok := g.arena.join()
-		if ok {
+		switch {
+		case ok && id == len(g.conns):
 			g.conns = append(g.conns, conn)
+		case ok:
+			g.conns[id] = conn
 		}
 		g.mu.Unlock()
 		if !ok {

@@ -84,7 +84,9 @@ func (b *bind) Close() error {
 	b.open = nil
 	b.mu.Unlock()
 	if o != nil {
+		o.mu.Lock() // no dial begins from here on
 		o.cancel()
+		o.mu.Unlock()
 		o.wg.Wait()
 	}
 	return nil
