@@ -233,7 +233,7 @@ func (k *connection) wait(now time.Time, got *seal.Received, h *hello, message [
 	k.setState(now, waiting)
 	k.settle(now)
 	if !k.c.cfg.ask {
-		k.allow(now)
+		k.admit(now)
 		return
 	}
 	k.c.notes.Push(note{kind: noteAsk, conn: k.number, peer: k.peer})
@@ -295,7 +295,7 @@ func (c *control) decide(now time.Time, number uint32, allowed bool) {
 	c.enter(now)
 	defer c.pump(now)
 	k := c.conns[number]
-	if k == nil || k.state != waiting {
+	if k == nil || k.state != waiting || k.untold { // our user dials it
 		return
 	}
 	if !allowed {
@@ -307,7 +307,7 @@ func (c *control) decide(now time.Time, number uint32, allowed bool) {
 		k.end(now, &PeerError{Peer: k.peer, Err: ErrNotAllowed})
 		return
 	}
-	k.allow(now)
+	k.admit(now)
 }
 
 // setProfile takes in what our NAT was found to be.

@@ -32,8 +32,10 @@ var (
 	// ErrTooLong: a datagram is longer than every path takes.
 	ErrTooLong = errors.New("datagram too long")
 
-	errMadeRoom = errors.New("it came to nothing for a while, and others wait")
-	errNonsense = errors.New("its message makes no sense; it may be of another version")
+	errMadeRoom  = errors.New("it came to nothing for a while, and others wait")
+	errNonsense  = errors.New("its message makes no sense; it may be of another version")
+	errTreatLate = fmt.Errorf("no answer within %v", treatWithin)
+	errTreatBusy = errors.New("too many wait for an answer already")
 )
 
 // MaxDatagram is how many bytes a datagram of a Conn always may have: whatever the path,

@@ -27,11 +27,12 @@ const (
 	EventNetwork                     // the host's addresses have changed
 	EventServer                      // a STUN or TURN server was of no use: Err says why; it is tried again
 	EventMapped                      // a router has mapped a port for us: Reason says which
+	EventUntreated                   // Config.TreatPeer had no answer about Peer: Err says why
 )
 
 var eventNames = [...]string{
 	"dialing", "connected", "upgraded", "moved", "doubt", "lost", "recovered", "closed", "refused",
-	"signal-up", "signal-down", "nat", "network", "server", "mapped",
+	"signal-up", "signal-down", "nat", "network", "server", "mapped", "untreated",
 }
 
 // String returns the kind's name.

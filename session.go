@@ -33,6 +33,7 @@ type Session struct {
 	once   sync.Once
 	pool   *ice.Pool
 	asks   *ice.Pool // of AllowPeer, which may wait for people
+	treats *ice.Pool // of TreatPeer
 
 	conns    map[uint32]*Conn       // the loop's, as are the dials
 	dials    map[uint32]chan result // that wait
@@ -82,7 +83,7 @@ const (
 	eventQueue    = 256
 	incomingQueue = 64
 	outgoingQueue = 256
-	maxAsked      = 64 // questions to AllowPeer at once
+	maxAsked      = 64 // questions to AllowPeer at once, and to TreatPeer
 )
 
 // New opens the session's sockets and returns at once: it gathers, finds out what the NAT
@@ -95,7 +96,7 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 	}
 	s := &Session{
 		cfg: cfg, log: plog.OrDiscard(cfg.LoggerFactory).NewLogger("bradawl"), pool: ice.NewPool(ice.PoolConfig{}),
-		asks:  ice.NewPool(ice.PoolConfig{Workers: maxAsked}),
+		asks: ice.NewPool(ice.PoolConfig{Workers: maxAsked}), treats: ice.NewPool(ice.PoolConfig{Workers: maxAsked}),
 		conns: make(map[uint32]*Conn), dials: make(map[uint32]chan result), incoming: make(chan *Conn, incomingQueue),
 		outgoing: make(chan outgoing, outgoingQueue), changed: make(chan struct{}),
 		sockets: make(map[machine.SocketID]*tap.Socket), streams: make(map[streamKey]*tap.Stream),
@@ -109,9 +110,9 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 	_, _ = rand.Read(seed[:]) // never fails
 	s.c, err = newControl(controlConfig{
 		identity: cfg.Identity, protocol: cfg.Protocol, policy: cfg.Policy, plaintext: cfg.Plaintext, timeout: cfg.Timeout,
-		loopback: cfg.Loopback, score: cfg.Score, history: cfg.History, ask: cfg.AllowPeer != nil,
+		loopback: cfg.Loopback, score: cfg.Score, history: cfg.History, ask: cfg.AllowPeer != nil, treat: cfg.TreatPeer != nil,
 		budget: cfg.Budget, noLanes: cfg.Budget.Probes < 0, memory: cfg.Memory,
-		ids: s.recorder.ids(), group: cfg.RecordGroup,
+		ids: s.recorder.ids(),
 	}, mathrand.New(mathrand.NewChaCha8(seed)), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -334,6 +335,8 @@ func (s *Session) handle(n note) {
 		}
 	case noteAsk:
 		s.ask(n)
+	case noteTreat:
+		s.treat(n)
 	case noteKeys:
 		c = s.newConn(n)
 		s.conns[n.conn] = c
@@ -470,6 +473,7 @@ func (s *Session) Close() error {
 		s.recorder.close()
 		s.pool.Close()
 		s.asks.Close()
+		s.treats.Close()
 		s.wg.Wait()
 		s.info.Lock()
 		s.closed = true

@@ -50,8 +50,14 @@ func simulateOf(t *testing.T, presets [2]simnet.Preset, change func(*bradawl.Con
 // simulateIn is simulateOf in a world that build completes, before its time begins.
 func simulateIn(t *testing.T, presets [2]simnet.Preset, build func(*internet), change func(*bradawl.Config), test func(t *testing.T, w *internet)) {
 	t.Helper()
+	simulateSeed(t, 1, presets, build, change, test)
+}
+
+// simulateSeed is simulateIn by a seed, but for the sessions' own luck.
+func simulateSeed(t *testing.T, seed uint64, presets [2]simnet.Preset, build func(*internet), change func(*bradawl.Config), test func(t *testing.T, w *internet)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &internet{World: simnet.New(1), hub: newHub()}
+		w := &internet{World: simnet.New(seed), hub: newHub()}
 		server := w.AddHost("server", w.Internet(), simnet.Link{})
 		for i, preset := range presets {
 			site, err := w.AddSiteOf(string('a'+rune(i)), preset, simnet.Link{Delay: 25 * time.Millisecond})
@@ -119,6 +125,23 @@ func serve(t *testing.T, host *simnet.Host) (stop func()) {
 }
 
 const turnPort = 3490
+
+// detector is a STUN server that tells what a NAT does, for it has two addresses.
+const detector = "198.51.100.1:3478"
+
+// addDetector adds it.
+func addDetector(t *testing.T) func(*internet) {
+	return func(w *internet) {
+		one, other := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.3")
+		addrs := []netip.AddrPort{
+			netip.AddrPortFrom(one, 3478), netip.AddrPortFrom(one, 3479), netip.AddrPortFrom(other, 3478), netip.AddrPortFrom(other, 3479),
+		}
+		m, err := stunserver.NewMachine(addrs, 0, 1)
+		check(t, err)
+		_, err = simnet.Run(w.AddHost("stun", w.Internet(), simnet.Link{}, one, other), m, simnet.RunOptions{Sockets: addrs}, nil)
+		check(t, err)
+	}
+}
 
 // pass lets virtual time pass; it is for within a bubble.
 func pass(d time.Duration) { <-time.After(d) }

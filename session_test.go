@@ -200,7 +200,6 @@ func TestDialErrors(t *testing.T) {
 		{"Networks", bradawl.Config{Signaler: h, Networks: []string{"udp"}}},
 		{"Timeout", bradawl.Config{Signaler: h, Timeout: time.Millisecond}},
 		{"Budget.Rate", bradawl.Config{Signaler: h, Budget: punch.Budget{Rate: 20_000}}},
-		{"RecordGroup", bradawl.Config{Signaler: h, RecordGroup: "Group A"}},
 	} {
 		var wrong *bradawl.ConfigError
 		if _, err := bradawl.New(t.Context(), c.cfg); !errors.As(err, &wrong) || wrong.Field != c.field {

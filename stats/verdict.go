@@ -216,5 +216,5 @@ func (x *Experiment) mismatch(counts []uint64, p float64) string {
 			parts = append(parts, fmt.Sprintf("%s has %d sessions where %.0f are due", arm.Name, counts[i], all*float64(arm.weight())/total))
 		}
 	}
-	return fmt.Sprintf("%s (p = %s): find out what becomes of the others before comparing any", strings.Join(parts, ", "), probability(p))
+	return fmt.Sprintf("%s (p %s): find out what becomes of the others before comparing any", strings.Join(parts, ", "), probability(p))
 }

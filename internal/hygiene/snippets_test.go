@@ -30,8 +30,15 @@ func TestSnippets(t *testing.T) {
 			t.Error(f)
 		}
 	}
-	if blocks < 5 {
+	if blocks < 10 {
 		t.Errorf("%d blocks of Go in docs, want the cookbook's", blocks)
+	}
+}
+
+func TestSnippetOfNoProgram(t *testing.T) {
+	doc := &textFile{path: "docs/tuning.md", src: []byte("# A\n\n```go\ncfg.Budget = punch.Polite\n```\n")}
+	if found, want := checkSnippets(doc, nil); len(found) > 0 || want != string(doc.src) {
+		t.Errorf("%v, %q", found, want)
 	}
 }
 
@@ -71,9 +78,9 @@ const (
 		{"no such file", "<!-- from examples/b/main.go: F -->", "func F() {}", 4, "there is no"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			doc := &textFile{path: "docs/a.md", src: []byte("# A\n\n" + tt.above + "\n```go\n" + tt.block + "\n```\n\n```sh\ngo f()\n```\n")}
+			doc := &textFile{path: cookbook, src: []byte("# A\n\n" + tt.above + "\n```go\n" + tt.block + "\n```\n\n```sh\ngo f()\n```\n")}
 			found, want := checkSnippets(doc, []*goFile{code})
-			judge(t, found, "docs/a.md", tt.line, tt.says)
+			judge(t, found, cookbook, tt.line, tt.says)
 			if again, same := checkSnippets(&textFile{path: doc.path, src: []byte(want)}, []*goFile{code}); tt.says == "" || tt.says == "not what" {
 				if len(again) > 0 || same != want {
 					t.Errorf("as it should be, %q has %v", want, again)

@@ -9,10 +9,13 @@ require (
 	github.com/pion/logging v0.2.4
 	github.com/pion/stun v0.6.1
 	github.com/pion/stun/v4 v4.0.1
+	github.com/pion/transport/v2 v2.2.10
+	github.com/pion/transport/v5 v5.0.1
 	github.com/pion/turn/v4 v4.1.4
 )
 
 require (
+	github.com/flynn/noise v1.1.0 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/pion/dtls/v2 v2.2.7 // indirect
 	github.com/pion/dtls/v3 v3.1.9 // indirect
@@ -20,9 +23,7 @@ require (
 	github.com/pion/mdns/v2 v2.2.2 // indirect
 	github.com/pion/randutil v0.1.0 // indirect
 	github.com/pion/stun/v3 v3.1.7 // indirect
-	github.com/pion/transport/v2 v2.2.10 // indirect
 	github.com/pion/transport/v4 v4.1.0 // indirect
-	github.com/pion/transport/v5 v5.0.1 // indirect
 	github.com/pion/turn/v2 v2.1.3 // indirect
 	github.com/pion/turn/v5 v5.1.2 // indirect
 	github.com/stretchr/testify v1.12.1 // indirect
