@@ -46,6 +46,15 @@ func tcpPairs(t *testing.T) (pairs []hardPair) {
 	}
 	add(resets(blocked), resets(sequence(1, 5)))
 	add(resets(sequence(2, 0)), resets(blocked))
+	// As Linux does, the NAT forgets a mapping with that.
+	forgets := func(p *simnet.Preset) *simnet.Preset {
+		q := named(p, p.Name+", forgets")
+		q.NATs = slices.Clone(p.NATs)
+		q.NATs[0].TCPReset = -1
+		return q
+	}
+	add(resets(blocked), forgets(sequence(1, 5)))
+	add(forgets(sequence(2, 0)), resets(blocked))
 	return pairs
 }
 
