@@ -377,6 +377,7 @@ func (k *link) stopLanes(now time.Time) {
 			k.laneEvent(now, e)
 		}
 	}
+	k.unproven()
 	c.timers.Stop(&a.timer)
 	delete(c.sprayers.byID, a.id)
 	pause := a.cooldown(c.cfg.budget.WithDefaults())

@@ -70,17 +70,28 @@ func TestAdoptFromAKnownPort(t *testing.T) {
 	}
 }
 
-// Whoever is at the other end and does not prove to be the peer gets no data.
+// Whoever is at the other end and does not prove to be the peer gets no data, and is left: one
+// who speaks at once, one who says nothing, and one who answers checks by another password.
 func TestAdoptAStranger(t *testing.T) {
-	l := tcpLab(t, ice.SimultaneousOpen, ice.AgentConfig{Controlling: true, Multipath: true})
-	l.know(peerCreds)
-	l.hosts[peerAt] = func(l *lab, s sent) { l.frame(s.stream, []byte("220 mail.example.com")) }
-	if _, err := l.opened(punched, netip.AddrPortFrom(ours.Addr(), 51234), peerAt); err != nil {
-		t.Fatal(err)
-	}
-	l.run(time.Minute)
-	if p := l.pair(peerAt); p.Valid || p.State != ice.PairFailed || len(l.streams) != 0 {
-		t.Errorf("%v, %d connections", p.State, len(l.streams))
+	for what, stranger := range map[string]func(*lab, sent){
+		"speaks": func(l *lab, s sent) { l.frame(s.stream, []byte("220 mail.example.com")) },
+		"silent": func(*lab, sent) {},
+		"forges": answeringAs(func(o *outgoing) { o.pwd = "another password of 22" }),
+	} {
+		l := tcpLab(t, ice.SimultaneousOpen, ice.AgentConfig{Controlling: true, Multipath: true})
+		l.know(peerCreds)
+		l.hosts[peerAt] = stranger
+		if _, err := l.opened(punched, netip.AddrPortFrom(ours.Addr(), 51234), peerAt); err != nil {
+			t.Fatal(err)
+		}
+		l.run(10 * time.Second)
+		if err := l.send("data"); !errors.Is(err, ice.ErrNoPair) {
+			t.Errorf("%s: sending: %v", what, err)
+		}
+		l.run(time.Minute)
+		if p := l.pair(peerAt); p.Valid || p.State != ice.PairFailed || len(l.streams) != 0 {
+			t.Errorf("%s: %v, %d connections", what, p.State, len(l.streams))
+		}
 	}
 }
 
