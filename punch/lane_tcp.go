@@ -241,7 +241,7 @@ func (w *tcpBracket) heard(now time.Time, t tellEntry) {
 	for _, port := range ports {
 		same := func(y *tcpTry) bool { return y.port == port }
 		switch i := slices.IndexFunc(w.tries, same); {
-		case port < leastPort || slices.ContainsFunc(next, same):
+		case slices.ContainsFunc(next, same):
 		case i >= 0 && t.round == w.told.round:
 			next = append(next, w.tries[i])
 		case w.named < maxTCPPorts:

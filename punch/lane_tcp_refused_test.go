@@ -116,6 +116,48 @@ func TestTCPBracketWithFewSockets(t *testing.T) {
 	}
 }
 
+// TestTCPSandwichGivesUp: a peer that is refused again and again is not dialled for ever.
+func TestTCPSandwichGivesUp(t *testing.T) {
+	a := newLanesRig(t, tcpConfig(Ours))
+	a.run(50 * time.Millisecond)
+	a.serve(0, 2000, 0)
+	a.serve(2, 2004, 0)
+	a.refused(a.dials[1])
+	a.tellDialled(1, 1, true)
+	for range 20 {
+		a.refused(a.dials[len(a.dials)-1])
+		a.run(tcpAgain)
+	}
+	if n := len(a.dials); n != 3+tcpRedials {
+		t.Errorf("dialled %d times", n)
+	}
+}
+
+// TestTCPSandwichOfAnotherStep: where the ports are not a sequence by the step that the profile
+// says, rounds are not wasted on it.
+func TestTCPSandwichOfAnotherStep(t *testing.T) {
+	for second, rounds := range map[uint16]int{2004: maxTCPRounds, 2005: 2, 2002: 2} { // 2004 is in order, and yet in vain
+		a := newLanesRig(t, tcpConfig(Ours))
+		n := 0
+		for i := 0; a.count(LanesDone) == 0; {
+			a.run(10 * time.Millisecond)
+			if len(a.dials) == i+3 {
+				n++
+				a.serve(i, 2000, 0)
+				a.serve(i+2, second, 0)
+				i += 3
+			}
+		}
+		want := "the ports are not what the profile foretells"
+		if rounds == maxTCPRounds {
+			want = "no port was foretold rightly in 5 rounds"
+		}
+		if n != rounds || a.reason() != want {
+			t.Errorf("%d: ended after %d rounds because %q", second, n, a.reason())
+		}
+	}
+}
+
 // reason is why the last lane has ended.
 func (r *lanesRig) reason() string {
 	for _, e := range slices.Backward(r.events) {
