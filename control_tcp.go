@@ -30,7 +30,7 @@ func isQuery(id machine.StreamID) bool { return id >= firstLaneQuery && id < fir
 
 // lookAtTCP has the shell find out what our NAT does with TCP, once, when that matters.
 func (c *control) lookAtTCP() {
-	if c.tcpAsked || c.profile == (natprobe.Profile{}) || c.profile.TCP != (natprobe.TCPProfile{}) || c.cfg.policy == RelayOnly {
+	if c.tcpAsked || c.profile == (natprobe.Profile{}) || c.profile.TCP != (natprobe.TCPProfile{}) || c.cfg.policy == RelayOnly || c.cfg.noLanes {
 		return
 	}
 	if c.profile.Type == natprobe.TypeUDPBlocked || slices.ContainsFunc(c.links, func(k *link) bool { return k.profile.Type == natprobe.TypeUDPBlocked }) {

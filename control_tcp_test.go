@@ -139,12 +139,21 @@ func TestTCPPredictedIsTold(t *testing.T) {
 	}
 }
 
-// TestTCPIsLeftAlone: where UDP passes on both sides, nobody asks what the NATs do with TCP.
+// TestTCPIsLeftAlone: where UDP passes on both sides, nobody asks what the NATs do with TCP; nor
+// does a side that takes no part in lanes, or that is always relayed, whatever the peer says.
 func TestTCPIsLeftAlone(t *testing.T) {
-	for _, other := range []string{"port-restricted-cone", "symmetric-sequential"} {
-		w, _, ok := hardRun(t, 1, namedPreset(t, "port-restricted-cone"), namedPreset(t, other), withTCP)
-		if !ok {
-			w.fail("not direct")
+	for _, c := range []struct {
+		a, b   string
+		change func(*controlConfig)
+	}{
+		{"port-restricted-cone", "port-restricted-cone", nil},
+		{"port-restricted-cone", "symmetric-sequential", nil},
+		{"udp-blocked", "symmetric-sequential", func(c *controlConfig) { c.noLanes = true }},
+		{"udp-blocked", "symmetric-sequential", func(c *controlConfig) { c.policy = RelayOnly }},
+	} {
+		w, _, ok := hardRun(t, 1, namedPreset(t, c.a), namedPreset(t, c.b), withTCP, func(o *worldOptions) { o.config = c.change })
+		if ok != (c.change == nil) {
+			w.fail("direct: %v", ok)
 		}
 		for _, p := range w.peers {
 			if p.tcpAsked || p.profile.TCP != (natprobe.TCPProfile{}) {
