@@ -70,6 +70,40 @@ func TestAdoptFromAKnownPort(t *testing.T) {
 	}
 }
 
+// An attempt of the agent's own that is still under way is called off, once the other stands.
+func TestAdoptInPlaceOfADial(t *testing.T) {
+	l := tcpLab(t, ice.SimultaneousOpen, ice.AgentConfig{Controlling: true, Multipath: true})
+	l.know(peerCreds)
+	l.candidate(peerAt, highPriority, tcp(ice.SimultaneousOpen))
+	l.run(10 * time.Millisecond) // less than a round trip
+	l.hosts[peerAt] = answering
+	if _, err := l.opened(punched, ours, peerAt); err != nil {
+		t.Fatal(err)
+	}
+	dials, ends := l.ops(machine.Dial), l.ops(machine.Close)
+	if len(dials) != 1 || len(ends) != 1 || ends[0].stream != dials[0].stream {
+		t.Errorf("dialled %+v, ended %+v", dials, ends)
+	}
+}
+
+// Where an agent has no room for another pair, nothing is left of the attempt to make one.
+func TestAdoptWithoutRoom(t *testing.T) {
+	l := tcpLab(t, ice.SimultaneousOpen, ice.AgentConfig{Controlling: true, Multipath: true, MaxPairs: 1})
+	l.know(peerCreds)
+	l.hosts[peerAt] = answering
+	if _, err := l.opened(punched, ours, peerAt); err != nil {
+		t.Fatal(err)
+	}
+	l.until(time.Second, ice.Connected)
+	locals, remotes := len(l.m.Candidates(l.id)), len(l.m.RemoteCandidates(l.id))
+	if base, err := l.opened(punched+1, netip.AddrPortFrom(ours.Addr(), 51234), peerAt2); base != 0 || !errors.Is(err, ice.ErrNoPair) {
+		t.Errorf("base %d, %v", base, err)
+	}
+	if len(l.m.Candidates(l.id)) != locals || len(l.m.RemoteCandidates(l.id)) != remotes || len(l.m.Pairs(l.id)) != 1 {
+		t.Errorf("%d local and %d remote candidates, before %d and %d", len(l.m.Candidates(l.id)), len(l.m.RemoteCandidates(l.id)), locals, remotes)
+	}
+}
+
 // Whoever is at the other end and does not prove to be the peer gets no data, and is left: one
 // who speaks at once, one who says nothing, and one who answers checks by another password.
 func TestAdoptAStranger(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/internal/wire"
 )
 
 // refused has connections refused.
@@ -100,8 +101,7 @@ func TestTCPBracketWithFewSockets(t *testing.T) {
 	if len(b.dials) != 4 || len(b.streams) != 4 || b.count(LaneEnded) != 0 {
 		t.Fatalf("%d dialled, %d wait, %d ended", len(b.dials), len(b.streams), b.count(LaneEnded))
 	}
-	d := b.dials[0]
-	b.notice(machine.Notice{Kind: machine.Connected, Stream: d.Stream, Local: d.Local, Remote: d.Remote})
+	b.stands(b.dials[0])
 	if b.count(LaneOpened) != 1 {
 		t.Error("what was dialled before the budget was spent is lost")
 	}
@@ -157,6 +157,65 @@ func TestTCPSandwichOfAnotherStep(t *testing.T) {
 		if n != rounds || a.reason() != want {
 			t.Errorf("%d: ended after %d rounds because %q", second, n, a.reason())
 		}
+	}
+}
+
+// stands has connections stand.
+func (r *lanesRig) stands(of ...machine.Transmit) {
+	for _, d := range of {
+		r.notice(machine.Notice{Kind: machine.Connected, Stream: d.Stream, Local: d.Local, Remote: d.Remote})
+	}
+}
+
+// TestTCPBracketIsHeardByAll: of a peer at whose every port somebody answers no more connections
+// are told than of one of UDP; and a port at which everybody is refused is not dialled for ever.
+func TestTCPBracketIsHeardByAll(t *testing.T) {
+	b := newLanesRig(t, tcpConfig(Theirs))
+	b.tellPorts(1, 1, 2000, 0, 2)
+	b.run(50 * time.Millisecond)
+	b.stands(b.dials...)
+	if n := b.count(LaneOpened); len(b.dials) <= maxOpened || n != maxOpened || len(b.streams) != maxOpened {
+		t.Errorf("%d dialled, %d told, %d kept", len(b.dials), n, len(b.streams))
+	}
+
+	// When one stands, the others have a moment more, for it may be somebody else's.
+	b = newLanesRig(t, tcpConfig(Theirs))
+	b.tellPorts(1, 1, 2000, 0, 2)
+	b.run(50 * time.Millisecond)
+	b.stands(b.dials[1])
+	if b.run(laneLinger / 2); len(b.streams) != len(b.dials) {
+		t.Errorf("%d of %d connections are left", len(b.streams), len(b.dials))
+	}
+	b.stands(b.dials[0])
+	if b.run(laneLinger); b.count(LaneOpened) != 2 || len(b.streams) != 2 {
+		t.Errorf("%d told, %d connections are left in the end", b.count(LaneOpened), len(b.streams))
+	}
+
+	b = newLanesRig(t, tcpConfig(Theirs))
+	b.tellPorts(1, 1, 2000, 2004, 2)
+	for range 100 {
+		b.run(50 * time.Millisecond)
+		b.refused(b.dials...)
+	}
+	if n := len(b.dials); n != 1+tcpRedials {
+		t.Errorf("one port was dialled %d times", n)
+	}
+}
+
+// TestTCPSandwichTrustsNobody: what answers no question of ours tells no port, and a connection
+// on which too much is announced is not waited for.
+func TestTCPSandwichTrustsNobody(t *testing.T) {
+	a := newLanesRig(t, tcpConfig(Ours))
+	a.run(50 * time.Millisecond)
+	var b wire.Builder
+	b.Reset(wire.BindingSuccess, wire.TransactionID{1, 2, 3})
+	b.AddXORAddress(wire.AttrXORMappedAddress, netip.MustParseAddrPort("203.0.113.1:2000"))
+	for i, answer := range map[int][]byte{0: b.Bytes(), 2: {1, 1, 255, 255, 33, 18, 164, 66, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}} {
+		a.stands(a.dials[i])
+		a.notice(machine.Notice{Kind: machine.Received, Stream: a.dials[i].Stream, Data: answer})
+	}
+	if a.run(time.Second); a.count(LaneTell) != 0 || len(a.streams) != 1 {
+		t.Errorf("told %d times, %d connections", a.count(LaneTell), len(a.streams))
 	}
 }
 
