@@ -19,5 +19,6 @@
 //   - formatted, short files, no unfinished work, no sleeping tests, no path of
 //     somebody's machine;
 //   - documents: the README's commands are CI's, every dependency has its reason
-//     in ARCHITECTURE.md, and go.work lists every module.
+//     in ARCHITECTURE.md, and go.work lists every module;
+//   - translation: README.zh-CN.md has the commands, code, figures and links of README.md.
 package hygiene
