@@ -24,5 +24,6 @@
 //     -update" rewrites it);
 //   - links: what documents link to within the repository is there;
 //   - pictures: SVG files of docs have a title, a description and colours for the dark, and
-//     load and run nothing.
+//     load and run nothing;
+//   - translation: README.zh-CN.md has the commands, code, figures and links of README.md.
 package hygiene

@@ -52,6 +52,7 @@ func TestRepository(t *testing.T) {
 	found = append(found, checkUnfixed(document("go.mod"))...)
 	found = append(found, checkCommands(document("README.md"), ci)...)
 	found = append(found, checkCommands(document("CONTRIBUTING.md"), ci)...)
+	found = append(found, checkTranslation(document("README.md"), document("README.zh-CN.md"))...)
 
 	for _, f := range found {
 		t.Error(f)
