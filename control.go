@@ -39,6 +39,7 @@ type control struct {
 	strangers
 	profile  natprobe.Profile
 	tcpAsked bool // the shell is to find out what the NAT does with TCP
+	doubted  bool // it is finding out anew what the NAT does
 	sprayers sprayers
 	waking   waking
 	mappings mappings
@@ -102,10 +103,12 @@ const (
 	noteData             // data is for conn's reader
 	notePermit           // peers may be behind the relay that we use: let its own IP in
 	noteQuiet            // nothing was sent by conn for a while: tell the next write by wrote
-	noteRelays           // the host has slept: what relays it has are to be checked
+	noteRelays           // the network may be another: what relays it has given are to be checked
+	noteNAT              // what the NAT does is to be found out anew: answer by setProfile
 	noteOver             // conn is over: err
 	noteRecord           // record is for the statistics
 	noteTCP              // what the NAT does with TCP has come to matter: answer by setTCP
+	noteBroken           // socket, which is one of the shell's, receives nothing any more
 )
 
 // note is what the control has to say to its shell.
@@ -125,6 +128,8 @@ type note struct {
 	dialled bool // by our side
 	err     error
 	record  *stats.Event
+	socket  machine.SocketID
+	forget  bool // what was known of the NAT is known no more
 }
 
 func newControl(cfg controlConfig, random *rand.Rand, secrets io.Reader) (*control, error) {
@@ -233,6 +238,8 @@ func (c *control) pump(now time.Time) {
 			c.plainData(now, e)
 		case e.Kind == ice.EventMapped:
 			c.mappings.seen(now, e)
+		case e.Kind == ice.EventBaseGone:
+			c.mappings.gone(now, e.Base)
 		case k != nil:
 			k.agentEvent(now, e)
 		}
@@ -328,10 +335,14 @@ func (c *control) order() []*connection {
 	return all
 }
 
-// networkChanged tells that the host's addresses have changed; the bases have been changed
-// already. Every path is doubted and checked, and every peer told what is new.
-func (c *control) networkChanged(now time.Time) {
+// networkChanged tells that the host's routes may have changed and, if moved, that its
+// addresses have; the bases have been changed already. Every path is doubted and checked, and
+// every peer told what is new.
+func (c *control) networkChanged(now time.Time, moved bool) {
 	c.enter(now)
+	if moved {
+		c.forgetNAT()
+	}
 	c.disturbed(now, "the network changed")
 	c.pump(now)
 }
@@ -339,6 +350,8 @@ func (c *control) networkChanged(now time.Time) {
 // disturbed has everything checked that may have changed.
 func (c *control) disturbed(now time.Time, why string) {
 	c.tell(now, Event{Kind: EventNetwork, Reason: why})
+	c.notes.Push(note{kind: noteRelays})
+	c.lookAtNAT()
 	c.mappings.disturbed()
 	c.ice.Refresh(now)
 	for _, k := range slices.Clone(c.links) {

@@ -3,6 +3,8 @@ package bradawl
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"fmt"
 	mathrand "math/rand/v2"
 	"net"
 	"sync"
@@ -52,7 +54,7 @@ type Session struct {
 	plain      map[ice.Route]*Conn
 	nextSocket machine.SocketID
 	locals     []*local
-	tcp        []tcpLocal // not changed after New
+	tcp        []*tcpLocal
 
 	looking sync.Mutex // at the host's addresses
 
@@ -103,7 +105,7 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 		opening:  make(map[machine.SocketID]bool),
 		recorder: newRecorder(cfg.Record),
 	}
-	s.servers.s = s
+	s.servers.s, s.servers.changed = s, make(chan struct{})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	var seed [32]byte
 	_, _ = rand.Read(seed[:]) // never fails
@@ -116,52 +118,33 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	listeners, err := s.open(ctx)
+	hosts, err := cfg.Addrs()
+	if err != nil {
+		return nil, fmt.Errorf("bradawl: %w", err)
+	}
+	fresh, failures := s.open(ctx, usable(hosts))
+	if fresh.isEmpty() && len(failures) > 0 {
+		err = fmt.Errorf("bradawl: no socket could be opened: %w", errors.Join(failures...))
+	}
 	if err == nil {
 		s.ports, err = s.newPortmap()
 	}
 	if err == nil {
-		options := drive.Options{Listeners: listeners, Dial: s.dialStream, Effect: s.effect, Log: s.log}
-		for _, l := range s.locals {
-			options.Sockets = append(options.Sockets, l.socket)
-		}
-		s.loop, err = drive.Run(s.c, s.handle, options)
+		s.loop, err = drive.Run(s.c, s.handle, drive.Options{Dial: s.dialStream, Effect: s.effect, Log: s.log})
 	}
 	if err != nil {
 		s.cancel()
 		if s.ports != nil {
 			_ = s.ports.Close()
 		}
-		for _, l := range s.locals {
-			_ = l.socket.Close()
-		}
-		for _, ln := range listeners {
-			_ = ln.Close()
-		}
+		fresh.close()
 		return nil, err
 	}
-	_ = s.loop.Do(func(now time.Time) {
-		for _, l := range s.locals {
-			l.base, _ = s.c.addBase(now, l.spec())
-		}
-		for i, l := range s.tcp {
-			for _, b := range l.bases() {
-				id, _ := s.c.addBase(now, b)
-				if b.TCPType == ice.Passive {
-					s.tcp[i].passive = id
-				}
-				s.tcp[i].open = id // the last one's
-			}
-		}
-		s.c.pump(now)
-	})
+	for _, err := range failures {
+		s.log.Warnf("passed over a local address: %v", err)
+	}
 	s.wg.Go(s.recorder.run)
-	for _, l := range s.locals {
-		s.mapLocal(portmap.UDP, l.spec().Addr, l.base, l.gone)
-	}
-	for _, l := range s.tcp {
-		s.mapLocal(portmap.TCP, l.addr, l.passive, nil)
-	}
+	s.begin(fresh, func(time.Time) {})
 	s.wg.Go(s.signOn)
 	s.wg.Go(s.watch)
 	s.servers.add(cfg.STUN, cfg.TURN)
@@ -358,8 +341,12 @@ func (s *Session) handle(n note) {
 		s.servers.check()
 	case notePermit:
 		s.servers.permit()
+	case noteNAT:
+		s.unsure(n.forget)
 	case noteTCP:
 		s.servers.lookAtTCP()
+	case noteBroken:
+		s.broke(n.socket)
 	case noteOver:
 		s.over(c, n)
 	}
@@ -384,7 +371,7 @@ func (s *Session) hand(c *Conn) {
 	case s.incoming <- c:
 	default:
 		s.publish(Event{Kind: EventRefused, At: time.Now(), Peer: c.peer, Conn: c.number, Reason: "too many connections wait for Accept"})
-		s.c.close(time.Now(), c.number)
+		s.loop.Post(func(now time.Time) { s.c.close(now, c.number) })
 	}
 }
 
@@ -462,7 +449,9 @@ func (s *Session) Close() error {
 		_ = s.loop.Do(s.c.closeAll)
 		s.farewell()
 		s.cancel()
+		s.looking.Lock() // what opens sockets just now has done so, and nothing does any more
 		s.servers.close()
+		s.looking.Unlock()
 		if s.ports != nil {
 			_ = s.ports.Close()
 		}
