@@ -198,9 +198,9 @@ func TestTCPFollows(t *testing.T) {
 		}
 		old := w.sites[0].Addr()
 		nat := w.move(t, "udp-blocked")
-		began := w.Now()
+		began := time.Now()
 		awaits(t, 30*time.Second, "data goes on", func() bool { return reaches(t, a, b) && reaches(t, b, a) })
-		t.Logf("after %v", w.Now().Sub(began))
+		t.Logf("after %v", time.Since(began))
 		if p := a.Path(); p.Protocol != "tcp" {
 			t.Errorf("by %v", p)
 		}
@@ -275,4 +275,3 @@ func TestSocketsThatBreak(t *testing.T) {
 		}
 	})
 }
-
