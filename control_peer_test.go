@@ -51,6 +51,7 @@ type simPeer struct {
 	asked  int
 	sent   []*letter
 	routed func(n note)
+	broken []machine.SocketID
 }
 
 // newPeer makes a session at a site. It gathers at once.
@@ -273,6 +274,8 @@ func (p *simPeer) note(now time.Time, n note) {
 		if w.option.probe {
 			w.After(0, p.findNAT)
 		}
+	case noteBroken:
+		p.broken = append(p.broken, n.socket)
 	case noteRelays:
 		if p.turn != nil {
 			w.After(0, func() { p.do(func(now time.Time) { p.turn.NetworkChanged(now) }) })
