@@ -126,7 +126,7 @@ func (v *servers) listed(signals Signals) {
 			continue
 		}
 		v.turn = append(v.turn, uri)
-		if err := new(turnclient.Config).CheckServer(uri); err != nil {
+		if err := v.s.cfg.TURNClient.CheckServer(uri); err != nil {
 			v.useless(err) // it must not take the others with it
 		} else if len(fresh) < turnclient.MaxServers {
 			fresh = append(fresh, uri)
@@ -179,11 +179,21 @@ func (v *servers) of(is4 bool) (all []netip.AddrPort) {
 // others.
 func (v *servers) relay(uris []string, credentials turnclient.Credentials, lent bool) {
 	s := v.s
-	cfg := turnclient.Config{
-		Servers: uris, Credentials: credentials, ListenPacket: s.cfg.ListenPacket, Mobility: true, LoggerFactory: s.cfg.LoggerFactory,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+	cfg := s.cfg.TURNClient
+	cfg.Servers, cfg.Credentials, cfg.Mobility = uris, credentials, true
+	if cfg.Keepalive == 0 {
+		cfg.Keepalive = s.cfg.Keepalive
+	}
+	if cfg.ListenPacket == nil {
+		cfg.ListenPacket = s.cfg.ListenPacket
+	}
+	if cfg.DialContext == nil {
+		cfg.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 			return s.cfg.Dial(ctx, network, netip.AddrPort{}, address)
-		},
+		}
+	}
+	if cfg.LoggerFactory == nil {
+		cfg.LoggerFactory = s.cfg.LoggerFactory
 	}
 	if lent {
 		cfg.Credentials, cfg.FetchCredentials = turnclient.Credentials{}, v.fetch(credentials)

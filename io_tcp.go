@@ -115,14 +115,15 @@ func (s *Session) mapOnce(ctx context.Context, l *tcpLocal, server netip.AddrPor
 		}
 		s.loop.Post(func(now time.Time) { s.c.seenAt(now, l.open, mapped, server.Addr()) })
 		select {
-		case <-time.After(stunTCPGap):
+		case <-time.After(min(s.cfg.Keepalive, stunTCPGap)):
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// stunTCPGap keeps the connection from being idle for as long as NATs and servers allow.
+// stunTCPGap keeps the connection from being idle for as long as servers allow, whatever the
+// NAT does.
 const stunTCPGap = 20 * time.Second
 
 var errNoMapping = errors.New("the server's answer makes no sense")

@@ -110,7 +110,7 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 	var seed [32]byte
 	_, _ = rand.Read(seed[:]) // never fails
 	s.c, err = newControl(controlConfig{
-		identity: cfg.Identity, protocol: cfg.Protocol, policy: cfg.Policy, plaintext: cfg.Plaintext, timeout: cfg.Timeout,
+		identity: cfg.Identity, protocol: cfg.Protocol, policy: cfg.Policy, plaintext: cfg.Plaintext, timeout: cfg.Timeout, keepalive: cfg.Keepalive,
 		loopback: cfg.Loopback, score: cfg.Score, history: cfg.History, ask: cfg.AllowPeer != nil,
 		budget: cfg.Budget, noLanes: cfg.Budget.Probes < 0, memory: cfg.Memory,
 		ids: s.recorder.ids(), group: cfg.RecordGroup,

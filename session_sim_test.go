@@ -27,6 +27,7 @@ type internet struct {
 	hub   *hub
 	sites [2]*simnet.Site
 	ends  [2]*bradawl.Session
+	stop  []func() // of what build has started
 }
 
 // simulate runs test over sessions. That it returns shows that no goroutine is left.
@@ -61,6 +62,11 @@ func simulateIn(t *testing.T, presets [2]simnet.Preset, build func(*internet), c
 		if build != nil {
 			build(w)
 		}
+		defer func() {
+			for _, stop := range w.stop {
+				stop()
+			}
+		}()
 		stop := w.Go()
 		defer stop()
 		defer serve(t, server)()
