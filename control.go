@@ -40,6 +40,7 @@ type control struct {
 	profile  natprobe.Profile
 	tcpAsked bool // the shell is to find out what the NAT does with TCP
 	doubted  bool // it is finding out anew what the NAT does
+	moving   moving
 	sprayers sprayers
 	waking   waking
 	mappings mappings
@@ -151,6 +152,7 @@ func newControl(cfg controlConfig, random *rand.Rand, secrets io.Reader) (*contr
 	}
 	c.strangers.init(cfg.stamp)
 	c.waking.init(c)
+	c.moving.init(c)
 	c.mappings.init(c)
 	c.sprayers.byID, c.sprayers.targets = make(map[uint64]*link), make(map[netip.Addr]time.Time)
 	c.records.init(cfg.ids, cfg.group)
@@ -350,8 +352,7 @@ func (c *control) networkChanged(now time.Time, moved bool) {
 // disturbed has everything checked that may have changed.
 func (c *control) disturbed(now time.Time, why string) {
 	c.tell(now, Event{Kind: EventNetwork, Reason: why})
-	c.notes.Push(note{kind: noteRelays})
-	c.lookAtNAT()
+	c.moving.want(now)
 	c.mappings.disturbed()
 	c.ice.Refresh(now)
 	for _, k := range slices.Clone(c.links) {

@@ -3,12 +3,35 @@ package bradawl
 import (
 	"time"
 
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/natprobe"
 )
 
 // What our NAT does is found out by the shell, first when there are servers to ask, and again
 // when the network may be another. What was found out elsewhere is neither planned with nor
 // told.
+
+// moving has the shell look at relays and NAT again. A network that comes and goes is not
+// followed each time, for each time servers are asked.
+type moving struct {
+	c     *control
+	look  wish
+	timer machine.Timer
+}
+
+func (e *moving) init(c *control) {
+	e.c, e.timer.Fire = c, e.look.follow
+}
+
+func (e *moving) want(now time.Time) {
+	e.look.want(now, func(time.Time) {
+		e.c.notes.Push(note{kind: noteRelays})
+		e.c.lookAtNAT()
+	})
+	if e.look.do != nil {
+		e.c.timers.Set(&e.timer, e.look.at)
+	}
+}
 
 // lookAtNAT has the shell find out anew what our NAT does, and give up what it is about to
 // find out.

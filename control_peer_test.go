@@ -52,6 +52,7 @@ type simPeer struct {
 	sent   []*letter
 	routed func(n note)
 	broken []machine.SocketID
+	doubts []time.Time // when the NAT was to be looked at again
 }
 
 // newPeer makes a session at a site. It gathers at once.
@@ -271,6 +272,7 @@ func (p *simPeer) note(now time.Time, n note) {
 			p.findTCP()
 		}
 	case noteNAT:
+		p.doubts = append(p.doubts, now)
 		if w.option.probe {
 			w.After(0, p.findNAT)
 		}

@@ -12,18 +12,10 @@ import (
 // is tried again, as a name that is not found is.
 func (v *servers) survey() {
 	s := v.s
-	var turn wish // a network that comes and goes is not looked at each time
 	var prober *natprobe.Prober
 	var known []string
 	wait := lookAgainLeast
 	for {
-		turn.want(time.Now(), func(time.Time) {})
-		if turn.do != nil {
-			if !v.pause(nil, time.Until(turn.at)) {
-				return
-			}
-			turn.follow(turn.at)
-		}
 		network := v.network()
 		names := v.names()
 		var err error
