@@ -339,6 +339,9 @@ func (s *Session) handle(n note) {
 		s.recorder.put(*n.record)
 	case noteRelays:
 		s.servers.check()
+		if f, ok := s.Signals().(networkFollower); ok {
+			s.wg.Go(f.NetworkChanged)
+		}
 	case notePermit:
 		s.servers.permit()
 	case noteNAT:

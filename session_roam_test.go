@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -272,6 +273,54 @@ func TestSocketsThatBreak(t *testing.T) {
 		awaits(t, 20*time.Second, "data goes on", func() bool { return reaches(t, a, b) && reaches(t, b, a) })
 		if pass(10 * time.Second); f.count() != 2 {
 			t.Errorf("%d sockets were opened", f.count())
+		}
+	})
+}
+
+// following is a hub whose connections remember that the network has changed.
+type following struct {
+	*hub
+	told *atomic.Int64
+}
+
+type followingSignals struct {
+	bradawl.Signals
+	told *atomic.Int64
+}
+
+func (f following) SignOn(ctx context.Context, id *bradawl.Identity) (bradawl.Signals, error) {
+	s, err := f.hub.SignOn(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return followingSignals{s, f.told}, nil
+}
+
+func (s followingSignals) NetworkChanged() { s.told.Add(1) }
+
+// TestSignallingFollows: the connection of the signalling is told of another network, and one
+// that could not be made is tried at once there.
+func TestSignallingFollows(t *testing.T) {
+	told := new(atomic.Int64)
+	change := func(c *bradawl.Config) {
+		c.Signaler, c.WatchInterval = following{c.Signaler.(*hub), told}, -1
+	}
+	simulate(t, "open", "open", change, func(t *testing.T, w *internet) {
+		w.ends[0].NotifyNetworkChange()
+		if pass(time.Second); told.Load() != 1 {
+			t.Errorf("told %d times", told.Load())
+		}
+		for range 5 { // the wait before the next try is drawn at random
+			w.hub.cut(true)
+			pass(5 * time.Minute)
+			w.hub.cut(false)
+			w.ends[0].NotifyNetworkChange()
+			if pass(time.Second); !w.ends[0].SignedOn() {
+				t.Fatal("not signed on a second after the change")
+			}
+		}
+		if told.Load() != 1 {
+			t.Errorf("told %d times, though there was no connection", told.Load())
 		}
 	})
 }
