@@ -223,7 +223,8 @@ func (s *Session) Accept(ctx context.Context) (*Conn, error) {
 	}
 }
 
-// NAT returns what the NAT was found to be; false while that is not known.
+// NAT returns what the NAT was found to be; false while that is not known, as for a moment
+// after the host has come to another network.
 func (s *Session) NAT() (natprobe.Report, bool) {
 	s.info.Lock()
 	defer s.info.Unlock()
@@ -440,8 +441,9 @@ func (s *Session) over(c *Conn, n note) {
 }
 
 // NotifyNetworkChange says that the host's addresses or routes may have changed, as mobile
-// systems tell their programs. The session looks and moves; where nothing has changed, it
-// only checks its paths.
+// systems tell their programs. The session looks and moves. Where no address has changed, it
+// checks its paths, relays and signalling, and finds out once more what the NAT does; servers
+// are asked for that every five seconds at most.
 func (s *Session) NotifyNetworkChange() { s.look(true) }
 
 // Close closes all connections and sockets, and returns when every goroutine has ended, and
