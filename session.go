@@ -442,8 +442,8 @@ func (s *Session) over(c *Conn, n note) {
 
 // NotifyNetworkChange says that the host's addresses or routes may have changed, as mobile
 // systems tell their programs. The session looks and moves. Where no address has changed, it
-// checks its paths, relays and signalling, and finds out once more what the NAT does; servers
-// are asked for that every five seconds at most.
+// checks its paths, relays and signalling, and finds out once more what the NAT does: servers
+// are asked for that four times in a row, then every five seconds at most.
 func (s *Session) NotifyNetworkChange() { s.look(true) }
 
 // Close closes all connections and sockets, and returns when every goroutine has ended, and
