@@ -49,7 +49,7 @@ func (c *control) doubtNAT() {
 
 // forgetNAT forgets what our NAT did, for the host is behind another one, and lets peers know.
 func (c *control) forgetNAT() {
-	c.tcpAsked = false
+	c.tcpAsked, c.mute = false, false
 	if c.profile != (natprobe.Profile{}) {
 		c.profile = natprobe.Profile{}
 		c.tellProfile()

@@ -13,7 +13,7 @@ import (
 // Step is one thing that happened to a connection.
 type Step struct {
 	After time.Duration // since its beginning
-	What  string
+	What  string        // in a few words, for people
 	Err   error
 }
 
@@ -31,18 +31,18 @@ func (k *link) note(now time.Time, what string, err error) {
 // Explanation says how a connection came to use the path that it uses. It is a copy.
 type Explanation struct {
 	Peer       PeerID
-	State      string        // "dialing", "waiting", "checking", "connected", "lost"
-	Elapsed    time.Duration // from the dial, or the peer's offer, to the first path; 0: there is none
-	Path       Path          // in use
-	Paths      []Path        // that work, in no order
-	Candidates []Candidate   // ours, then the peer's
-	Checks     []Check       // every pair of addresses, the best first
-	Lanes      []LaneReport  // attempts at hard NATs, and the ways that are ruled out
-	Routers    []string      // what the routers here said to port mapping, in their own words
-	Local      natprobe.Profile
-	Remote     natprobe.Profile
-	Why        string // why it is as it is, and what would change that
-	Infeasible bool   // no direct path is possible without a change at one of the routers
+	State      string           // "dialing", "waiting", "checking", "connected", "lost", "over"
+	Elapsed    time.Duration    // from the dial, or the peer's offer, to the first path; 0: there is none
+	Path       Path             // in use
+	Paths      []Path           // that work, in no order
+	Candidates []Candidate      // ours, then the peer's
+	Checks     []Check          // every pair of addresses, the best first
+	Lanes      []LaneReport     // attempts at hard NATs, and the ways that are ruled out
+	Routers    []string         // what the routers here said to port mapping, in their own words
+	Local      natprobe.Profile // our NAT, as far as it is known
+	Remote     natprobe.Profile // the peer's, as the peer says
+	Why        string           // why it is as it is, and what would change that
+	Infeasible bool             // no direct path is possible without a change at one of the routers
 	// Shared is how many other connections to the peer use the same paths: what is said of
 	// them is said of all.
 	Shared int
@@ -51,11 +51,11 @@ type Explanation struct {
 
 // Candidate is an address at which one side may be reached.
 type Candidate struct {
-	Ours     bool
+	Ours     bool   // not the peer's
 	Type     string // "host", "srflx", "prflx" or "relay"
 	Protocol string // "udp" or "tcp"
-	Addr     string
-	Priority uint32
+	Addr     string // IP:PORT
+	Priority uint32 // RFC 8445 section 5.1.2; the highest is tried first
 	Score    string // ours: why the priority is what it is
 }
 
@@ -64,8 +64,8 @@ type Check struct {
 	Path     Path
 	State    string // "frozen", "waiting", "in-progress", "succeeded", "failed"
 	Sent     int    // checks of ours
-	Answered int
-	Heard    int // checks of the peer
+	Answered int    // of those
+	Heard    int    // checks of the peer
 	Err      error
 }
 
@@ -127,8 +127,10 @@ func candidateOf(c ice.Candidate) Candidate {
 // why says why the path is what it is, and whether it cannot be otherwise.
 func (k *connection) why() (string, bool) {
 	switch {
+	case k.state == dialing && !k.rides && k.c.unsigned != nil:
+		return fmt.Sprintf("not signed on: %v", k.c.unsigned), false
 	case k.state == dialing:
-		return "the peer has not answered yet", false
+		return "the peer has not answered yet; its program may hang, or its AllowPeer not have decided", false
 	case k.state == waiting:
 		return "the peer has dialled, and AllowPeer has not decided yet", false
 	case k.path != nil && !k.path.relayed:
@@ -151,6 +153,9 @@ func (k *connection) why() (string, bool) {
 					k.public(k.path), k.path.rtt(), 100*k.path.loss(), k.public(p), p.rtt(), 100*p.loss()), false
 			}
 		}
+	}
+	if k.c.mute && k.c.profile == (natprobe.Profile{}) {
+		return "no STUN server has answered: they are down, or UDP does not get out of your network; open it, or allow TCP or relays", false
 	}
 	return k.whyNoLane(whyNotDirect(k.c.profile, k.profile))
 }
@@ -229,8 +234,9 @@ func natOf(p natprobe.Profile) string {
 
 // failure is the error of a connection that came to nothing in time, or whose last path has
 // been gone for long.
-func (k *connection) failure(now time.Time) error {
+func (k *connection) failure(now time.Time) *PathsError {
 	e := &PathsError{Peer: k.peer, Elapsed: now.Sub(k.began), Err: ErrNoPath}
+	e.Why, _ = k.why()
 	switch k.state {
 	case dialing, waiting:
 		e.Err = ErrNoAnswer
@@ -245,7 +251,6 @@ func (k *connection) failure(now time.Time) error {
 		}
 		e.Tried = append(e.Tried, PathError{pathOf(p), p.Sent, err})
 	}
-	e.Why, _ = k.why()
 	return e
 }
 

@@ -57,8 +57,10 @@ func (k *link) whyNoLane(text string, infeasible bool) (string, bool) {
 	}
 	text = strings.TrimSuffix(strings.TrimSuffix(text, remedy), ": ")
 	switch {
-	case k.c.cfg.noLanes:
+	case a.spend.off && k.c.usual.off:
 		text += "; attempts at the ports are switched off by Config.Budget"
+	case a.spend.off:
+		text += "; attempts at the ports are switched off by Config.TreatPeer"
 	case a.refused:
 		text += "; the peer takes no part in attempts at the ports"
 	case a.run != nil:

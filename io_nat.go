@@ -2,6 +2,7 @@ package bradawl
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -36,6 +37,10 @@ func (v *servers) survey() {
 			continue
 		}
 		s.log.Debugf("NAT: %v", err)
+		if silent := new(natprobe.NoAnswersError); errors.As(err, &silent) && s.ctx.Err() == nil && !isClosed(network) {
+			v.useless(err) // of others, resolve tells
+			s.loop.Post(func(time.Time) { s.c.mute = !isClosed(network) })
+		}
 		if !v.pause(network, wait) {
 			return
 		}
@@ -79,13 +84,13 @@ func (s *Session) unsure(forget bool) {
 func (v *servers) names() []string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return slices.Clone(v.stun)
+	return slices.Clone(v.stun[:min(len(v.stun), natprobe.MaxServers)])
 }
 
 func (v *servers) prober(names []string) natprobe.Config {
 	s := v.s
 	c := natprobe.Config{
-		Servers: names, ListenPacket: s.cfg.ListenPacket, DialContext: s.cfg.Dial, LoggerFactory: s.cfg.LoggerFactory, NoTCP: !s.wantsTCP(true) && !s.wantsTCP(false),
+		Servers: names, ListenPacket: s.cfg.ListenPacket, Dial: s.cfg.Dial, LoggerFactory: s.cfg.LoggerFactory, NoTCP: !s.wantsTCP(true) && !s.wantsTCP(false),
 	}
 	if s.ports != nil {
 		c.Gateway = s.ports.ExternalAddr

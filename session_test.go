@@ -195,6 +195,7 @@ func TestDialErrors(t *testing.T) {
 		cfg   bradawl.Config
 	}{
 		{"Signaler", bradawl.Config{}},
+		{"Signaler", bradawl.Config{Signaler: (*rendezvous.Signaler)(nil)}},
 		{"Signaler", bradawl.Config{Signaler: &rendezvous.Signaler{URL: "rendezvous.example"}}},
 		{"STUN[1]", bradawl.Config{Signaler: h, STUN: []string{"stun.example", "stun.example:http"}}},
 		{"TURN[0]", bradawl.Config{Signaler: h, TURN: []bradawl.TURNServer{{URI: "turn.example"}}}},
@@ -207,7 +208,6 @@ func TestDialErrors(t *testing.T) {
 		{"TURNClient.Credentials", bradawl.Config{Signaler: h, TURNClient: turnclient.Config{Credentials: turnclient.Credentials{Username: "u"}}}},
 		{"TURNClient.Lifetime", bradawl.Config{Signaler: h, TURNClient: turnclient.Config{Lifetime: -1}}},
 		{"TURN[0]", bradawl.Config{Signaler: h, TURN: []bradawl.TURNServer{{URI: "turns:turn.example?transport=udp"}}}},
-		{"RecordGroup", bradawl.Config{Signaler: h, RecordGroup: "Group A"}},
 	} {
 		var wrong *bradawl.ConfigError
 		if _, err := bradawl.New(t.Context(), c.cfg); !errors.As(err, &wrong) || wrong.Field != c.field {
