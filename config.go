@@ -72,6 +72,20 @@ type Config struct {
 	STUN []string
 	TURN []TURNServer
 
+	// TURNClient says how TURN servers are reached, those that the signaler names included:
+	// TLS for roots of one's own, DTLS, Proxy and ProxyTLS, Resolver, Family and what else
+	// turnclient.Config has. Servers and credentials are not for it to say, and Mobility is
+	// always asked for. Its Keepalive, ListenPacket, DialContext and LoggerFactory default to
+	// the session's.
+	TURNClient turnclient.Config
+
+	// Keepalive is how often the NAT's mappings are kept up: how often STUN servers are asked
+	// where they see our sockets, at which peers may dial us, and how long nothing is sent to
+	// a TURN server. Where the NAT forgets sooner, a third of that time is right, so that two
+	// datagrams may be lost; natprobe measures it. It is not measured by the session. Paths in
+	// use have checks of their own, every few seconds. Default 15 s; from 1 s to 10 min.
+	Keepalive time.Duration
+
 	// Policy says which paths are used. Default Auto.
 	Policy Policy
 
@@ -96,8 +110,9 @@ type Config struct {
 	// and no peer's are joined.
 	Budget punch.Budget
 
-	// Memory remembers which of the ways through hard NATs worked between which networks.
-	// Default: in memory.
+	// Memory remembers which of the ways through hard NATs worked between which networks. Like
+	// History it is asked on the session's one event loop, again and again: it must not block,
+	// and must not call the session. Default: in memory.
 	Memory punch.Memory
 
 	// NoPortMapping leaves out to ask routers for ports, by PCP, NAT-PMP and UPnP. Default
@@ -121,8 +136,8 @@ type Config struct {
 	Listen       func(ctx context.Context, network, address string) (net.Listener, error)
 	Dial         func(ctx context.Context, network string, local netip.AddrPort, remote string) (net.Conn, error)
 
-	// Score and History say what local addresses are worth, and remember what worked.
-	// Default: see ice.ScoreConfig; a history in memory.
+	// Score and History say what local addresses are worth, and remember what worked. History
+	// must not block, as Memory must not. Default: see ice.ScoreConfig; a history in memory.
 	Score   ice.ScoreConfig
 	History ice.History
 
@@ -210,6 +225,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, &ConfigError{"Policy", fmt.Sprintf("%d is none; use Auto, DirectOnly, RelayOnly or NoHost", c.Policy)}
 	case c.Timeout != 0 && (c.Timeout < time.Second || c.Timeout > 10*time.Minute):
 		return c, &ConfigError{"Timeout", fmt.Sprintf("%v is out of range; use 0 (30 s) or 1 s to 10 min", c.Timeout)}
+	case c.Keepalive != 0 && (c.Keepalive < time.Second || c.Keepalive > 10*time.Minute):
+		return c, &ConfigError{"Keepalive", fmt.Sprintf("%v is out of range; use 0 (15 s) or 1 s to 10 min", c.Keepalive)}
 	case c.ReadBuffer < 0 || c.ReadBuffer > 65536:
 		return c, &ConfigError{"ReadBuffer", fmt.Sprintf("%d is out of range; use 0 (256) or 1 to 65536", c.ReadBuffer)}
 	case c.WatchInterval > 0 && c.WatchInterval < 100*time.Millisecond:
@@ -237,8 +254,11 @@ func (c Config) withDefaults() (Config, error) {
 			return c, &ConfigError{fmt.Sprintf("STUN[%d]", i), reason(err)}
 		}
 	}
+	if err := c.checkTURNClient(); err != nil {
+		return c, err
+	}
 	for i, t := range c.TURN {
-		if err := new(turnclient.Config).CheckServer(t.URI); err != nil {
+		if err := c.TURNClient.CheckServer(t.URI); err != nil {
 			return c, &ConfigError{fmt.Sprintf("TURN[%d]", i), reason(err)}
 		}
 	}
@@ -258,6 +278,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Timeout == 0 {
 		c.Timeout = 30 * time.Second
 	}
+	if c.Keepalive == 0 {
+		c.Keepalive = 15 * time.Second // RFC 8445 section 11
+	}
 	if c.ReadBuffer == 0 {
 		c.ReadBuffer = 256
 	}
@@ -272,4 +295,19 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.Addrs, c.ListenPacket, c.Listen, c.Dial = systemSockets(c)
 	return c, nil
+}
+
+func (c *Config) checkTURNClient() error {
+	t := &c.TURNClient
+	switch {
+	case len(t.Servers) > 0:
+		return &ConfigError{"TURNClient.Servers", "are named there; name them in TURN"}
+	case t.Credentials.Username != "" || t.Credentials.Password != "" || len(t.Credentials.AccessToken) > 0 || t.FetchCredentials != nil:
+		return &ConfigError{"TURNClient.Credentials", "are given there; give them in TURN, or let the signaler"}
+	}
+	wrong := new(turnclient.ConfigError)
+	if err := t.Check(); errors.As(err, &wrong) {
+		return &ConfigError{"TURNClient." + wrong.Field, wrong.Reason}
+	}
+	return nil
 }

@@ -34,6 +34,7 @@ func TestTuningPage(t *testing.T) {
 		"Timeout":         {cfg.Timeout},
 		"ReadBuffer":      {cfg.ReadBuffer},
 		"WatchInterval":   {cfg.WatchInterval},
+		"Keepalive":       {cfg.Keepalive},
 		"Networks":        {strings.Join(cfg.Networks, " ")},
 		"Budget.Sockets":  {usual.Sockets, polite.Sockets},
 		"Budget.Probes":   {usual.Probes, polite.Probes},

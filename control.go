@@ -41,6 +41,8 @@ type control struct {
 	profile  natprobe.Profile
 	mute     bool // no STUN server answered those who asked for the profile
 	tcpAsked bool // the shell is to find out what the NAT does with TCP
+	doubted  bool // it is finding out anew what the NAT does
+	moving   moving
 	sprayers sprayers
 	waking   waking
 	mappings mappings
@@ -106,10 +108,12 @@ const (
 	noteData             // data is for conn's reader
 	notePermit           // peers may be behind the relay that we use: let its own IP in
 	noteQuiet            // nothing was sent by conn for a while: tell the next write by wrote
-	noteRelays           // the host has slept: what relays it has are to be checked
+	noteRelays           // the network may be another: what relays it has given are to be checked
+	noteNAT              // what the NAT does is to be found out anew: answer by setProfile
 	noteOver             // conn is over: err
 	noteRecord           // record is for the statistics
 	noteTCP              // what the NAT does with TCP has come to matter: answer by setTCP
+	noteBroken           // socket, which is one of the shell's, receives nothing any more
 )
 
 // note is what the control has to say to its shell.
@@ -129,6 +133,8 @@ type note struct {
 	dialled bool // by our side
 	err     error
 	record  *stats.Event
+	socket  machine.SocketID
+	forget  bool // what was known of the NAT is known no more
 }
 
 func newControl(cfg controlConfig, random *rand.Rand, secrets io.Reader) (*control, error) {
@@ -147,6 +153,7 @@ func newControl(cfg controlConfig, random *rand.Rand, secrets io.Reader) (*contr
 	}
 	c.strangers.init(cfg.stamp)
 	c.waking.init(c)
+	c.moving.init(c)
 	c.mappings.init(c)
 	c.sprayers.byID, c.sprayers.targets = make(map[uint64]*link), make(map[netip.Addr]time.Time)
 	c.records.init(cfg.ids)
@@ -235,6 +242,8 @@ func (c *control) pump(now time.Time) {
 			c.plainData(now, e)
 		case e.Kind == ice.EventMapped:
 			c.mappings.seen(now, e)
+		case e.Kind == ice.EventBaseGone:
+			c.mappings.gone(now, e.Base)
 		case k != nil:
 			k.agentEvent(now, e)
 		}
@@ -330,10 +339,14 @@ func (c *control) order() []*connection {
 	return all
 }
 
-// networkChanged tells that the host's addresses have changed; the bases have been changed
-// already. Every path is doubted and checked, and every peer told what is new.
-func (c *control) networkChanged(now time.Time) {
+// networkChanged tells that the host's routes may have changed and, if moved, that its
+// addresses have; the bases have been changed already. Every path is doubted and checked, and
+// every peer told what is new.
+func (c *control) networkChanged(now time.Time, moved bool) {
 	c.enter(now)
+	if moved {
+		c.forgetNAT()
+	}
 	c.disturbed(now, "the network changed")
 	c.pump(now)
 }
@@ -341,6 +354,7 @@ func (c *control) networkChanged(now time.Time) {
 // disturbed has everything checked that may have changed.
 func (c *control) disturbed(now time.Time, why string) {
 	c.tell(now, Event{Kind: EventNetwork, Reason: why})
+	c.moving.want(now)
 	c.mappings.disturbed()
 	c.ice.Refresh(now)
 	for _, k := range slices.Clone(c.links) {

@@ -237,7 +237,7 @@ func (p *play) step() {
 			s.untold = s.untold[1:]
 		}
 	case 20:
-		s.networkChanged(p.now)
+		s.networkChanged(p.now, true)
 	case 21:
 		s.setProfile(p.now, natprobe.Profile{Type: natprobe.Type(p.byte() % 8), Mapping: natprobe.Mapping(p.byte() % 4)})
 	case 22:

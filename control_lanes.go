@@ -194,7 +194,7 @@ func (k *link) outsideOfPeer(t ice.Transport) (all []netip.AddrPort) {
 // stable is the base whose outside address peers know.
 func (m *mappings) stable() (ice.Base, bool) {
 	for _, o := range m.sorted() {
-		if o.spec.Type == ice.Host && o.spec.Addr.Addr().Is4() && o.addr.IsValid() {
+		if o.spec.Type == ice.Host && o.spec.Transport == ice.UDP && o.spec.Addr.Addr().Is4() && o.addr.IsValid() {
 			return o.spec, true
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/natprobe"
 )
 
 // Some NATs end a mapping when it has a certain age, in use or not. All paths from that
@@ -40,7 +41,8 @@ type mappings struct {
 	told  bool // peers know that a router has mapped a port
 }
 
-// outside is a base with its mapping, as the STUN server sees it that answered first.
+// outside is a base with its mapping, as the STUN server sees it that answered first; of one
+// of TCP no more is kept than that it is there.
 type outside struct {
 	m       *mappings
 	id      ice.BaseID
@@ -88,6 +90,20 @@ func (c *control) removeBase(now time.Time, id ice.BaseID) {
 	c.pump(now)
 }
 
+// addServer has a STUN server asked about all bases.
+func (c *control) addServer(now time.Time, server netip.AddrPort) {
+	c.enter(now)
+	c.ice.AddServer(now, server)
+	c.pump(now)
+}
+
+// seenAt takes in where a STUN server sees a base of TCP.
+func (c *control) seenAt(now time.Time, id ice.BaseID, outside netip.AddrPort, server netip.Addr) {
+	c.enter(now)
+	c.ice.SetReflexive(now, id, outside, server)
+	c.pump(now)
+}
+
 // removeHost ends the use of an address that the host does not have any more.
 func (c *control) removeHost(now time.Time, ip netip.Addr) {
 	c.enter(now)
@@ -120,21 +136,29 @@ func (m *mappings) sorted() []*outside {
 
 func (m *mappings) add(now time.Time, spec ice.Base) (ice.BaseID, error) {
 	id, err := m.c.ice.AddBase(now, spec)
-	if err == nil && spec.Transport == ice.UDP {
+	if err == nil {
 		m.bases[id] = &outside{m: m, id: id, spec: spec, made: lifespanBounds{now, now}}
 	}
 	return id, err
 }
 
 // remove ends the use of a base, and lets peers know, by what is left, before they find out.
+// gone follows.
 func (m *mappings) remove(now time.Time, id ice.BaseID) {
-	o := m.bases[id]
-	if o != nil {
-		m.c.timers.Stop(&o.timer)
-		delete(m.bases, id)
-		o.withdraw()
+	if o := m.bases[id]; o != nil {
+		o.withdraw() // as long as it is known where they see it
 	}
 	m.c.ice.RemoveBase(now, id)
+}
+
+// gone takes in that the agents do not use a base any more.
+func (m *mappings) gone(now time.Time, id ice.BaseID) {
+	o := m.bases[id]
+	if o == nil {
+		return // a lane's
+	}
+	m.c.timers.Stop(&o.timer)
+	delete(m.bases, id)
 	m.c.tellMapped(now)
 }
 
@@ -152,6 +176,9 @@ func (m *mappings) seen(now time.Time, e ice.Event) {
 		return
 	}
 	at, server := e.Candidate.Addr, e.Candidate.Related.Addr()
+	if blocked := m.c.profile.Type == natprobe.TypeUDPBlocked; at.Addr().Is4() && (blocked || server == o.server && at.Addr() != o.addr.Addr()) {
+		m.c.doubtNAT() // it lets UDP through after all, or is another one
+	}
 	switch {
 	case !o.addr.IsValid():
 		o.addr, o.server, o.made.before = at, server, now
@@ -238,17 +265,16 @@ func (o *outside) rotate(now time.Time) {
 
 // notice takes in that a socket is open, or is not.
 func (m *mappings) notice(now time.Time, n machine.Notice) {
-	if n.Socket < firstRotated || n.Kind != machine.SocketOpened && n.Kind != machine.SocketFailed {
+	switch {
+	case n.Kind == machine.SocketFailed && n.Socket < firstLane:
+		m.broke(n.Socket)
+		return
+	case n.Kind != machine.SocketOpened || n.Socket < firstRotated:
 		return
 	}
 	for of, t := range m.twins {
 		if t.id != n.Socket {
 			continue
-		}
-		if n.Kind == machine.SocketFailed { // there is none, and what ends, ends
-			delete(m.twins, of)
-			delete(m.twins, t.id)
-			return
 		}
 		if t.local = n.Local; m.bases[t.waits.id] != t.waits { // its address is gone meanwhile
 			m.part(of, t)
@@ -256,6 +282,31 @@ func (m *mappings) notice(now time.Time, n machine.Notice) {
 		}
 		m.opened(now, t)
 		return
+	}
+}
+
+// broke takes in that there is no such socket any more, or that it could not be opened: it
+// takes turns with none. The agents, which hear of it next, end the use of its bases.
+func (m *mappings) broke(id machine.SocketID) {
+	for _, o := range m.sorted() {
+		if o.spec.Socket == id && o.spec.Transport == ice.UDP {
+			o.withdraw()
+		}
+	}
+	for _, of := range slices.Sorted(maps.Keys(m.twins)) {
+		t := m.twins[of]
+		inUse := slices.ContainsFunc(m.sorted(), func(o *outside) bool { return o.spec.Socket == t.id && o.spec.Transport == ice.UDP })
+		switch {
+		case of == id && !inUse:
+			m.part(of, t)
+		case of == id, t.id == id:
+			delete(m.twins, of)
+		}
+	}
+	if id < firstRotated {
+		m.c.notes.Push(note{kind: noteBroken, socket: id})
+	} else {
+		m.c.transmit(machine.Transmit{Op: machine.CloseSocket, Socket: id})
 	}
 }
 
@@ -274,7 +325,10 @@ func (m *mappings) opened(now time.Time, t *twin) {
 
 // carries reports whether a path leaves by o.
 func (o *outside) carries(p *path) bool {
-	return p.route.Socket == o.spec.Socket && (!o.spec.Shared || p.route.Local == o.spec.Addr)
+	if o.spec.Transport == ice.TCP {
+		return p.route.Stream != 0 && p.route.Local.Addr() == o.spec.Addr.Addr() && (o.spec.TCPType == ice.Active || p.route.Local == o.spec.Addr)
+	}
+	return p.route.Stream == 0 && p.route.Socket == o.spec.Socket && (!o.spec.Shared || p.route.Local == o.spec.Addr)
 }
 
 // withdraw tells all peers that we shall not be where they see o.

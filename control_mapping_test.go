@@ -1,9 +1,14 @@
 package bradawl
 
 import (
+	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/simnet"
 )
 
@@ -60,6 +65,72 @@ func TestMappingsThatEnd(t *testing.T) {
 				}
 			}
 			report(t, r.name, total, gap)
+		})
+	}
+}
+
+// TestSocketsThatAreGone: of a socket that broke nothing is left that lanes, or another socket's
+// turn, could be planned with, and the peer is told before it finds out.
+func TestSocketsThatAreGone(t *testing.T) {
+	fails := func(p *simPeer, id machine.SocketID) {
+		p.do(func(now time.Time) {
+			p.HandleNotice(now, machine.Notice{Kind: machine.SocketFailed, Socket: id, Err: errors.New("pulled out")})
+		})
+		for _, o := range p.mappings.bases {
+			if o.spec.Socket == id && o.spec.Transport == ice.UDP {
+				p.w.fail("the base at %v is there", o.spec.Addr)
+			}
+		}
+		for of, twin := range p.mappings.twins {
+			if of == id || twin.id == id {
+				p.w.fail("socket %d takes turns with one that is gone", of)
+			}
+		}
+	}
+	t.Run("the only one", func(t *testing.T) {
+		w := newWorld(t, 1, "", "", cones...)
+		w.connect(PathDirect)
+		w.keep()
+		a, b := w.peers[0], w.peers[1]
+		fails(a, 0)
+		if _, ok := a.mappings.stable(); ok || !slices.Equal(a.broken, []machine.SocketID{0}) {
+			w.fail("told of %v, and lanes would be planned", a.broken)
+		}
+		w.Run(pathRTT / 2)
+		for _, p := range b.links[0].paths {
+			if !p.relayed && !p.leaving {
+				w.fail("the peer does not know that %v is gone", p.route.Remote)
+			}
+		}
+		w.chat(5*time.Second, chatEvery)
+		w.Run(time.Second)
+		if total := w.ledger.settle(); total.delivered != total.sent || a.path().Kind != PathRelay {
+			w.fail("by %v, %v", a.path(), total)
+		}
+	})
+	for _, second := range []bool{false, true} { // the one in use, or the one whose turn is next
+		t.Run(fmt.Sprintf("of two, %v", second), func(t *testing.T) {
+			w := newWorld(t, 1, "", "", behind(randomCone(func(c *simnet.NATConfig) { c.Absolute = 5 * time.Minute }), randomCone()))
+			w.connect(PathDirect)
+			w.keep()
+			a := w.peers[0]
+			w.chat(22*time.Minute, time.Second)
+			if len(a.mappings.twins) != 2 {
+				w.fail("there are no two sockets")
+			}
+			used, _ := a.mappings.stable()
+			id := used.Socket
+			if second {
+				id = a.mappings.twins[id].id
+			}
+			fails(a, id)
+			if len(a.mappings.twins) != 0 {
+				w.fail("left is %v", a.mappings.twins)
+			}
+			w.chat(20*time.Minute, time.Second)
+			if a.path().Kind == PathNone {
+				w.fail("no path")
+			}
 		})
 	}
 }

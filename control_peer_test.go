@@ -27,6 +27,8 @@ type simPeer struct {
 	router  *simnet.Gateway // nil: it maps no ports
 	alloc   turnclient.AllocationID
 	report  natprobe.Report
+	survey  *simnet.Runner // what finds out what the NAT does
+	surveys int
 	now     time.Time
 	relays  []ice.BaseID // of the relayed addresses
 	bases   map[netip.Addr]ice.BaseID
@@ -51,6 +53,8 @@ type simPeer struct {
 	untold int // how often it was asked how a peer is treated
 	sent   []*letter
 	routed func(n note)
+	broken []machine.SocketID
+	doubts []time.Time // when the NAT was to be looked at again
 }
 
 // newPeer makes a session at a site. It gathers at once.
@@ -122,7 +126,7 @@ func (p *simPeer) start() {
 		}
 	})
 	if w.option.probe {
-		p.findNAT(life)
+		p.findNAT()
 	}
 	w.t.Cleanup(func() {
 		if c.counts.Unrecorded != 0 {
@@ -134,21 +138,43 @@ func (p *simPeer) start() {
 	})
 }
 
-// findNAT has natprobe find out what the NAT does.
-func (p *simPeer) findNAT(life string) {
+// findNAT has natprobe find out what the NAT does, as a session's shell does: what is under
+// way is given up.
+func (p *simPeer) findNAT() {
 	w, c := p.w, p.control
+	if p.survey != nil {
+		p.survey.Close()
+	}
+	life := fmt.Sprint(p.name, w.Elapsed()) + " natprobe"
+	if p.surveys > 0 {
+		life += fmt.Sprint(p.surveys)
+	}
 	m, err := natprobe.NewDiscovery([]netip.AddrPort{netip.AddrPortFrom(stunAddrs[0], 3478)}, &natprobe.DiscoveryConfig{
-		Random: w.Secrets(life + " natprobe"), Rand: w.Rand(life + " natprobe"),
+		Random: w.Secrets(life), Rand: w.Rand(life),
 	})
 	w.check(err)
-	run, err := simnet.Run(p.site.Host, m, simnet.RunOptions{}, func(_ time.Time, e natprobe.DiscoveryEvent) {
-		if e.Stage == natprobe.StageDone && e.Err == nil && p.control == c {
+	p.surveys++
+	number := p.surveys
+	p.survey, err = simnet.Run(p.site.Host, m, simnet.RunOptions{}, func(_ time.Time, e natprobe.DiscoveryEvent) {
+		switch {
+		case e.Stage != natprobe.StageDone || p.control != c || p.surveys != number:
+		case e.Err != nil:
+			w.After(lookAgainLeast, func() {
+				if p.control == c && p.surveys == number {
+					p.findNAT()
+				}
+			})
+		default:
 			p.report = e.Report
-			w.After(0, func() { p.do(func(now time.Time) { p.setProfile(now, e.Report.Profile()) }) })
+			w.After(0, func() {
+				if p.surveys == number {
+					p.do(func(now time.Time) { p.setProfile(now, e.Report.Profile()) })
+				}
+			})
 		}
 	})
 	w.check(err)
-	run.Do(m.Start)
+	p.survey.Do(m.Start)
 }
 
 // restart ends the session's program without a word, and starts it anew.
@@ -187,10 +213,7 @@ func (p *simPeer) rebase(now time.Time) {
 func (p *simPeer) roam() {
 	p.do(func(now time.Time) {
 		p.rebase(now)
-		p.networkChanged(now)
-		if p.turn != nil {
-			p.turn.NetworkChanged(now)
-		}
+		p.networkChanged(now, true)
 	})
 }
 
@@ -256,6 +279,13 @@ func (p *simPeer) note(now time.Time, n note) {
 		if w.option.tcp && w.option.probe {
 			p.findTCP()
 		}
+	case noteNAT:
+		p.doubts = append(p.doubts, now)
+		if w.option.probe {
+			w.After(0, p.findNAT)
+		}
+	case noteBroken:
+		p.broken = append(p.broken, n.socket)
 	case noteRelays:
 		if p.turn != nil {
 			w.After(0, func() { p.do(func(now time.Time) { p.turn.NetworkChanged(now) }) })

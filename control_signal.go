@@ -9,7 +9,6 @@ import (
 
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/internal/seal"
-	"github.com/bradawl/bradawl/natprobe"
 )
 
 // What goes by the signalling, by its first byte. An answer and what follows it name the
@@ -312,29 +311,4 @@ func (c *control) decide(now time.Time, number uint32, allowed bool) {
 		return
 	}
 	k.admit(now)
-}
-
-// setProfile takes in what our NAT was found to be.
-func (c *control) setProfile(now time.Time, p natprobe.Profile) {
-	c.enter(now)
-	if p.TCP == (natprobe.TCPProfile{}) {
-		p.TCP = c.profile.TCP
-	}
-	c.profile = p
-	c.lookAtTCP()
-	for _, k := range c.links {
-		k.say(partProfile, update{Profile: c.profileBytes()})
-		k.tryLanes(now)
-	}
-	c.pump(now)
-}
-
-// profileBytes is what peers may know of our NAT.
-func (c *control) profileBytes() []byte {
-	p := c.profile
-	if p == (natprobe.Profile{}) || c.cfg.policy == RelayOnly { // it names an address of ours
-		return nil
-	}
-	b, _ := p.MarshalBinary() // does not fail
-	return b
 }

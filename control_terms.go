@@ -64,7 +64,7 @@ func (c *control) routed(now time.Time, id ice.BaseID, outside netip.AddrPort) {
 	if outside.IsValid() {
 		c.ice.AddMapped(now, id, outside)
 	}
-	if o := c.mappings.bases[id]; o != nil { // TCP's are for TCP alone
+	if o := c.mappings.bases[id]; o != nil && o.spec.Transport == ice.UDP { // TCP's are for TCP alone
 		o.routed = outside
 	}
 	c.tellMapped(now)

@@ -43,6 +43,5 @@ func (w *waking) look(now time.Time) {
 	w.now, w.wall = now, wall
 	if !first && slept > sleepNoticed {
 		w.c.disturbed(now, fmt.Sprintf("the host was asleep for %v, or its clock was put forward", slept.Round(time.Second)))
-		w.c.notes.Push(note{kind: noteRelays})
 	}
 }

@@ -2,7 +2,6 @@ package bradawl
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -20,11 +19,60 @@ type servers struct {
 
 	mu      sync.Mutex
 	stun    []string
-	turn    []string // URIs
+	found   []netip.AddrPort // of those, in the order in which they were looked up
+	turn    []string         // URIs
 	clients []*turnclient.Client
 	relays  []*turnclient.Allocation
 	probing bool
 	closed  bool
+	changed chan struct{} // closed, and made anew, when the network has changed
+}
+
+// change tells those who wait that the network has changed: what was in vain need not be now.
+func (v *servers) change() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	close(v.changed)
+	v.changed = make(chan struct{})
+}
+
+// network returns a channel that is closed when the network is another than now.
+func (v *servers) network() <-chan struct{} {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.changed
+}
+
+// pause waits for d, or until the network is another; false: the session has ended.
+func (v *servers) pause(network <-chan struct{}, d time.Duration) bool {
+	late := time.NewTimer(d)
+	defer late.Stop()
+	select {
+	case <-late.C:
+	case <-network:
+	case <-v.s.ctx.Done():
+	}
+	return v.s.ctx.Err() == nil
+}
+
+// insist does something until it succeeds, and begins anew when the network changes; false:
+// the session has ended.
+func (v *servers) insist(try func(context.Context) error) bool {
+	for wait := lookAgainLeast; ; wait = min(2*wait, lookAgainMost) {
+		network := v.network()
+		ctx, cancel := v.s.within(network)
+		err := try(ctx)
+		cancel()
+		if err == nil {
+			return true
+		}
+		if v.s.ctx.Err() == nil && !isClosed(network) {
+			v.useless(err)
+		}
+		if !v.pause(network, wait) {
+			return false
+		}
+	}
 }
 
 // add begins to use servers that are not in use yet.
@@ -47,7 +95,7 @@ func (v *servers) add(stun []string, turn []TURNServer) {
 	}
 	if len(fresh) > 0 && !s.cfg.NoNATProbe && s.cfg.Policy != RelayOnly && !v.probing {
 		v.probing = true
-		s.wg.Go(v.probe)
+		s.wg.Go(v.survey)
 	}
 	if s.cfg.Policy == DirectOnly {
 		return
@@ -78,7 +126,7 @@ func (v *servers) listed(signals Signals) {
 			continue
 		}
 		v.turn = append(v.turn, uri)
-		if err := new(turnclient.Config).CheckServer(uri); err != nil {
+		if err := v.s.cfg.TURNClient.CheckServer(uri); err != nil {
 			v.useless(err) // it must not take the others with it
 		} else if len(fresh) < turnclient.MaxServers {
 			fresh = append(fresh, uri)
@@ -92,102 +140,38 @@ func (v *servers) listed(signals Signals) {
 // resolve looks up STUN servers and has them asked.
 func (v *servers) resolve(names []string) {
 	s := v.s
-	addrs, err := natprobe.ResolveServers(s.ctx, "ip", names...)
-	for wait := lookAgainLeast; err != nil && len(addrs) == 0; wait = min(2*wait, lookAgainMost) {
-		v.useless(err) // a host that was just switched on often has no DNS yet
-		select {
-		case <-time.After(wait):
-		case <-s.ctx.Done():
-			return
+	var addrs []netip.AddrPort
+	if !v.insist(func(ctx context.Context) (err error) {
+		addrs, err = natprobe.ResolveServers(ctx, "ip", names...)
+		if len(addrs) > 0 && err != nil {
+			v.useless(err)
+			err = nil
 		}
-		addrs, err = natprobe.ResolveServers(s.ctx, "ip", names...)
-	}
-	if err != nil {
-		v.useless(err)
-	}
-	s.loop.Post(func(now time.Time) {
-		for _, a := range addrs {
-			s.c.ice.AddServer(now, a)
-		}
-		s.c.pump(now)
-	})
-	for _, l := range s.tcp {
-		for _, a := range addrs {
-			if a.Addr().Is4() == l.addr.Addr().Is4() && !l.addr.Addr().IsLoopback() {
-				s.wg.Go(func() { s.mapTCP(l, a) })
-				break // one tells
-			}
-		}
-	}
-}
-
-// probe finds out what the NAT does, as soon as there is a server that helps.
-func (v *servers) probe() {
-	s := v.s
-	report, err := v.discover()
-	for wait := lookAgainLeast; err != nil; wait = min(2*wait, lookAgainMost) {
-		if silent := new(natprobe.NoAnswersError); errors.As(err, &silent) && s.ctx.Err() == nil {
-			v.useless(err) // of others, resolve tells
-			s.loop.Post(func(time.Time) { s.c.mute = true })
-		}
-		select {
-		case <-time.After(wait):
-		case <-s.ctx.Done():
-			return
-		}
-		report, err = v.discover()
-	}
-	s.info.Lock()
-	s.nat, s.natOK = report, true
-	s.info.Unlock()
-	s.loop.Post(func(now time.Time) {
-		s.c.setProfile(now, report.Profile())
-		s.publish(Event{Kind: EventNAT, At: now, Reason: report.Type.String()}) // who dials now has it in the offer
-	})
-}
-
-// discover asks the servers that are known by now.
-func (v *servers) discover() (natprobe.Report, error) {
-	s := v.s
-	v.mu.Lock()
-	cfg := v.prober(slices.Clone(v.stun[:min(len(v.stun), natprobe.MaxServers)]))
-	v.mu.Unlock()
-	cfg.NoTCP = len(s.tcp) == 0
-	if s.ports != nil {
-		cfg.Gateway = s.ports.ExternalAddr
-	}
-	return natprobe.Discover(s.ctx, cfg)
-}
-
-func (v *servers) prober(names []string) natprobe.Config {
-	c := &v.s.cfg
-	return natprobe.Config{Servers: names, ListenPacket: c.ListenPacket, Dial: c.Dial, LoggerFactory: c.LoggerFactory}
-}
-
-// lookAtTCP finds out what the NAT does with TCP, where there can be paths of it.
-func (v *servers) lookAtTCP() {
-	s := v.s
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.closed || len(s.tcp) == 0 {
+		return err // a host that was just switched on often has no DNS yet
+	}) {
 		return
 	}
-	names := slices.Clone(v.stun)
-	s.wg.Go(func() {
-		p, err := natprobe.NewProber(v.prober(names))
-		if err != nil {
-			return // Discover has said so
+	s.loop.Post(func(now time.Time) {
+		for _, a := range addrs {
+			s.c.addServer(now, a)
 		}
-		report, err := p.DiscoverTCP(s.ctx)
-		if err != nil {
-			s.log.Debugf("NAT, TCP: %v", err)
-			return
-		}
-		s.info.Lock()
-		s.nat.TCP = &report
-		s.info.Unlock()
-		s.loop.Post(func(now time.Time) { s.c.setTCP(now, report.Profile()) })
 	})
+	v.mu.Lock()
+	v.found = append(v.found, addrs...)
+	v.mu.Unlock()
+	s.mapTCPs()
+}
+
+// of returns the STUN servers of an address family.
+func (v *servers) of(is4 bool) (all []netip.AddrPort) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, a := range v.found {
+		if a.Addr().Is4() == is4 {
+			all = append(all, a)
+		}
+	}
+	return all
 }
 
 // relay gets a relayed address, from one of several servers, and keeps the session's
@@ -195,24 +179,31 @@ func (v *servers) lookAtTCP() {
 // others.
 func (v *servers) relay(uris []string, credentials turnclient.Credentials, lent bool) {
 	s := v.s
-	cfg := turnclient.Config{
-		Servers: uris, Credentials: credentials, ListenPacket: s.cfg.ListenPacket, Mobility: true, LoggerFactory: s.cfg.LoggerFactory,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+	cfg := s.cfg.TURNClient
+	cfg.Servers, cfg.Credentials, cfg.Mobility = uris, credentials, true
+	if cfg.Keepalive == 0 {
+		cfg.Keepalive = s.cfg.Keepalive
+	}
+	if cfg.ListenPacket == nil {
+		cfg.ListenPacket = s.cfg.ListenPacket
+	}
+	if cfg.DialContext == nil {
+		cfg.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 			return s.cfg.Dial(ctx, network, netip.AddrPort{}, address)
-		},
+		}
+	}
+	if cfg.LoggerFactory == nil {
+		cfg.LoggerFactory = s.cfg.LoggerFactory
 	}
 	if lent {
 		cfg.Credentials, cfg.FetchCredentials = turnclient.Credentials{}, v.fetch(credentials)
 	}
-	client, err := turnclient.Dial(s.ctx, cfg)
-	for wait := lookAgainLeast; err != nil; wait = min(2*wait, lookAgainMost) {
-		v.useless(err)
-		select {
-		case <-time.After(wait):
-		case <-s.ctx.Done():
-			return
-		}
-		client, err = turnclient.Dial(s.ctx, cfg)
+	var client *turnclient.Client
+	if !v.insist(func(ctx context.Context) (err error) {
+		client, err = turnclient.Dial(ctx, cfg)
+		return err
+	}) {
+		return
 	}
 	v.mu.Lock()
 	v.clients = append(v.clients, client)
@@ -227,10 +218,13 @@ func (v *servers) relay(uris []string, credentials turnclient.Credentials, lent 
 		return
 	}
 	l, err := s.tapSocket(allocation, ice.HostAddr{Addr: allocation.RelayedAddr().Addr()})
-	if err != nil {
-		return
+	if err == nil {
+		err = s.use(l)
 	}
-	if s.loop.AddSocket(l.id, l.socket) != nil {
+	if err != nil {
+		if s.ctx.Err() == nil {
+			v.useless(err)
+		}
 		return
 	}
 	v.mu.Lock()
@@ -263,6 +257,7 @@ const (
 // allocate tries until there is an address, or the session has ended.
 func (v *servers) allocate(client *turnclient.Client) *turnclient.Allocation {
 	for {
+		network := v.network()
 		ctx, cancel := context.WithTimeout(v.s.ctx, allocateFor)
 		allocation, err := client.Allocate(ctx)
 		cancel()
@@ -272,9 +267,7 @@ func (v *servers) allocate(client *turnclient.Client) *turnclient.Allocation {
 		if v.s.ctx.Err() == nil {
 			v.useless(err)
 		}
-		select {
-		case <-time.After(allocateAgain):
-		case <-v.s.ctx.Done():
+		if !v.pause(network, allocateAgain) {
 			return nil
 		}
 	}

@@ -41,9 +41,7 @@ func (s *Session) signOn() {
 		if time.Since(began) > signOnMost {
 			wait = signOnLeast
 		}
-		select {
-		case <-time.After(time.Duration(rand.Int64N(int64(wait)))):
-		case <-s.ctx.Done():
+		if !s.servers.pause(s.servers.network(), time.Duration(rand.Int64N(int64(wait)))) {
 			return
 		}
 		wait = min(2*wait, signOnMost)

@@ -2,8 +2,6 @@ package bradawl
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -88,11 +86,7 @@ func (s *Session) openUDP(ctx context.Context, h ice.HostAddr) (*local, error) {
 }
 
 func (s *Session) listenUDP(ctx context.Context, at netip.AddrPort) (net.PacketConn, error) {
-	network := "udp6"
-	if at.Addr().Is4() {
-		network = "udp4"
-	}
-	return s.cfg.ListenPacket(ctx, network, at.String())
+	return s.cfg.ListenPacket(ctx, networkOf("udp", at.Addr().Is4()), at.String())
 }
 
 // effect opens and closes the sockets that take the place of others for the control. It is
@@ -137,16 +131,21 @@ func (s *Session) openAs(id machine.SocketID, at netip.AddrPort) (*local, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.loop.AddSocket(id, l.socket); err != nil {
+	return l, s.use(l)
+}
+
+// use makes a socket one of the loop's. On an error it is closed.
+func (s *Session) use(l *local) error {
+	err := s.loop.AddSocket(l.id, l.socket)
+	if err != nil {
 		_ = l.socket.Close()
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.sockets[id] == l.socket {
-			delete(s.sockets, id)
+		if s.sockets[l.id] == l.socket {
+			delete(s.sockets, l.id)
 		}
-		return nil, err
 	}
-	return l, nil
+	return err
 }
 
 func (s *Session) closeSocket(id machine.SocketID) {
@@ -182,44 +181,6 @@ func (s *Session) tapSocketAs(id machine.SocketID, pc net.PacketConn, h ice.Host
 
 func (l *local) spec() ice.Base {
 	return ice.Base{Socket: l.id, Addr: netip.AddrPortFrom(l.addr, l.socket.LocalAddrPort().Port()), Interface: l.host.Interface}
-}
-
-// open opens a socket on each of the host's addresses, and TCP listeners beside them.
-func (s *Session) open(ctx context.Context) (listeners []net.Listener, err error) {
-	hosts, err := s.cfg.Addrs()
-	if err != nil {
-		return nil, fmt.Errorf("bradawl: %w", err)
-	}
-	var failures []error
-	for _, h := range usable(hosts) {
-		family := "6"
-		if h.Addr.Is4() {
-			family = "4"
-		}
-		if slices.Contains(s.cfg.Networks, "udp"+family) {
-			if l, err := s.openUDP(ctx, h); err != nil {
-				failures = append(failures, err)
-			} else {
-				s.locals = append(s.locals, l)
-			}
-		}
-		if s.cfg.Policy == RelayOnly || !slices.Contains(s.cfg.Networks, "tcp"+family) {
-			continue
-		}
-		ln, err := s.openTCP(ctx, "tcp"+family, h)
-		if err != nil {
-			failures = append(failures, err)
-			continue
-		}
-		listeners = append(listeners, &tap.Listener{Listener: ln, Tap: s.tapStream})
-	}
-	if len(s.locals)+len(listeners) == 0 && len(failures) > 0 {
-		return listeners, fmt.Errorf("bradawl: no socket could be opened: %w", errors.Join(failures...))
-	}
-	for _, err := range failures {
-		s.log.Warnf("passed over a local address: %v", err)
-	}
-	return listeners, nil
 }
 
 // usable leaves out what no socket can be bound to.

@@ -7,68 +7,105 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/internal/netio"
+	"github.com/bradawl/bradawl/internal/tap"
 	"github.com/bradawl/bradawl/internal/wire"
 )
 
 // tcpLocal is a TCP port of the session's: it is listened at, and dialled from.
 type tcpLocal struct {
-	addr    netip.AddrPort
-	host    ice.HostAddr
-	open    ice.BaseID // of simultaneous open
-	passive ice.BaseID
+	addr     netip.AddrPort
+	host     ice.HostAddr
+	listener *tap.Listener
+	open     ice.BaseID // of simultaneous open
+	passive  ice.BaseID
+	asking   bool          // a STUN server is asked about it
+	gone     chan struct{} // closed when the host does not have the address any more
+}
+
+// wantsTCP reports whether there may be paths of TCP of a family.
+func (s *Session) wantsTCP(is4 bool) bool {
+	return s.cfg.Policy != RelayOnly && slices.Contains(s.cfg.Networks, networkOf("tcp", is4))
+}
+
+// networkOf is the name of a network of one family.
+func networkOf(protocol string, is4 bool) string {
+	if is4 {
+		return protocol + "4"
+	}
+	return protocol + "6"
 }
 
 // openTCP listens at a port that can also be dialled from, as opening a connection from
 // both sides at once needs it.
-func (s *Session) openTCP(ctx context.Context, network string, h ice.HostAddr) (net.Listener, error) {
-	ln, err := s.cfg.Listen(ctx, network, netip.AddrPortFrom(h.Addr, s.cfg.Port).String())
+func (s *Session) openTCP(ctx context.Context, h ice.HostAddr) (*tcpLocal, error) {
+	ln, err := s.cfg.Listen(ctx, networkOf("tcp", h.Addr.Is4()), netip.AddrPortFrom(h.Addr, s.cfg.Port).String())
 	if err != nil {
 		return nil, err
 	}
-	s.tcp = append(s.tcp, tcpLocal{addr: netip.AddrPortFrom(h.Addr, netio.AddrPortOf(ln.Addr()).Port()), host: h})
-	return ln, nil
+	return &tcpLocal{
+		addr: netip.AddrPortFrom(h.Addr, netio.AddrPortOf(ln.Addr()).Port()), host: h,
+		listener: &tap.Listener{Listener: ln, Tap: s.tapStream}, gone: make(chan struct{}),
+	}, nil
 }
 
-// bases are what the agents get of it.
-func (l tcpLocal) bases() []ice.Base {
-	return []ice.Base{
-		{Transport: ice.TCP, TCPType: ice.Passive, Addr: l.addr, Interface: l.host.Interface},
-		{Transport: ice.TCP, TCPType: ice.Active, Addr: netip.AddrPortFrom(l.addr.Addr(), 0), Interface: l.host.Interface},
-		{Transport: ice.TCP, TCPType: ice.SimultaneousOpen, Addr: l.addr, Interface: l.host.Interface},
+// addTCP makes it known to the agents. It is called on the loop.
+func (s *Session) addTCP(now time.Time, l *tcpLocal) {
+	base := ice.Base{Transport: ice.TCP, TCPType: ice.Passive, Addr: l.addr, Interface: l.host.Interface}
+	l.passive, _ = s.c.addBase(now, base)
+	active := base
+	active.TCPType, active.Addr = ice.Active, netip.AddrPortFrom(l.addr.Addr(), 0)
+	_, _ = s.c.addBase(now, active)
+	base.TCPType = ice.SimultaneousOpen
+	l.open, _ = s.c.addBase(now, base)
+}
+
+// mapTCPs has STUN servers asked about those of our TCP ports that none is asked about yet.
+func (s *Session) mapTCPs() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.tcp {
+		if l.asking || l.addr.Addr().IsLoopback() || len(s.servers.of(l.addr.Addr().Is4())) == 0 || s.ctx.Err() != nil {
+			continue
+		}
+		l.asking = true
+		s.wg.Go(func() { s.mapTCP(l) })
 	}
 }
 
 // mapTCP finds out where a STUN server sees our TCP port: the connection to it is made from
-// that very port, and kept, for with it goes the NAT's mapping.
-func (s *Session) mapTCP(l tcpLocal, server netip.AddrPort) {
-	for wait := lookAgainLeast; s.ctx.Err() == nil; wait = min(2*wait, lookAgainMost) {
-		s.mapOnce(l, server)
+// that very port, and kept, for with it goes the NAT's mapping. One server tells; when it does
+// not, the next is asked.
+func (s *Session) mapTCP(l *tcpLocal) {
+	ctx, cancel := s.within(l.gone)
+	defer cancel()
+	wait := lookAgainLeast
+	for i := 0; ctx.Err() == nil; i++ {
+		all := s.servers.of(l.addr.Addr().Is4())
+		s.mapOnce(ctx, l, all[i%len(all)])
 		select {
 		case <-time.After(wait):
-		case <-s.ctx.Done():
+		case <-ctx.Done():
 		}
+		wait = min(2*wait, lookAgainMost)
 	}
 }
 
 // mapOnce keeps one connection for as long as it lasts.
-func (s *Session) mapOnce(l tcpLocal, server netip.AddrPort) {
-	network := "tcp6"
-	if server.Addr().Is4() {
-		network = "tcp4"
-	}
-	ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
+func (s *Session) mapOnce(ctx context.Context, l *tcpLocal, server netip.AddrPort) {
+	soon, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	conn, err := s.cfg.Dial(ctx, network, l.addr, server.String())
+	conn, err := s.cfg.Dial(soon, networkOf("tcp", server.Addr().Is4()), l.addr, server.String())
 	if err != nil {
 		s.log.Debugf("STUN over TCP: %v", err)
 		return
 	}
 	defer conn.Close()
-	defer context.AfterFunc(s.ctx, func() { _ = conn.Close() })()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	for {
 		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 		mapped, err := askTCP(conn)
@@ -76,19 +113,17 @@ func (s *Session) mapOnce(l tcpLocal, server netip.AddrPort) {
 			s.log.Debugf("STUN over TCP: %v", err)
 			return
 		}
-		s.loop.Post(func(now time.Time) {
-			s.c.ice.AddMapped(now, l.open, mapped)
-			s.c.pump(now)
-		})
+		s.loop.Post(func(now time.Time) { s.c.seenAt(now, l.open, mapped, server.Addr()) })
 		select {
-		case <-time.After(stunTCPGap):
-		case <-s.ctx.Done():
+		case <-time.After(min(s.cfg.Keepalive, stunTCPGap)):
+		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// stunTCPGap keeps the connection from being idle for as long as NATs and servers allow.
+// stunTCPGap keeps the connection from being idle for as long as servers allow, whatever the
+// NAT does.
 const stunTCPGap = 20 * time.Second
 
 var errNoMapping = errors.New("the server's answer makes no sense")

@@ -3,6 +3,7 @@ package bradawl
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
 	"sync"
@@ -53,7 +54,7 @@ type Session struct {
 	plain      map[ice.Route]*Conn
 	nextSocket machine.SocketID
 	locals     []*local
-	tcp        []tcpLocal // not changed after New
+	tcp        []*tcpLocal
 
 	looking sync.Mutex // at the host's addresses
 
@@ -104,12 +105,12 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 		opening:  make(map[machine.SocketID]bool),
 		recorder: newRecorder(cfg.Record),
 	}
-	s.servers.s = s
+	s.servers.s, s.servers.changed = s, make(chan struct{})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	var seed [32]byte
 	_, _ = rand.Read(seed[:]) // never fails
 	s.c, err = newControl(controlConfig{
-		identity: cfg.Identity, protocol: cfg.Protocol, policy: cfg.Policy, plaintext: cfg.Plaintext, timeout: cfg.Timeout,
+		identity: cfg.Identity, protocol: cfg.Protocol, policy: cfg.Policy, plaintext: cfg.Plaintext, timeout: cfg.Timeout, keepalive: cfg.Keepalive,
 		loopback: cfg.Loopback, score: cfg.Score, history: cfg.History, ask: cfg.AllowPeer != nil, treat: cfg.TreatPeer != nil,
 		budget: cfg.Budget, noLanes: cfg.Budget.Probes < 0, memory: cfg.Memory,
 		ids: s.recorder.ids(),
@@ -118,52 +119,33 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 		return nil, err
 	}
 	s.c.signedOff(errSigningOn)
-	listeners, err := s.open(ctx)
+	hosts, err := cfg.Addrs()
+	if err != nil {
+		return nil, fmt.Errorf("bradawl: %w", err)
+	}
+	fresh, failures := s.open(ctx, usable(hosts))
+	if fresh.isEmpty() && len(failures) > 0 {
+		err = fmt.Errorf("bradawl: no socket could be opened: %w", errors.Join(failures...))
+	}
 	if err == nil {
 		s.ports, err = s.newPortmap()
 	}
 	if err == nil {
-		options := drive.Options{Listeners: listeners, Dial: s.dialStream, Effect: s.effect, Log: s.log}
-		for _, l := range s.locals {
-			options.Sockets = append(options.Sockets, l.socket)
-		}
-		s.loop, err = drive.Run(s.c, s.handle, options)
+		s.loop, err = drive.Run(s.c, s.handle, drive.Options{Dial: s.dialStream, Effect: s.effect, Log: s.log})
 	}
 	if err != nil {
 		s.cancel()
 		if s.ports != nil {
 			_ = s.ports.Close()
 		}
-		for _, l := range s.locals {
-			_ = l.socket.Close()
-		}
-		for _, ln := range listeners {
-			_ = ln.Close()
-		}
+		fresh.close()
 		return nil, err
 	}
-	_ = s.loop.Do(func(now time.Time) {
-		for _, l := range s.locals {
-			l.base, _ = s.c.addBase(now, l.spec())
-		}
-		for i, l := range s.tcp {
-			for _, b := range l.bases() {
-				id, _ := s.c.addBase(now, b)
-				if b.TCPType == ice.Passive {
-					s.tcp[i].passive = id
-				}
-				s.tcp[i].open = id // the last one's
-			}
-		}
-		s.c.pump(now)
-	})
+	for _, err := range failures {
+		s.log.Warnf("passed over a local address: %v", err)
+	}
 	s.wg.Go(s.recorder.run)
-	for _, l := range s.locals {
-		s.mapLocal(portmap.UDP, l.spec().Addr, l.base, l.gone)
-	}
-	for _, l := range s.tcp {
-		s.mapLocal(portmap.TCP, l.addr, l.passive, nil)
-	}
+	s.begin(fresh, func(time.Time) {})
 	s.wg.Go(s.signOn)
 	s.wg.Go(s.watch)
 	s.servers.add(cfg.STUN, cfg.TURN)
@@ -254,7 +236,8 @@ func (s *Session) unreached(what string, cause error) error {
 	return fmt.Errorf("bradawl: %s: %w; not signed on: %w", what, cause, unsigned)
 }
 
-// NAT returns what the NAT was found to be; false while that is not known.
+// NAT returns what the NAT was found to be; false while that is not known, as for a moment
+// after the host has come to another network.
 func (s *Session) NAT() (natprobe.Report, bool) {
 	s.info.Lock()
 	defer s.info.Unlock()
@@ -355,140 +338,10 @@ func (s *Session) publish(e Event) {
 	s.changed = make(chan struct{})
 }
 
-// handle carries out what the control wants, on the loop.
-func (s *Session) handle(n note) {
-	c := s.conns[n.conn]
-	switch n.kind {
-	case noteEvent:
-		s.log.Debugf("%v", n.event)
-		s.publish(n.event)
-	case noteSignal:
-		select {
-		case s.outgoing <- outgoing{to: n.peer, message: n.message}:
-		default: // the control says it again
-		}
-	case noteAsk:
-		s.ask(n)
-	case noteTreat:
-		s.treat(n)
-	case noteKeys:
-		c = s.newConn(n)
-		s.conns[n.conn] = c
-		s.mu.Lock()
-		s.byIndex[c.ours] = c
-		s.mu.Unlock()
-	case noteReady:
-		s.hand(c)
-	case noteRoute:
-		s.route(n)
-	case noteData:
-		if c != nil {
-			c.deliver(n.data)
-		}
-	case noteQuiet:
-		if c != nil {
-			c.quiet.Store(true)
-		}
-	case noteRecord:
-		s.recorder.put(*n.record)
-	case noteRelays:
-		s.servers.check()
-	case notePermit:
-		s.servers.permit()
-	case noteTCP:
-		s.servers.lookAtTCP()
-	case noteOver:
-		s.over(c, n)
-	}
-}
-
-// ask asks the user whether a peer may connect.
-func (s *Session) ask(n note) {
-	answer := func(ok bool) { s.loop.Post(func(now time.Time) { s.c.decide(now, n.conn, ok) }) }
-	if s.asks.Submit(s.ctx, func(ctx context.Context) { answer(s.cfg.AllowPeer(ctx, n.peer)) }) != nil {
-		answer(false)
-	}
-}
-
-// hand gives a connection to whoever waits for it.
-func (s *Session) hand(c *Conn) {
-	if done := s.dials[c.number]; done != nil {
-		delete(s.dials, c.number)
-		done <- result{conn: c} // there is room
-		return
-	}
-	select {
-	case s.incoming <- c:
-	default:
-		s.publish(Event{Kind: EventRefused, At: time.Now(), Peer: c.peer, Conn: c.number, Reason: "too many connections wait for Accept"})
-		s.c.close(time.Now(), c.number)
-	}
-}
-
-// route sets where the data of connections goes.
-func (s *Session) route(n note) {
-	known, out := n.known, s.outlets(n.route)
-	for _, number := range n.conns {
-		c := s.conns[number]
-		if c == nil {
-			continue
-		}
-		if s.cfg.Plaintext {
-			s.mu.Lock()
-			if old := c.known.Load(); old != nil {
-				s.unplain(c, *old)
-			}
-			for _, r := range n.known {
-				if r.Stream == 0 {
-					s.plain[ice.Route{Socket: r.Socket, Remote: r.Remote}] = c
-				}
-			}
-			s.mu.Unlock()
-		}
-		c.known.Store(&known)
-		c.out.Store(&out)
-		c.setPath(n.event.Path)
-	}
-}
-
-// unplain takes a connection's routes away, unless another one has them by now.
-func (s *Session) unplain(c *Conn, routes []ice.Route) {
-	for _, r := range routes {
-		key := ice.Route{Socket: r.Socket, Remote: r.Remote}
-		if s.plain[key] == c {
-			delete(s.plain, key)
-		}
-	}
-}
-
-func (s *Session) over(c *Conn, n note) {
-	err := n.err
-	if done := s.dials[n.conn]; done != nil {
-		delete(s.dials, n.conn)
-		if err == nil {
-			err = ErrClosed
-		}
-		done <- result{err: err}
-	}
-	if c == nil {
-		return
-	}
-	if err == nil {
-		err = ErrClosed
-	}
-	delete(s.conns, n.conn)
-	s.mu.Lock()
-	delete(s.byIndex, c.ours)
-	if known := c.known.Load(); known != nil && s.cfg.Plaintext {
-		s.unplain(c, *known)
-	}
-	s.mu.Unlock()
-	c.finish(err)
-}
-
 // NotifyNetworkChange says that the host's addresses or routes may have changed, as mobile
-// systems tell their programs. The session looks and moves; where nothing has changed, it
-// only checks its paths.
+// systems tell their programs. The session looks and moves. Where no address has changed, it
+// checks its paths, relays and signalling, and finds out once more what the NAT does: servers
+// are asked for that four times in a row, then every five seconds at most.
 func (s *Session) NotifyNetworkChange() { s.look(true) }
 
 // Close closes all connections and sockets, and returns when every goroutine has ended, and
@@ -499,7 +352,9 @@ func (s *Session) Close() error {
 		_ = s.loop.Do(s.c.closeAll)
 		s.farewell()
 		s.cancel()
+		s.looking.Lock() // what opens sockets just now has done so, and nothing does any more
 		s.servers.close()
+		s.looking.Unlock()
 		if s.ports != nil {
 			_ = s.ports.Close()
 		}

@@ -28,6 +28,7 @@ type internet struct {
 	hub   *hub
 	sites [2]*simnet.Site
 	ends  [2]*bradawl.Session
+	stop  []func() // of what build has started
 }
 
 // simulate runs test over sessions. That it returns shows that no goroutine is left.
@@ -68,6 +69,11 @@ func simulateSeed(t *testing.T, seed uint64, presets [2]simnet.Preset, build fun
 		if build != nil {
 			build(w)
 		}
+		defer func() {
+			for _, stop := range w.stop {
+				stop()
+			}
+		}()
 		stop := w.Go()
 		defer stop()
 		defer serve(t, server)()

@@ -14,6 +14,7 @@ import (
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/punch"
 	"github.com/bradawl/bradawl/punch/rendezvous"
+	"github.com/bradawl/bradawl/turnclient"
 )
 
 // hub is a signalling in memory.
@@ -201,6 +202,12 @@ func TestDialErrors(t *testing.T) {
 		{"Networks", bradawl.Config{Signaler: h, Networks: []string{"udp"}}},
 		{"Timeout", bradawl.Config{Signaler: h, Timeout: time.Millisecond}},
 		{"Budget.Rate", bradawl.Config{Signaler: h, Budget: punch.Budget{Rate: 20_000}}},
+		{"Keepalive", bradawl.Config{Signaler: h, Keepalive: time.Millisecond}},
+		{"Keepalive", bradawl.Config{Signaler: h, Keepalive: -1}},
+		{"TURNClient.Servers", bradawl.Config{Signaler: h, TURNClient: turnclient.Config{Servers: []string{"turn:turn.example"}}}},
+		{"TURNClient.Credentials", bradawl.Config{Signaler: h, TURNClient: turnclient.Config{Credentials: turnclient.Credentials{Username: "u"}}}},
+		{"TURNClient.Lifetime", bradawl.Config{Signaler: h, TURNClient: turnclient.Config{Lifetime: -1}}},
+		{"TURN[0]", bradawl.Config{Signaler: h, TURN: []bradawl.TURNServer{{URI: "turns:turn.example?transport=udp"}}}},
 	} {
 		var wrong *bradawl.ConfigError
 		if _, err := bradawl.New(t.Context(), c.cfg); !errors.As(err, &wrong) || wrong.Field != c.field {

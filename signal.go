@@ -32,6 +32,13 @@ type Signaler interface {
 // the session uses the STUN and TURN servers that this names, too, and asks again before
 // expires; a zero time means for ever. They are URIs: stun:HOST[:PORT] and stuns: (RFC
 // 7064), turn:HOST[:PORT][?transport=udp|tcp] and turns: (RFC 7065).
+//
+// If it has a method
+//
+//	NetworkChanged()
+//
+// that is called when the host's network may be another, so that it need not find out by
+// silence that the connection has ended with the one before.
 type Signals = interface {
 	// Send sends a message of at most 48,000 bytes to a peer. That it returns nil does not
 	// mean that the peer has it.
@@ -55,3 +62,6 @@ type checker interface{ Check() error }
 type serverLister interface {
 	Servers() (stun []string, turn []string, username, password string, expires time.Time)
 }
+
+// networkFollower is the optional method of Signals.
+type networkFollower interface{ NetworkChanged() }

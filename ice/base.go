@@ -120,6 +120,22 @@ func (m *Machine) AddMapped(now time.Time, id BaseID, outside netip.AddrPort) {
 	}
 }
 
+// SetReflexive says where a STUN server sees a base of TCP: the machine asks about those of
+// UDP by itself. It takes the place of what was set before; the zero AddrPort: no server sees
+// it any more.
+func (m *Machine) SetReflexive(now time.Time, id BaseID, outside netip.AddrPort, server netip.Addr) {
+	m.enter()
+	b := m.base(id)
+	if b == nil || b.Transport != TCP {
+		return
+	}
+	outside = netip.AddrPortFrom(outside.Addr().Unmap(), outside.Port())
+	m.dropLocals(func(l *local) bool {
+		return l.base == b && l.cand.Type == ServerReflexive && l.server.IsValid() && l.addr != outside
+	})
+	m.reflexive(now, b, outside, server)
+}
+
 // RemoveMapped takes back what AddMapped has added to a base.
 func (m *Machine) RemoveMapped(_ time.Time, id BaseID) {
 	m.enter()
@@ -140,6 +156,7 @@ var errBaseRemoved = errors.New("the local address is gone")
 
 func (m *Machine) removeBase(now time.Time, b *base, why error) {
 	b.gone = true
+	m.events.Push(Event{Kind: EventBaseGone, At: now, Base: b.id, Err: why})
 	m.bases = slices.DeleteFunc(m.bases, func(c *base) bool { return c == b })
 	which := func(l *local) bool { return l.base == b }
 	m.dropLocals(which)

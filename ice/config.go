@@ -22,7 +22,8 @@ const (
 type MachineConfig struct {
 	// Keepalive is how often STUN servers are asked again, so that NATs keep the
 	// mappings that peers were told of. Default 15 s; negative: never. At least 1 s.
-	// Where the life of a mapping has been measured, half of it is right.
+	// Where the life of a mapping has been measured, a third of it is right: two askings may
+	// be lost.
 	Keepalive time.Duration
 
 	// GatherTimeout is how long candidates may take to be found until the peer is told

@@ -27,12 +27,13 @@ const (
 	EventServer                      // a STUN server was of no use: Err says why; Agent is 0
 	EventChecked                     // a first check of the peer under our credentials came: it knows them
 	EventMapped                      // a STUN server (Candidate.Related) sees Base at Candidate.Addr, for the first time, still, or from now on; Agent is 0
+	EventBaseGone                    // Base is not used any more, nor are its pairs, whose EventInvalid follow: Err says why; Agent is 0
 	EventData                        // Data came from the peer by Pair.Route
 	EventClosed                      // the agent is gone; its last event
 )
 
 var eventNames = [...]string{
-	"state", "candidate", "gathered", "passed-over", "valid", "invalid", "selected", "role", "restarted", "server", "checked", "mapped", "data", "closed",
+	"state", "candidate", "gathered", "passed-over", "valid", "invalid", "selected", "role", "restarted", "server", "checked", "mapped", "base-gone", "data", "closed",
 }
 
 // String returns the kind's name.
@@ -52,7 +53,7 @@ type Event struct {
 	From        State // EventState: the one before
 	State       State
 	Candidate   Candidate
-	Base        BaseID      // EventMapped
+	Base        BaseID      // EventMapped, EventBaseGone
 	Credentials Credentials // EventRestarted; of the generation, without the password, in EventCandidate and EventGathered
 	Pair        Pair
 	Controlling bool   // EventRole: we are, from now on

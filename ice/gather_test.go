@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
 )
 
@@ -170,6 +171,81 @@ func TestMappedAddresses(t *testing.T) {
 	l.do(l.m.Release)
 	if got := l.told(); len(got) != 2 || !strings.HasPrefix(got[1], "srflx "+outside.String()) || len(l.all(ice.EventGathered)) != 1 {
 		t.Errorf("told %v", got)
+	}
+}
+
+// Where a STUN server sees a TCP base takes the place of where one saw it before, whichever
+// it was, and leaves alone what the router has mapped.
+func TestReflexiveTCPAddresses(t *testing.T) {
+	l := emptyLab(t)
+	id := l.base(ice.Base{Transport: ice.TCP, TCPType: ice.SimultaneousOpen, Addr: ours})
+	udp := l.base(ice.Base{Socket: 0, Addr: ours})
+	l.do(l.m.Hold)
+	l.agent(ice.AgentConfig{})
+	l.do(func(now time.Time) { l.m.AddMapped(now, id, netip.MustParseAddrPort("203.0.113.77:7777")) })
+	servers := []netip.Addr{stunAt.Addr(), netip.MustParseAddr("198.51.100.99")}
+	for i := range 20 {
+		at := netip.AddrPortFrom(outside.Addr(), uint16(6000+i))
+		for range 2 {
+			l.do(func(now time.Time) { l.m.SetReflexive(now, id, at, servers[i%2]) })
+		}
+		var seen []netip.AddrPort
+		for _, s := range l.m.Candidates(l.id) {
+			if s.Candidate.Type == ice.ServerReflexive {
+				seen = append(seen, s.Candidate.Addr)
+			}
+		}
+		if len(seen) != 2 || seen[0].Port() != 7777 || seen[1] != at {
+			t.Fatalf("after %d connections the outside addresses are %v", i+1, seen)
+		}
+	}
+	if got := len(l.all(ice.EventCandidate)); got != 2+1+20 {
+		t.Errorf("%d candidates were told, want each once", got)
+	}
+	l.do(func(now time.Time) {
+		l.m.SetReflexive(now, id, netip.AddrPort{}, netip.Addr{})
+		l.m.SetReflexive(now, udp, outside, stunAt.Addr()) // the machine asks about it itself
+		l.m.SetReflexive(now, 99, outside, stunAt.Addr())
+	})
+	if got := l.m.Candidates(l.id); len(got) != 3 {
+		t.Errorf("left are %v", got)
+	}
+}
+
+// That a base is gone is told before what it takes with it, whoever has ended it.
+func TestBasesThatAreGone(t *testing.T) {
+	for _, c := range []struct {
+		why string
+		end func(l *lab, id ice.BaseID)
+	}{
+		{"the local address is gone", func(l *lab, id ice.BaseID) {
+			l.do(func(now time.Time) { l.m.RemoveBase(now, id); l.m.RemoveBase(now, id) })
+		}},
+		{"the socket failed: pulled out", func(l *lab, _ ice.BaseID) {
+			for range 2 {
+				l.do(func(now time.Time) {
+					l.m.HandleNotice(now, machine.Notice{Kind: machine.SocketFailed, Socket: 0, Err: errors.New("pulled out")})
+				})
+			}
+		}},
+	} {
+		l := completed(t, ice.AgentConfig{})
+		l.events = nil
+		c.end(l, 1)
+		gone, invalid := -1, -1
+		for i, e := range l.events {
+			switch {
+			case e.Kind == ice.EventBaseGone && gone < 0 && e.Base == 1 && e.Agent == 0 && e.Err.Error() == c.why:
+				gone = i
+			case e.Kind == ice.EventBaseGone:
+				t.Errorf("told once more, or not as it should be: %+v", e)
+			case e.Kind == ice.EventInvalid:
+				invalid = i
+			}
+		}
+		if gone < 0 || invalid < gone {
+			t.Errorf("%s: told as event %d, its pair's end as %d", c.why, gone, invalid)
+		}
 	}
 }
 

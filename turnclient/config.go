@@ -89,6 +89,11 @@ func (c MachineConfig) withDefaults() (MachineConfig, error) {
 		return c, err
 	}
 	c.Servers = servers
+	return c.besideServers()
+}
+
+// besideServers is withDefaults without a look at the servers.
+func (c MachineConfig) besideServers() (_ MachineConfig, err error) {
 	if !c.Credentials.empty() || c.Credentials.Password != "" {
 		if c.Credentials, err = c.Credentials.prepare(); err != nil {
 			return c, err

@@ -65,11 +65,8 @@ func keyOf(l *link) tapKey {
 //
 // The error is a *ConfigError, or a *ResolveError for each server if none could be found.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
-	switch {
-	case cfg.ReadBuffer < 0 || cfg.ReadBuffer > 1<<16:
-		return nil, &ConfigError{"ReadBuffer", fmt.Sprintf("%d is out of range; use 0 (256) to 65536", cfg.ReadBuffer)}
-	case cfg.FetchCredentials != nil && !cfg.Credentials.empty():
-		return nil, &ConfigError{"FetchCredentials", "is set beside Credentials; set one of them"}
+	if err := cfg.Check(); err != nil {
+		return nil, err
 	}
 	setDefault(&cfg.ReadBuffer, 256)
 	if cfg.ListenPacket == nil {

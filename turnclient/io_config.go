@@ -3,6 +3,7 @@ package turnclient
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"net/url"
 	"time"
@@ -100,4 +101,17 @@ func (c *Config) machine(servers []Endpoint, usage Usage) MachineConfig {
 		Family: c.Family, Lifetime: c.Lifetime, Keepalive: c.Keepalive, MappingLifetime: c.MappingLifetime, RTO: c.RTO,
 		ChannelAfter: c.ChannelAfter, DontFragment: c.DontFragment, Mobility: c.Mobility, Usage: usage,
 	}
+}
+
+// Check returns a *ConfigError unless c can be used, whatever its servers are, for which
+// there is [Config.CheckServer]. It sends nothing.
+func (c *Config) Check() error {
+	switch {
+	case c.ReadBuffer < 0 || c.ReadBuffer > 1<<16:
+		return &ConfigError{"ReadBuffer", fmt.Sprintf("%d is out of range; use 0 (256) to 65536", c.ReadBuffer)}
+	case c.FetchCredentials != nil && !c.Credentials.empty():
+		return &ConfigError{"FetchCredentials", "is set beside Credentials; set one of them"}
+	}
+	_, err := c.machine(nil, nil).besideServers()
+	return err
 }

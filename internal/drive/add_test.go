@@ -82,6 +82,62 @@ func TestAddSocketFails(t *testing.T) {
 	})
 }
 
+// Listeners come and go; what came by one that goes stays.
+func TestAddAndRemoveListener(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first, second := &crowd{make(chan net.Conn), make(chan struct{})}, &crowd{make(chan net.Conn), make(chan struct{})}
+		k := &talker{}
+		l := run(t, k, nil, drive.Options{Listeners: []net.Listener{first}})
+		if err := l.AddListener(second); err != nil {
+			t.Fatal(err)
+		}
+		var all []*watched
+		for _, c := range []*crowd{first, second} {
+			ours, _ := net.Pipe()
+			all = append(all, &watched{Conn: ours})
+			c.came <- all[len(all)-1]
+		}
+		synctest.Wait()
+		if len(k.notices) != 2 {
+			t.Fatalf("%d accepted", len(k.notices))
+		}
+		if err := l.RemoveListener(first); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		select {
+		case <-first.closed:
+		default:
+			t.Error("the listener that was removed is open")
+		}
+		if all[0].closed.Load() || len(k.notices) != 2 {
+			t.Error("what came by it has ended")
+		}
+		for _, none := range []net.Listener{first, nil} {
+			if l.RemoveListener(none) == nil {
+				t.Errorf("removed %v", none)
+			}
+		}
+		if l.AddListener(nil) == nil {
+			t.Error("a nil listener was added")
+		}
+		closeLoop(t, l)
+		select {
+		case <-second.closed:
+		default:
+			t.Error("left open by Close")
+		}
+		if err := l.AddListener(first); !errors.Is(err, drive.ErrClosed) {
+			t.Errorf("after Close: %v", err)
+		}
+		without := run(t, &pinger{}, nil, drive.Options{Sockets: []net.PacketConn{newPipe("10.0.0.1:1")}})
+		if without.AddListener(first) == nil {
+			t.Error("a listener was added to a loop without streams")
+		}
+		closeLoop(t, without)
+	})
+}
+
 // noAddr is a socket of a network that has no IP addresses.
 type noAddr struct{ *pipe }
 

@@ -79,6 +79,7 @@ type Loop struct {
 	detach       func(machine.StreamID) (net.Conn, <-chan struct{})
 	addSocket    func(machine.SocketID, net.PacketConn) error
 	removeSocket func(machine.SocketID) error
+	streams      *streams      // the loop's
 	done         chan struct{} // closed when every goroutine has ended
 	err          error         // of closing the sockets; read after done
 }
@@ -117,6 +118,7 @@ func Run[E any](m machine.Machine[E], onEvent func(E), o Options) (*Loop, error)
 		opened:  make(chan opened),
 	}
 	r.streams = newStreams(ctx, &r.sockets.running, o)
+	l.streams = r.streams
 	r.noticer, _ = m.(machine.Noticer)
 	r.transmit = r.carryOut // made once: a method value allocates
 	r.collect = r.events.Push

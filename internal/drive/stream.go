@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/machine"
@@ -65,6 +66,48 @@ func (r *runner[E]) dial(t machine.Transmit) {
 }
 
 type streamKey struct{}
+
+// AddListener brings the machine streams from one more listener, as if it had been among
+// Options.Listeners, of which there must have been one, or a Dial. The loop owns and closes
+// it, unless an error is returned: it is nil, or the loop was closed (ErrClosed). It must not
+// be called from the loop goroutine.
+func (l *Loop) AddListener(listener net.Listener) error {
+	var err error
+	if closed := l.Do(func(time.Time) { err = l.streams.addListener(listener) }); closed != nil {
+		return closed
+	}
+	return err
+}
+
+// RemoveListener closes a listener of the loop's; streams that came by it stay. The error is
+// of closing it, or ErrClosed. It must not be called from the loop goroutine.
+func (l *Loop) RemoveListener(listener net.Listener) error {
+	var err error
+	if closed := l.Do(func(time.Time) { err = l.streams.removeListener(listener) }); closed != nil {
+		return closed
+	}
+	return err
+}
+
+func (ss *streams) addListener(l net.Listener) error {
+	switch {
+	case l == nil:
+		return errNoListener
+	case !ss.ours:
+		return errNoStreams
+	}
+	ss.listen(l)
+	return nil
+}
+
+func (ss *streams) removeListener(l net.Listener) error {
+	i := slices.Index(ss.listeners, l)
+	if i < 0 {
+		return errNoListener
+	}
+	ss.listeners = slices.Delete(ss.listeners, i, i+1)
+	return l.Close()
+}
 
 // StreamOf returns which stream a call of Options.Dial is for, by its ctx, for those
 // whose streams are not all made alike.

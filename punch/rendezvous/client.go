@@ -20,6 +20,10 @@ const handshakeTimeout = 10 * time.Second
 // of two pings may be lost in a hiccup of the network's.
 const silentIntervals = 3
 
+// doubtTime is how long a server may be silent once the network has changed: its answer to a
+// ping, or none, tells whether the connection has outlived that.
+const doubtTime = 5 * time.Second
+
 type clientPhase uint8
 
 const (
@@ -46,8 +50,9 @@ type ClientMachine struct {
 	host string
 
 	phase    clientPhase
-	err      error     // why it closed
-	deadline time.Time // for the server's next frame
+	err      error         // why it closed
+	deadline time.Time     // for the server's next frame
+	patience time.Duration // that it is of
 	nextPing time.Time
 	expires  time.Time // the first of the ICE servers' credentials; zero: none does
 	nextAsk  time.Time // for fresh ones
@@ -105,7 +110,7 @@ func (c *ClientMachine) HandleTimeout(now time.Time) {
 	if due(c.deadline, now) {
 		err := &TimeoutError{Op: "handshake", After: handshakeTimeout}
 		if c.phase == phaseReady {
-			err = &TimeoutError{Op: "answer", After: silentIntervals * c.cfg.PingInterval}
+			err = &TimeoutError{Op: "answer", After: c.patience}
 		}
 		c.fail(CodeIdle, err)
 		return
@@ -311,7 +316,21 @@ func (c *ClientMachine) planAsk(now time.Time) {
 func (c *ClientMachine) heard(now time.Time) {
 	c.deadline = time.Time{}
 	if c.cfg.PingInterval > 0 {
-		c.deadline = now.Add(silentIntervals * c.cfg.PingInterval)
+		c.patience = silentIntervals * c.cfg.PingInterval
+		c.deadline = now.Add(c.patience)
+	}
+}
+
+// NetworkChanged tells that the host's addresses or routes have changed, so that a connection
+// that has not outlived it is found out within seconds. Without pings it does nothing.
+func (c *ClientMachine) NetworkChanged(now time.Time) {
+	if c.phase != phaseReady || c.cfg.PingInterval <= 0 {
+		return
+	}
+	c.write(frame{Type: typePing})
+	c.planPing(now)
+	if at := now.Add(doubtTime); at.Before(c.deadline) { // there is none while nothing is read
+		c.patience, c.deadline = doubtTime, at
 	}
 }
 

@@ -101,6 +101,41 @@ func TestSuspendedClient(t *testing.T) {
 	}
 }
 
+// A server has five seconds to say something once the network has changed, however often it
+// changes meanwhile.
+func TestClientOnAnotherNetwork(t *testing.T) {
+	l := newLone(t, ClientConfig{})
+	l.m.NetworkChanged(l.now) // too early, and harmless
+	l.ready()
+	step := func(d time.Duration) (pings int, closed *CloseError) {
+		l.now = l.now.Add(d)
+		l.m.HandleTimeout(l.now)
+		frames, closed, _ := l.drain()
+		return len(frames), closed
+	}
+	l.m.NetworkChanged(l.now)
+	if pings, closed := step(4 * time.Second); pings != 1 || closed != nil {
+		t.Fatalf("%d pings, closed with %v", pings, closed)
+	}
+	l.receive([]byte(`{"type":"pong"}`))
+	if _, closed := step(20 * time.Second); closed != nil {
+		t.Fatalf("closed with %v, though the server has answered", closed)
+	}
+	l.m.NetworkChanged(l.now)
+	step(3 * time.Second)
+	l.m.NetworkChanged(l.now)
+	if _, closed := step(2*time.Second - 1); closed != nil {
+		t.Fatalf("closed with %v before its time", closed)
+	}
+	if _, closed := step(1); closed == nil || closed.Code != CodeIdle {
+		t.Fatalf("closed with %v, want %v", closed, CodeIdle)
+	}
+	l.m.NetworkChanged(l.now) // too late, and harmless
+	if frames, _, _ := l.drain(); len(frames) != 0 {
+		t.Errorf("a closed client wrote %+v", frames)
+	}
+}
+
 func TestClientPings(t *testing.T) {
 	l := newLone(t, ClientConfig{})
 	l.ready()

@@ -86,6 +86,11 @@ func (c *Client) read() {
 	c.conn.kill()
 }
 
+// NetworkChanged tells that the host's addresses or routes have changed: the server is pinged,
+// and the connection is given up if nothing comes from it within five seconds. It returns at
+// once.
+func (c *Client) NetworkChanged() { c.loop.Post(c.m.NetworkChanged) }
+
 // effect carries out what the machine asks for, on the loop.
 func (c *Client) effect(t machine.Transmit) {
 	switch t.Op {

@@ -166,6 +166,9 @@ func (s *signals) Receive(ctx context.Context) (ident.PeerID, []byte, error) {
 	}
 }
 
+// NetworkChanged has it found out at once whether the connection still stands.
+func (s *signals) NetworkChanged() { s.client.NetworkChanged() }
+
 func (s *signals) Close() error { return s.client.Close() }
 
 func (s *signals) Servers() (stun, turn []string, username, password string, expires time.Time) {
