@@ -53,7 +53,7 @@ type laneEnds struct {
 // laneEnds finds the ends of what is planned; false: they are not known yet.
 func (k *link) laneEnds() (e laneEnds, ok bool) {
 	t := ice.UDP
-	if slices.ContainsFunc(k.lane.plan, func(l punch.Lane) bool { return l.Kind == punch.LaneTCPPredicted && l.Ruled == "" }) {
+	if slices.ContainsFunc(k.lane.plan, func(l punch.Lane) bool { return l.Ruled == "" && l.Kind.Guesses() && l.Kind.OverTCP() }) {
 		t = ice.TCP
 		e.local, ok = k.opensFrom()
 	} else {

@@ -79,8 +79,9 @@ type PathsError struct {
 	Peer    PeerID
 	Elapsed time.Duration
 	Tried   []PathError
-	Err     error // ErrNoAnswer, ErrNoPath or ErrLost
-	Why     string
+	Err     error  // ErrNoAnswer, ErrNoPath or ErrLost
+	Reason  Reason // why there is no direct path, in a word
+	Why     string // the same in a sentence
 }
 
 // PathError is what became of one pair of addresses.

@@ -3,9 +3,7 @@ package bradawl
 import (
 	"fmt"
 	"slices"
-	"strings"
 
-	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/punch"
 )
 
@@ -27,48 +25,6 @@ func (k *link) laneReports() []LaneReport {
 		}
 	}
 	return all
-}
-
-// whyNoLane adds to what keeps two NATs apart what is done about it.
-func (k *link) whyNoLane(text string, infeasible bool) (string, bool) {
-	a := &k.lane
-	best, open, mapped := punch.Lane{}, false, false
-	all := k.lanes()
-	for _, l := range all {
-		open = open || l.Ruled == "" && l.Kind != punch.LaneTCP
-		mapped = mapped || l.Ruled == "" && l.Kind == punch.LaneMapped
-		if l.Ruled == "" && l.Kind >= punch.LanePredicted && l.Kind != punch.LaneTCP && l.Probability > best.Probability {
-			best = l
-		}
-	}
-	ours, theirs := k.c.profile, k.profile
-	blocked := ours.Type == natprobe.TypeUDPBlocked || theirs.Type == natprobe.TypeUDPBlocked
-	known := ours.TCP.Mapping != natprobe.MappingUnknown && theirs.TCP.Mapping != natprobe.MappingUnknown
-	switch {
-	case len(all) > 0 && blocked && known && !punch.Feasible(all):
-		return punch.Infeasible(all), true
-	case len(all) > 0 && !open && symmetric(k.c.profile) && symmetric(k.profile) && !infeasible:
-		return strings.TrimSuffix(text, elsewhere) + remedy, true
-	case best.Kind == punch.LaneNone && mapped:
-		text = strings.TrimSuffix(strings.TrimSuffix(text, remedy), elsewhere)
-		return strings.TrimSuffix(text, ": ") + "; the port that a router has mapped has not been reached yet", false
-	case best.Kind == punch.LaneNone:
-		return text, infeasible
-	}
-	text = strings.TrimSuffix(strings.TrimSuffix(text, remedy), ": ")
-	switch {
-	case k.c.cfg.noLanes:
-		text += "; attempts at the ports are switched off by Config.Budget"
-	case a.refused:
-		text += "; the peer takes no part in attempts at the ports"
-	case a.run != nil:
-		text += fmt.Sprintf("; the lane %v is tried just now, with a chance of %.0f %%", best.Kind, 100*best.Probability)
-	case a.tries == 0:
-		text += fmt.Sprintf("; the lane %v is to be tried, with a chance of %.0f %%", best.Kind, 100*best.Probability)
-	default:
-		text += fmt.Sprintf("; %d attempts were in vain, the best by the lane %v with a chance of %.0f %% each; more follow", a.tries, best.Kind, 100*best.Probability)
-	}
-	return text, false
 }
 
 // String tells of the lane in one line.

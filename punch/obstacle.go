@@ -81,9 +81,8 @@ func Between(local, remote natprobe.Profile) (Obstacle, Side) {
 	return ObstacleNone, Neither
 }
 
-// Possible says whether there can be a direct path by one of the lanes, within the budget that
-// they were planned with. It is unknown where none can be run, but what is not known of a NAT
-// may yet turn out to allow one.
+// Possible says whether there can be a direct path by one of the lanes. It is unknown where
+// none can be run, but one could with a greater budget, or by what is not known of a NAT yet.
 func Possible(lanes []Lane) natprobe.Verdict {
 	has := func(o Obstacle) bool {
 		return slices.ContainsFunc(lanes, func(l Lane) bool { return l.Ruled == "" && o == ObstacleNone || l.Ruled != "" && l.Obstacle == o })
@@ -91,7 +90,7 @@ func Possible(lanes []Lane) natprobe.Verdict {
 	switch {
 	case has(ObstacleNone):
 		return natprobe.Yes
-	case has(ObstacleUnknown):
+	case has(ObstacleUnknown), has(ObstacleBudget):
 		return natprobe.VerdictUnknown
 	}
 	return natprobe.No

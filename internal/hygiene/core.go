@@ -21,7 +21,7 @@ var notCore = []string{"ice/pionice", "turnclient/dtlstransport", "punch/rendezv
 var shellFiles = []string{"io*.go", "sockopt_*.go", "config.go", "pool.go", "doc.go", "*_test.go"}
 
 // rootCore are the root package's core files: the control of a session.
-var rootCore = []string{"control*.go", "connect.go", "path.go", "explain.go"}
+var rootCore = []string{"control*.go", "connect.go", "path.go", "explain*.go", "reason.go"}
 
 // coreImports are barred from core files. What lies under "net" and "os" is
 // barred with it, but for net/netip, which is a value type.
