@@ -7,11 +7,48 @@ import (
 	"github.com/bradawl/bradawl/punch"
 )
 
+// LaneState is what became of a lane. It marshals as text.
+type LaneState uint8
+
+// The states. The zero value is that of a lane that was not run.
+const (
+	LaneRuledOut LaneState = iota // theory or the budget forbids it
+	LaneRunning                   // it is under way
+	LaneOpened                    // it opened a way, which then may have been used or not
+	LaneEnded                     // in vain
+
+	numLaneStates
+)
+
+var laneStates = [numLaneStates]string{"ruled_out", "running", "opened", "ended"}
+
+// String returns the state in a word, such as "opened".
+func (s LaneState) String() string {
+	if s < numLaneStates {
+		return laneStates[s]
+	}
+	return laneStates[LaneRuledOut]
+}
+
+// MarshalText returns what String does.
+func (s LaneState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (s *LaneState) UnmarshalText(text []byte) error {
+	i := slices.Index(laneStates[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("bradawl: %.40q is no LaneState; the words are %q", text, laneStates)
+	}
+	*s = LaneState(i)
+	return nil
+}
+
 // LaneReport is what became of a lane.
 type LaneReport struct {
 	punch.Lane
-	Attempt int    // counted from 1; 0: it was not run
-	Outcome string // "running", "opened" or why it ended
+	Attempt int // counted from 1; 0: it was not run
+	State   LaneState
+	Outcome string // the same for people, with why
 	Sent    int    // packets
 	Opened  int    // sockets
 }
@@ -25,6 +62,16 @@ func (k *link) laneReports() []LaneReport {
 		}
 	}
 	return all
+}
+
+// report is that of a lane of the attempt under way, or of the last; nil: none is kept.
+func (a *laneState) report(kind punch.LaneKind) *LaneReport {
+	for i := range slices.Backward(a.reports) {
+		if r := &a.reports[i]; r.Kind == kind && r.Attempt == a.tries {
+			return r
+		}
+	}
+	return nil
 }
 
 // String tells of the lane in one line.

@@ -95,6 +95,26 @@ func TestReasonFor(t *testing.T) {
 	}
 }
 
+// TestLaneReports: what was planned and what became of it can be read back.
+func TestLaneReports(t *testing.T) {
+	t.Parallel()
+	for state := range numLaneStates {
+		want := LaneReport{Lane: punch.Lane{Kind: punch.LaneTCPPredicted, Hard: punch.Ours, Probability: .5, Obstacle: punch.ObstacleFilter}, Attempt: 2, State: state, Sent: 3}
+		var got LaneReport
+		text, err := json.Marshal(want)
+		if err == nil {
+			err = json.Unmarshal(text, &got)
+		}
+		if err != nil || got != want || !strings.Contains(string(text), `"`+state.String()+`"`) {
+			t.Errorf("%s is read as %+v: %v", text, got, err)
+		}
+	}
+	state := LaneOpened
+	if err := state.UnmarshalText([]byte("begun")); err == nil || state != LaneOpened || numLaneStates.String() != "ruled_out" {
+		t.Errorf("%v, %v", state, err)
+	}
+}
+
 // recordedWords are all that sessions record: the lanes, and how stages end.
 func recordedWords() (lanes, ends []string) {
 	lanes = []string{dialledTCP}
