@@ -70,8 +70,8 @@ type Check struct {
 	Err      error
 }
 
-// explain says how things stand.
-func (c *control) explain(now time.Time, number uint32) (Explanation, bool) {
+// explain says how things stand. It needs no time, but is asked as all of the control is.
+func (c *control) explain(_ time.Time, number uint32) (Explanation, bool) {
 	k := c.conns[number]
 	if k == nil {
 		return Explanation{}, false

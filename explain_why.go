@@ -103,7 +103,7 @@ func (k *connection) sentence(w why) string {
 	if w.reason.Infeasible() {
 		return text + ": infeasible without port mapping; " + remedy
 	}
-	if done := k.lane.doing(w.lanes, k.c.cfg.noLanes); done != "" {
+	if done := k.doing(w.lanes); done != "" {
 		text += "; " + done
 	}
 	if remedy != "" && !(remedy == mapPort && isMapped(w.lanes)) {
@@ -118,7 +118,8 @@ func isMapped(lanes []punch.Lane) bool {
 }
 
 // doing says what is done about NATs that keep two sides apart; "": nothing is to be done.
-func (a *laneState) doing(lanes []punch.Lane, off bool) string {
+func (k *link) doing(lanes []punch.Lane) string {
+	a := &k.lane
 	best, small := punch.Lane{}, false
 	for _, l := range lanes {
 		switch open := l.Ruled == ""; {
@@ -135,7 +136,7 @@ func (a *laneState) doing(lanes []punch.Lane, off bool) string {
 		return "an attempt at the ports takes more than the lesser Config.Budget of both sides allows"
 	case best.Kind == punch.LaneNone:
 		return ""
-	case off:
+	case k.c.cfg.noLanes:
 		return "attempts at the ports are switched off by Config.Budget"
 	case a.refused:
 		return "the peer takes no part in attempts at the ports"

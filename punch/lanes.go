@@ -240,9 +240,6 @@ func laneID(secret []byte) uint64 {
 // ID is what the probes of this connection carry, for LaneID: the same on both sides.
 func (m *Lanes) ID() uint64 { return m.id }
 
-// Owns reports whether a socket is one that Lanes opened and that is not the caller's yet.
-func (m *Lanes) Owns(id machine.SocketID) bool { return m.socks[id] != nil }
-
 // Close ends everything at once and closes all sockets that were opened but those to
 // keep, which are the caller's from now on. What the lanes under way took is told, and no
 // event follows after that. Connections are closed that were not told as opened.
