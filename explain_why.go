@@ -92,9 +92,9 @@ func (k *connection) sentence(w why) string {
 		}[w.on]
 	case ReasonBothSymmetric, ReasonInfeasibleBothSymmetric:
 		text = fmt.Sprintf("peer's NAT is symmetric with %s, and so is yours, with %s", portsOf(theirs), portsOf(ours))
-	case ReasonRemoteSymmetric, ReasonInfeasibleRemoteSymmetric:
+	case ReasonRemoteSymmetric:
 		text = fmt.Sprintf("peer's NAT is symmetric with %s; yours %s", portsOf(theirs), filterOf(ours))
-	case ReasonLocalSymmetric, ReasonInfeasibleLocalSymmetric:
+	case ReasonLocalSymmetric:
 		text = fmt.Sprintf("your NAT is symmetric with %s; the peer's %s", portsOf(ours), filterOf(theirs))
 	case ReasonInfeasibleLocalUDPBlocked, ReasonInfeasibleRemoteUDPBlocked, ReasonInfeasibleBothUDPBlocked:
 		because, _ := punch.Because(w.lanes)

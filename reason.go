@@ -28,20 +28,19 @@ const (
 	ReasonRelayBetter   // by loss or round trips
 
 	// What the networks do keeps plain checks from getting through.
-	ReasonLocalUDPBlocked  // UDP does not get out here
-	ReasonRemoteUDPBlocked // nor there
-	ReasonBothUDPBlocked   // nor on either side
+	ReasonLocalUDPBlocked  // UDP does not get out of our network
+	ReasonRemoteUDPBlocked // of the peer's
+	ReasonBothUDPBlocked   // of either
 	ReasonLocalSymmetric   // our NAT gives each destination another port, and the peer's lets no stranger in
 	ReasonRemoteSymmetric  // the other way about
 	ReasonBothSymmetric    // both NATs give each destination another port
 	ReasonNoHairpin        // both are behind one NAT that does not turn packets back
 
-	// The same, where no lane gets through either, whatever the budget.
+	// The same, where no lane gets through either, whatever the budget: between two NATs of which
+	// one keeps its ports, there always is one.
 	ReasonInfeasibleLocalUDPBlocked
 	ReasonInfeasibleRemoteUDPBlocked
 	ReasonInfeasibleBothUDPBlocked
-	ReasonInfeasibleLocalSymmetric
-	ReasonInfeasibleRemoteSymmetric
 	ReasonInfeasibleBothSymmetric
 
 	numReasons
@@ -58,12 +57,7 @@ type row struct {
 	on         punch.Side     // where; Neither: wherever it is
 }
 
-const (
-	mapPort   = "enable UPnP or PCP on either router"
-	openHere  = "let UDP out of your network, or allow TCP"
-	openThere = "let UDP out of the peer's network, or allow TCP"
-	openBoth  = "let UDP out of both networks, or allow TCP"
-)
+const mapPort = "enable UPnP or PCP on either router"
 
 var reasons = [numReasons]row{
 	ReasonNone: {
@@ -118,17 +112,17 @@ var reasons = [numReasons]row{
 	ReasonLocalUDPBlocked: {
 		word: "local_udp_blocked", obstacle: punch.ObstacleBlocked, on: punch.Ours,
 		sentence: "UDP does not get out of your network",
-		remedy:   openHere,
+		remedy:   "let UDP out of your network, or allow TCP",
 	},
 	ReasonRemoteUDPBlocked: {
 		word: "remote_udp_blocked", obstacle: punch.ObstacleBlocked, on: punch.Theirs,
 		sentence: "UDP does not get out of the peer's network",
-		remedy:   openThere,
+		remedy:   "let UDP out of the peer's network, or allow TCP",
 	},
 	ReasonBothUDPBlocked: {
 		word: "both_udp_blocked", obstacle: punch.ObstacleBlocked, on: punch.Both,
 		sentence: "UDP does not get out of either network",
-		remedy:   openBoth,
+		remedy:   "let UDP out of both networks, or allow TCP",
 	},
 	ReasonLocalSymmetric: {
 		word: "local_symmetric", obstacle: punch.ObstaclePorts, on: punch.Ours,
@@ -154,27 +148,17 @@ var reasons = [numReasons]row{
 	ReasonInfeasibleLocalUDPBlocked: {
 		word: "infeasible_local_udp_blocked", infeasible: true, obstacle: punch.ObstacleBlocked, on: punch.Ours,
 		sentence: "UDP does not get out of your network, and no port of TCP can be foretold",
-		remedy:   openHere,
+		remedy:   "let UDP out of your network",
 	},
 	ReasonInfeasibleRemoteUDPBlocked: {
 		word: "infeasible_remote_udp_blocked", infeasible: true, obstacle: punch.ObstacleBlocked, on: punch.Theirs,
 		sentence: "UDP does not get out of the peer's network, and no port of TCP can be foretold",
-		remedy:   openThere,
+		remedy:   "let UDP out of the peer's network",
 	},
 	ReasonInfeasibleBothUDPBlocked: {
 		word: "infeasible_both_udp_blocked", infeasible: true, obstacle: punch.ObstacleBlocked, on: punch.Both,
 		sentence: "UDP does not get out of either network, and no port of TCP can be foretold",
-		remedy:   openBoth,
-	},
-	ReasonInfeasibleLocalSymmetric: {
-		word: "infeasible_local_symmetric", infeasible: true, obstacle: punch.ObstaclePorts, on: punch.Ours,
-		sentence: "your NAT is symmetric, its next port is not to be found, and the peer's lets in only what it has sent to",
-		remedy:   mapPort,
-	},
-	ReasonInfeasibleRemoteSymmetric: {
-		word: "infeasible_remote_symmetric", infeasible: true, obstacle: punch.ObstaclePorts, on: punch.Theirs,
-		sentence: "peer's NAT is symmetric, its next port is not to be found, and yours lets in only what it has sent to",
-		remedy:   mapPort,
+		remedy:   "let UDP out of both networks",
 	},
 	ReasonInfeasibleBothSymmetric: {
 		word: "infeasible_both_symmetric", infeasible: true, obstacle: punch.ObstaclePorts, on: punch.Both,

@@ -73,8 +73,7 @@ var ownWords = []string{
 	"plain", "one_packet", "mapped", "predicted", "crossing", "birthday", "blocks", "tcp_dial", "tcp_simultaneous_open", "tcp_predicted",
 	"no_address", "host_only", "unanswered", "unconfirmed", "direct_narrow", "direct_in_doubt", "relay_better", "no_pairs", "nat_unknown",
 	"local_udp_blocked", "remote_udp_blocked", "both_udp_blocked", "local_symmetric", "remote_symmetric", "both_symmetric", "no_hairpin",
-	"infeasible_local_udp_blocked", "infeasible_remote_udp_blocked", "infeasible_both_udp_blocked",
-	"infeasible_local_symmetric", "infeasible_remote_symmetric", "infeasible_both_symmetric",
+	"infeasible_local_udp_blocked", "infeasible_remote_udp_blocked", "infeasible_both_udp_blocked", "infeasible_both_symmetric",
 	"closed", "peer_closed", "peer_offline", "not_allowed", "no_answer", "no_path", "lost", "peer_restarted", "made_room", "nonsense",
 	"refused", "error",
 }

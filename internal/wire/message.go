@@ -22,8 +22,7 @@ type Message struct {
 	integrity2  int // MESSAGE-INTEGRITY-SHA256
 	fingerprint int
 
-	classic bool
-	mac     mac
+	mac mac
 }
 
 // Decode reads b, which must hold one STUN message and nothing else. Attributes

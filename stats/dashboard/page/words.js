@@ -24,8 +24,6 @@ const reasons = {
   remote_symmetric: 'the other NAT gives each destination another port',
   local_symmetric: 'the own NAT gives each destination another port',
   infeasible_both_symmetric: 'no way by theory: both NATs give out ports at random',
-  infeasible_remote_symmetric: 'no way by theory against the other NAT',
-  infeasible_local_symmetric: 'no way by theory against the own NAT',
   local_udp_blocked: 'UDP does not get out here',
   remote_udp_blocked: 'UDP does not get out at the other end',
   both_udp_blocked: 'UDP does not get out at either end',
