@@ -142,12 +142,18 @@ type Config struct {
 	// that it went through, of which none says who the peer is or where. A call at a time, on
 	// a goroutine of its own; 256 events wait for it, then further ones are dropped, and
 	// counted in Counts.Unrecorded. Close waits until those that wait have been handed over,
-	// so it must not be called from here. Default nil: nothing is recorded.
+	// so it must not be called from here. What all events of the program are to have in common,
+	// such as a Group, it can put into them. Default nil: nothing is recorded.
 	Record func(stats.Event)
 
-	// RecordGroup is the group of an experiment that the session is part of: Event.Group, a
-	// word of at most 64 characters of a-z, 0-9, '_' and '-'. Default "": of none.
-	RecordGroup string
+	// TreatPeer is asked once for each connection how its peer is treated, for experiments:
+	// before anything of a dial leaves, and about a peer that dials us once it is allowed to.
+	// With a stats.Assigner both ends do the same without a word about it; see the example. It
+	// runs on a goroutine of its own, up to 64 at a time, and must return soon after ctx ends,
+	// which is after a second or with the session. The connection waits no longer than that:
+	// where TreatPeer is late, fails or panics, it goes on by this Config, of no group, and
+	// EventUntreated and Conn.Explain say so. Default nil: all peers are treated alike.
+	TreatPeer func(ctx context.Context, peer PeerID) (Treatment, error)
 
 	// LoggerFactory makes the loggers. Default nil: nothing is logged. Secrets never are.
 	LoggerFactory logging.LoggerFactory
@@ -155,6 +161,43 @@ type Config struct {
 	// routerSockets and routerDial are ListenPacket and Dial as they were given.
 	routerSockets func(ctx context.Context, network, address string) (net.PacketConn, error)
 	routerDial    func(ctx context.Context, network string, local netip.AddrPort, remote string) (net.Conn, error)
+}
+
+// Treatment is how a session treats a peer, of what it can treat differently. The zero value
+// is how it treats all by its Config.
+type Treatment struct {
+	// Group is Event.Group of what is recorded of the connection: a word of at most 64
+	// characters of a-z, 0-9, '_' and '-'. Default "": of none.
+	Group string
+
+	// Budget takes the place of Config.Budget for the paths that the connection makes; one
+	// that uses those of an earlier connection leaves them as they are. Negative Probes: no
+	// attempts are made at NATs whose ports have to be guessed. Both sides plan by the lesser
+	// of their budgets. Default: Config.Budget.
+	Budget punch.Budget
+}
+
+// check says what is wrong with a treatment.
+func (t Treatment) check() error {
+	if wrong := new(stats.EventError); errors.As(recordable(t.Group), &wrong) {
+		return &ConfigError{"Treatment.Group", wrong.Reason}
+	}
+	if wrong := new(punch.ConfigError); errors.As(t.Budget.Check(), &wrong) {
+		return &ConfigError{"Treatment." + wrong.Field, wrong.Reason}
+	}
+	return nil
+}
+
+// reason is what the error of another package's configuration says of ours, whose field has
+// another name.
+func reason(err error) string {
+	if e := new(natprobe.ConfigError); errors.As(err, &e) {
+		return e.Reason
+	}
+	if e := new(turnclient.ConfigError); errors.As(err, &e) {
+		return e.Reason
+	}
+	return err.Error()
 }
 
 var allNetworks = []string{"udp4", "udp6", "tcp4", "tcp6"}
@@ -174,9 +217,6 @@ func (c Config) withDefaults() (Config, error) {
 	case len(c.Protocol) > 255 || strings.ContainsAny(c.Protocol, "\r\n\x00"):
 		return c, &ConfigError{"Protocol", "is longer than 255 bytes, or has control characters; use a short name and a version"}
 	}
-	if err := recordable(c.RecordGroup); err != nil {
-		return c, &ConfigError{"RecordGroup", err.Error()}
-	}
 	for _, n := range c.Networks {
 		if !slices.Contains(allNetworks, n) {
 			return c, &ConfigError{"Networks", fmt.Sprintf("%q is none; use udp4, udp6, tcp4 and tcp6", n)}
@@ -194,12 +234,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	for i, name := range c.STUN {
 		if err := natprobe.CheckServer(name); err != nil {
-			return c, &ConfigError{fmt.Sprintf("STUN[%d]", i), err.Error()}
+			return c, &ConfigError{fmt.Sprintf("STUN[%d]", i), reason(err)}
 		}
 	}
 	for i, t := range c.TURN {
 		if err := new(turnclient.Config).CheckServer(t.URI); err != nil {
-			return c, &ConfigError{fmt.Sprintf("TURN[%d]", i), err.Error()}
+			return c, &ConfigError{fmt.Sprintf("TURN[%d]", i), reason(err)}
 		}
 	}
 	if c.ListenPacket != nil && c.Gateways == nil {

@@ -21,7 +21,7 @@ import (
 // Conn is a connection to a peer: a net.Conn whose Writes and Reads are datagrams, of
 // MaxDatagram bytes at most, sealed to the peer's key. Datagrams may be lost and
 // reordered; none is changed, forged or doubled. It moves from path to path by itself, and
-// lives on while there is none. Its methods may be called from any goroutine.
+// lives on while there is none, for half an hour. Its methods may be called from any goroutine.
 type Conn struct {
 	s       *Session
 	number  uint32
@@ -87,14 +87,15 @@ func (c *Conn) knows(from ice.Route) bool {
 
 // Read copies the next datagram into b. What does not fit is an error, io.ErrShortBuffer,
 // with what fits in b. After the end of the connection the error is io.EOF if the peer
-// closed it, net.ErrClosed after a Close of ours; before, os.ErrDeadlineExceeded.
+// closed it, else it matches net.ErrClosed and what Err returns; before, it is
+// os.ErrDeadlineExceeded.
 func (c *Conn) Read(b []byte) (int, error) {
 	n, size, _, err := c.inbox.Read(b)
 	if errors.Is(err, net.ErrClosed) {
 		if errors.Is(c.Err(), ErrPeerClosed) {
 			return 0, io.EOF
 		}
-		return 0, c.fail("read", err)
+		return 0, c.fail("read", c.ending())
 	}
 	if err == nil && size > n {
 		err = fmt.Errorf("%w: a datagram of %d bytes for a buffer of %d", io.ErrShortBuffer, size, n)
@@ -107,9 +108,9 @@ func (c *Conn) Read(b []byte) (int, error) {
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1500); return &b }}
 
-// Write sends b as one datagram, without waiting. The error is net.ErrClosed,
-// os.ErrDeadlineExceeded, one that matches ErrLost while no path works, ErrTooLong, or
-// the socket's.
+// Write sends b as one datagram, without waiting. The error matches os.ErrDeadlineExceeded,
+// ErrTooLong, ErrLost while no path works, net.ErrClosed and what Err returns after the end of
+// the connection, or it is the socket's.
 func (c *Conn) Write(b []byte) (int, error) {
 	if d := c.writeDeadline.Load(); d != 0 && time.Now().UnixNano() >= d {
 		return 0, c.fail("write", os.ErrDeadlineExceeded)
@@ -117,7 +118,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 	out := c.out.Load()
 	switch {
 	case c.over.Load():
-		return 0, c.fail("write", net.ErrClosed)
+		return 0, c.fail("write", c.ending())
 	case len(b) > MaxDatagram:
 		return 0, c.fail("write", fmt.Errorf("%w: %d bytes, at most %d (MaxDatagram)", ErrTooLong, len(b), MaxDatagram))
 	case out == nil || len(*out) == 0:
@@ -156,7 +157,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 // Close closes the connection, and tells the peer.
 func (c *Conn) Close() error {
 	_ = c.s.loop.Do(func(now time.Time) { c.s.c.close(now, c.number) })
-	c.finish(net.ErrClosed)
+	c.finish(ErrClosed)
 	c.inbox.Close()
 	return nil
 }
@@ -180,11 +181,22 @@ func (c *Conn) finish(err error) {
 	}
 }
 
-// Err returns why the connection is over; nil while it is not.
+// Err returns why the connection is over: ErrClosed, or what matches ErrPeerClosed,
+// ErrPeerRestarted or ErrLost; nil while it is not.
 func (c *Conn) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
+}
+
+// ending is what using the connection after its end gives.
+func (c *Conn) ending() error {
+	switch err := c.Err(); err {
+	case nil, ErrClosed:
+		return ErrClosed
+	default:
+		return fmt.Errorf("%w: %w", net.ErrClosed, err)
+	}
 }
 
 // Path returns the path in use; not valid while there is none.
@@ -239,9 +251,14 @@ func (c *Conn) setPath(p Path) {
 	c.changed = make(chan struct{})
 }
 
-// Explain says how the connection came to use the path that it uses, and what was tried.
+// Explain says how the connection came to use the path that it uses, and what was tried;
+// after its end, no more than why it ended.
 func (c *Conn) Explain() (e Explanation) {
-	_ = c.s.loop.Do(func(now time.Time) { e, _ = c.s.c.explain(now, c.number) })
+	known := false
+	_ = c.s.loop.Do(func(now time.Time) { e, known = c.s.c.explain(now, c.number) })
+	if !known {
+		return Explanation{Peer: c.peer, State: connStates[over], Reason: ReasonOver, Why: c.ending().Error()}
+	}
 	e.Routers = c.s.routerWords()
 	return e
 }
@@ -276,7 +293,7 @@ func (c *Conn) LocalAddr() net.Addr { return Addr{c.s.ID()} }
 // RemoteAddr returns the peer's PeerID, as an Addr.
 func (c *Conn) RemoteAddr() net.Addr { return Addr{c.peer} }
 
-// SetDeadline sets both deadlines.
+// SetDeadline sets both deadlines. The error is that of SetReadDeadline.
 func (c *Conn) SetDeadline(t time.Time) error {
 	if err := c.SetReadDeadline(t); err != nil {
 		return err
@@ -284,10 +301,11 @@ func (c *Conn) SetDeadline(t time.Time) error {
 	return c.SetWriteDeadline(t)
 }
 
-// SetReadDeadline makes reads fail from t on, those that wait included; zero: never.
+// SetReadDeadline makes reads fail from t on, those that wait included; zero: never. The error
+// matches net.ErrClosed.
 func (c *Conn) SetReadDeadline(t time.Time) error {
 	if c.inbox.Closed() {
-		return c.fail("set", net.ErrClosed)
+		return c.fail("set", c.ending())
 	}
 	c.inbox.SetReadDeadline(t)
 	return nil
@@ -297,7 +315,7 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 func (c *Conn) SetWriteDeadline(t time.Time) error {
 	switch {
 	case c.inbox.Closed():
-		return c.fail("set", net.ErrClosed)
+		return c.fail("set", c.ending())
 	case t.IsZero():
 		c.writeDeadline.Store(0)
 	default:
@@ -307,7 +325,7 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 }
 
 func (c *Conn) fail(op string, err error) error {
-	return &net.OpError{Op: op, Net: "bradawl", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
+	return &net.OpError{Op: op, Net: "bradawl", Addr: c.RemoteAddr(), Err: err} // our own ID would be a line more
 }
 
 // PacketConn returns the connection in the shape that QUIC and others want: ReadFrom tells

@@ -55,10 +55,12 @@ const (
 type connection struct {
 	*link
 	number     uint32
-	dialled    bool // our user wants it
-	theirOffer bool // the peer's offer is answered
-	rides      bool // on a link that stood before
-	byPath     bool // the peer's offer came by it
+	dialled    bool  // our user wants it
+	theirOffer bool  // the peer's offer is answered
+	rides      bool  // on a link that stood before
+	byPath     bool  // the peer's offer came by it
+	untold     bool  // how the peer is treated is asked for, until repeatAt
+	stale      uint8 // how often the peer has called our stamp stale
 	state      connState
 	began      time.Time
 	readyAt    time.Time
@@ -69,7 +71,6 @@ type connection struct {
 	received   *seal.Received
 	theirHello *hello // until it is answered
 	stamp      uint64
-	stale      int // how often the peer has called our stamp stale
 	keys       *seal.Keys
 	proven     bool   // the peer has the keys
 	index      uint32 // ours
@@ -82,6 +83,8 @@ type connection struct {
 	traffic
 	timer   machine.Timer
 	attempt *attempt // nil: it is not recorded
+
+	treatment *treatment // nil: it is not known yet
 }
 
 func (k *connection) setState(now time.Time, to connState) {
@@ -127,23 +130,14 @@ func (c *control) dial(now time.Time, peer PeerID) (uint32, error) {
 		if k.peer == peer && !k.dialled && !k.rides && (k.state == waiting || k.state == checking) {
 			k.dialled = true
 			if k.state == waiting {
-				k.allow(now) // we want to talk to it ourselves
+				k.admit(now) // we want to talk to it ourselves
 			}
 			return k.number, nil
 		}
 	}
 	k := c.newConnection(now, peer, true, c.standing(peer))
-	if !k.rides {
-		if err := k.newAgent(now, true); err != nil {
-			k.end(now, err)
-			return 0, err
-		}
-	}
 	k.setState(now, dialing)
-	if !k.rides || k.up {
-		k.propose(now)
-	}
-	k.settle(now)
+	k.admit(now)
 	return k.number, nil
 }
 
@@ -161,13 +155,16 @@ func (k *connection) hello(now time.Time) *hello {
 	}
 	cred := c.ice.Credentials(k.agent)
 	h.Ufrag, h.Pwd, h.Candidates, h.Profile = cred.Ufrag, cred.Pwd, k.outbox.candidates(), c.profileBytes()
-	h.NoLanes, h.Free, h.Mapped, h.Budget = c.cfg.noLanes, c.isFree(now), c.isMapped(), budgetTerms(c.cfg.budget)
+	h.NoLanes, h.Free, h.Mapped, h.Budget = k.lane.spend.off, c.isFree(now), c.isMapped(), budgetTerms(k.lane.spend.budget)
 	k.helloVersion = k.version
 	return h
 }
 
-// propose makes and sends an offer.
+// propose makes and sends an offer, unless that has to wait.
 func (k *connection) propose(now time.Time) {
+	if k.treatment == nil {
+		return
+	}
 	h := k.hello(now)
 	own, message, err := seal.NewOffer(k.c.cfg.identity, k.peer, encode(h), k.c.secrets)
 	if err != nil {
@@ -271,11 +268,13 @@ func (k *connection) yield(now time.Time, got *seal.Received, h *hello, message 
 	k.own = nil
 	k.take(got, h, message)
 	k.setState(now, waiting)
-	k.c.ice.CloseAgent(now, k.agent)
-	delete(k.c.byAgent, k.agent)
+	if k.agent != 0 {
+		k.c.ice.CloseAgent(now, k.agent)
+		delete(k.c.byAgent, k.agent)
+	}
 	k.outbox = outbox{queued: k.outbox.queued}
 	k.note(now, "the peer dialled at the same time: one connection comes of it", nil)
-	k.allow(now) // we want to talk to it ourselves
+	k.admit(now) // we want to talk to it ourselves
 }
 
 // allow answers the peer's offer.
@@ -340,6 +339,20 @@ func (c *control) close(now time.Time, number uint32) {
 	}
 }
 
+// abandon ends a dial that nobody waits for any longer, and says how far it came.
+func (c *control) abandon(now time.Time, number uint32, cause error) error {
+	c.enter(now)
+	defer c.pump(now)
+	k := c.conns[number]
+	if k == nil {
+		return cause
+	}
+	err := k.failure(now)
+	err.Err = cause
+	k.close(now)
+	return err
+}
+
 // closeAll ends all connections from our side.
 func (c *control) closeAll(now time.Time) {
 	c.enter(now)
@@ -395,7 +408,11 @@ func (k *connection) due(now time.Time) {
 	}
 	if isDue(now, k.repeatAt) {
 		k.repeatAt = time.Time{}
-		k.repeat(now)
+		if k.untold {
+			k.treat(now, Treatment{}, errTreatLate)
+		} else {
+			k.repeat(now)
+		}
 	}
 	if isDue(now, k.proveAt) {
 		k.prove(now)

@@ -37,12 +37,15 @@ type control struct {
 	byAgent map[ice.AgentID]*link
 	talking []*link // that have something to tell their peer
 	strangers
+	unsigned error // why the signalling reaches nobody; nil: it does
 	profile  natprobe.Profile
+	mute     bool // no STUN server answered those who asked for the profile
 	tcpAsked bool // the shell is to find out what the NAT does with TCP
 	sprayers sprayers
 	waking   waking
 	mappings mappings
 	records  records
+	usual    *treatment // of peers that nothing else is said of
 
 	timers  machine.Timers
 	out     machine.Queue[machine.Transmit]
@@ -68,9 +71,9 @@ type controlConfig struct {
 	noLanes   bool
 	memory    punch.Memory // nil: nothing is remembered of lanes
 	ask       bool         // whether strangers may connect is asked for
+	treat     bool         // how peers are treated is
 	stamp     uint64       // of the last offer under this identity
 	ids       io.Reader    // of what is recorded; nil: nothing is
-	group     string       // of the records
 	// wall is what the clock on the wall shows at a time of the machine's, which stands still
 	// while the host sleeps. Default: what that time says it is.
 	wall func(now time.Time) time.Time
@@ -96,6 +99,7 @@ const (
 	noteEvent            // event is for the user
 	noteSignal           // message is for peer, by the signalling
 	noteAsk              // may peer connect? answer by decide
+	noteTreat            // how is peer treated? answer by treat
 	noteReady            // conn can be used: Dial returns, or Accept does, unless dialled
 	noteRoute            // the data of conns goes by all of route from now on, none: nowhere; it may come by known
 	noteKeys             // conn's sealed datagrams are opened by keys from now on
@@ -134,9 +138,6 @@ func newControl(cfg controlConfig, random *rand.Rand, secrets io.Reader) (*contr
 	if err != nil {
 		return nil, err
 	}
-	if cfg.noLanes {
-		cfg.budget = punch.Budget{} // for what explanations say could be
-	}
 	if cfg.wall == nil {
 		cfg.wall = func(now time.Time) time.Time { return now.Round(0) }
 	}
@@ -148,7 +149,8 @@ func newControl(cfg controlConfig, random *rand.Rand, secrets io.Reader) (*contr
 	c.waking.init(c)
 	c.mappings.init(c)
 	c.sprayers.byID, c.sprayers.targets = make(map[uint64]*link), make(map[netip.Addr]time.Time)
-	c.records.init(cfg.ids, cfg.group)
+	c.records.init(cfg.ids)
+	c.usual = newTreatment("", cfg.budget, cfg.noLanes)
 	return c, nil
 }
 

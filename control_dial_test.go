@@ -38,8 +38,9 @@ func (w *world) talk(a, b uint32) {
 // TestCrossingDials has both sides dial each other, at all times that one dial can have
 // relative to the other, whichever of them has the greater ID. One connection comes of it.
 func TestCrossingDials(t *testing.T) {
-	for _, ask := range []bool{false, true} {
-		t.Run(fmt.Sprintf("ask=%v", ask), func(t *testing.T) {
+	for _, c := range [][2]bool{{false, false}, {true, false}, {false, true}, {true, true}} {
+		ask, treat := c[0], c[1]
+		t.Run(fmt.Sprintf("ask=%v,treat=%v", ask, treat), func(t *testing.T) {
 			t.Parallel()
 			orders := make(map[bool]int)
 			for seed := range uint64(2) {
@@ -48,6 +49,9 @@ func TestCrossingDials(t *testing.T) {
 					offset := time.Duration(at) * 6600 * time.Microsecond
 					w := newWorld(t, seed+1, "", "", append([]func(*worldOptions){func(o *worldOptions) {
 						o.config = func(c *controlConfig) { c.ask = ask }
+						if treat {
+							treated(35*time.Millisecond, Treatment{}, nil)(o)
+						}
 					}}, cones...)...)
 					first, second := w.peers[0], w.peers[1]
 					orders[first.id.ID().Compare(second.id.ID()) > 0]++
@@ -71,6 +75,11 @@ func TestCrossingDials(t *testing.T) {
 					}
 					if !slices.Contains(one, numbers[0]) || !slices.Contains(two, numbers[1]) {
 						w.fail("offset %v: a dial has come to nothing", offset)
+					}
+					for _, p := range w.peers {
+						if n := len(p.conns2); treat && p.untold != n {
+							w.fail("offset %v: %s was asked %d times about %d connections", offset, p.name, p.untold, n)
+						}
 					}
 					if want == 1 {
 						w.talk(w.peers[0].conn, w.peers[1].conn)

@@ -13,6 +13,7 @@ import (
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/seal"
 	"github.com/bradawl/bradawl/natprobe"
+	"github.com/bradawl/bradawl/punch"
 )
 
 // play is two controls whose every message is at the mercy of a script.
@@ -34,6 +35,7 @@ type side struct {
 	inbox   []machine.Datagram
 	signals [][]byte // of the other side
 	asked   []uint32
+	untold  []uint32
 	wanted  []machine.SocketID // to be opened
 }
 
@@ -47,7 +49,8 @@ var fuzzIDs = func() (all [3]*Identity) {
 func newPlay(t *testing.T, script []byte) *play {
 	p := &play{t: t, now: time.Unix(1_000_000_000, 0), script: script, secrets: rand.NewChaCha8([32]byte{9}), mail: make(map[string]int)}
 	for i := range p.sides {
-		cfg := controlConfig{identity: fuzzIDs[i], timeout: 30 * time.Second, ask: p.byte()%2 == 1}
+		b := p.byte()
+		cfg := controlConfig{identity: fuzzIDs[i], timeout: 30 * time.Second, ask: b&1 != 0, treat: b&2 != 0}
 		c, err := newControl(cfg, rand.New(rand.NewPCG(uint64(i), 1)), rand.NewChaCha8([32]byte{byte(i)}))
 		if err != nil {
 			t.Fatal(err)
@@ -98,6 +101,8 @@ func (p *play) drain() {
 				}
 			case noteAsk:
 				s.asked = append(s.asked, n.conn)
+			case noteTreat:
+				s.untold = append(s.untold, n.conn)
 			case noteData:
 				p.mail[string(n.data)]++
 				if got, sent := p.mail[string(n.data)], n.data; got != 1 {
@@ -227,6 +232,9 @@ func (p *play) step() {
 		if len(s.asked) > 0 {
 			s.decide(p.now, s.asked[0], p.byte()%4 > 0)
 			s.asked = s.asked[1:]
+		} else if len(s.untold) > 0 {
+			s.treat(p.now, s.untold[0], Treatment{Budget: punch.Budget{Probes: int(p.byte()) - 1}}, nil)
+			s.untold = s.untold[1:]
 		}
 	case 20:
 		s.networkChanged(p.now)

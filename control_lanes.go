@@ -40,6 +40,7 @@ type laneState struct {
 	id       uint64
 	target   netip.Addr // of the one under way, or of the next
 	sprays   bool       // it has the one lane that may be run behind our NAT at a time
+	spend    *treatment // what we may
 	refused  bool       // the peer does not take part
 	wanted   bool       // by either side
 	peerFree bool       // its handshake said that it could begin at once
@@ -373,7 +374,7 @@ func (k *link) stopLanes(now time.Time) {
 	}
 	c.timers.Stop(&a.timer)
 	delete(c.sprayers.byID, a.id)
-	pause := a.cooldown(c.cfg.budget.WithDefaults())
+	pause := a.cooldown(a.spend.budget.WithDefaults())
 	a.notBefore = now.Add(max(pause, min(attemptGap<<min(a.tries, 10), seekMost)))
 	if a.sprays {
 		c.sprayers.now, c.sprayers.next = nil, now.Add(pause)

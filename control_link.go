@@ -8,6 +8,7 @@ import (
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/natprobe"
+	"github.com/bradawl/bradawl/stats"
 )
 
 // link is what the connections to a peer share: the agent with its checks and consent, the
@@ -64,7 +65,7 @@ type link struct {
 }
 
 func (c *control) newLink(now time.Time, peer PeerID) *link {
-	k := &link{c: c, peer: peer, plaintext: c.cfg.plaintext, began: now}
+	k := &link{c: c, peer: peer, plaintext: c.cfg.plaintext, began: now, lane: laneState{spend: c.usual}}
 	k.timer.Fire = k.due
 	c.links = append(c.links, k)
 	return k
@@ -143,7 +144,7 @@ func (k *link) eldest() uint32 {
 }
 
 // newAgent makes the link's agent.
-func (k *link) newAgent(now time.Time, controlling bool) error {
+func (k *connection) newAgent(now time.Time, controlling bool) error {
 	var err error
 	k.agent, err = k.c.ice.NewAgent(now, ice.AgentConfig{
 		Controlling: controlling, Multipath: true, Pace: 5 * time.Millisecond, Policy: k.c.cfg.policy.ice(), Timeout: -1,
@@ -151,7 +152,8 @@ func (k *link) newAgent(now time.Time, controlling bool) error {
 	if err != nil {
 		return err
 	}
-	k.c.byAgent[k.agent] = k
+	k.c.byAgent[k.agent] = k.link
+	k.attempt.begin(now, stats.StageGather)
 	// The peer often has its relayed address on the same server. A permission for that
 	// is asked for now, so that it stands when the answer comes.
 	k.c.notes.Push(note{kind: notePermit})

@@ -42,11 +42,13 @@ type simPeer struct {
 	conns2 []uint32 // all that became ready
 	events []Event
 	record []stats.Event
+	group  string // of all that is recorded
 	got    map[string]int
 	ready  time.Time
 	over   []error
 	refuse bool
 	asked  int
+	untold int // how often it was asked how a peer is treated
 	sent   []*letter
 	routed func(n note)
 }
@@ -68,9 +70,10 @@ func (p *simPeer) start() {
 	p.got, p.bases, p.relays, p.alloc = make(map[string]int), make(map[netip.Addr]ice.BaseID), nil, 0
 	cfg := controlConfig{identity: p.id, timeout: 30 * time.Second}
 	if !w.option.unrecorded {
-		cfg.ids, cfg.group = w.Secrets(fmt.Sprint(p.name, w.Elapsed(), " records")), "lab"
+		cfg.ids = w.Secrets(fmt.Sprint(p.name, w.Elapsed(), " records"))
 	}
 	cfg.wall = func(now time.Time) time.Time { return now.Add(p.lag + p.skew) }
+	cfg.treat = w.option.treat != nil
 	if w.option.config != nil {
 		w.option.config(&cfg)
 	}
@@ -221,6 +224,11 @@ func (p *simPeer) note(now time.Time, n note) {
 	case noteAsk:
 		p.asked++
 		w.After(0, func() { p.do(func(now time.Time) { p.decide(now, n.conn, !p.refuse) }) })
+	case noteTreat:
+		p.untold++
+		w.option.treat(p, func(after time.Duration, t Treatment, err error) {
+			w.After(after, func() { p.do(func(now time.Time) { p.treat(now, n.conn, t, err) }) })
+		})
 	case noteReady:
 		p.conn = n.conn
 		p.conns2 = append(p.conns2, n.conn)

@@ -36,13 +36,12 @@ const (
 // records is what is kept for all records. IDs come from a source of their own, so that a
 // session does the same whether it is recorded or not.
 type records struct {
-	ids    io.Reader // nil: nothing is recorded
-	group  string
+	ids    io.Reader                           // nil: nothing is recorded
 	relays map[machine.SocketID]stats.Protocol // how we reach them
 }
 
-func (r *records) init(ids io.Reader, group string) {
-	r.ids, r.group, r.relays = ids, group, make(map[machine.SocketID]stats.Protocol)
+func (r *records) init(ids io.Reader) {
+	r.ids, r.relays = ids, make(map[machine.SocketID]stats.Protocol)
 }
 
 // relayBy notes how the relay is reached whose data goes by a socket.
@@ -97,11 +96,7 @@ func (a *attempt) sent() {
 
 // changed takes in a state of the connection.
 func (a *attempt) changed(now time.Time, to connState) {
-	if a == nil || a.k.rides || to != dialing && to != checking {
-		return
-	}
-	a.begin(now, stats.StageGather) // there is an agent
-	if to == dialing {
+	if a == nil || a.k.rides || to != checking {
 		return
 	}
 	policy := a.k.c.cfg.policy
@@ -269,7 +264,7 @@ func (a *attempt) record(now time.Time, e stats.Event) {
 		c.counts.Unrecorded++
 		return
 	}
-	e.ID, e.Session, e.Group, e.Time = id, a.id, c.records.group, c.cfg.wall(now)
+	e.ID, e.Session, e.Group, e.Time = id, a.id, a.k.group(), c.cfg.wall(now)
 	e.Latency = min(max(0, now.Sub(a.began[e.Stage])), stats.MaxLatency)
 	e.LocalNAT, e.RemoteNAT = c.profile.Type, a.k.profile.Type
 	e.Tries = min(e.Tries, stats.MaxTries)

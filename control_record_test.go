@@ -51,7 +51,7 @@ func (p *simPeer) wants(lines string) {
 		if e.Status == stats.StatusSuccess && e.Tries == 0 {
 			p.w.t.Errorf("%v without a try", e)
 		}
-		if e.Session != p.record[0].Session || ids[e.Session] || e.Group != "lab" || !e.Time.Before(p.w.Now().Add(time.Second)) {
+		if e.Session != p.record[0].Session || ids[e.Session] || e.Group != p.group || !e.Time.Before(p.w.Now().Add(time.Second)) {
 			p.w.t.Errorf("%+v", e)
 		}
 	}

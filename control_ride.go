@@ -142,13 +142,7 @@ func (k *connection) alone(now time.Time, why string) {
 	on.join(k)
 	before.quit(now, k)
 	k.note(now, why, nil)
-	k.attempt.changed(now, dialing)
-	if err := k.newAgent(now, true); err != nil {
-		k.end(now, err)
-		return
-	}
-	k.propose(now)
-	k.settle(now)
+	k.admit(now)
 }
 
 // prove sends pings under the connection's own keys, until one is answered: so that the peer

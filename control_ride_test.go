@@ -249,11 +249,14 @@ func TestSharedPathsMove(t *testing.T) {
 // times the two sides dial.
 func TestCrossingFurtherDials(t *testing.T) {
 	t.Parallel()
-	for _, ask := range []bool{false, true} {
+	for _, ask := range []bool{false, true} { // and how peers are treated
 		for at := -10; at <= 10; at++ {
 			offset := time.Duration(at) * 15 * time.Millisecond
 			w := newWorld(t, 1, "", "", append([]func(*worldOptions){func(o *worldOptions) {
 				o.config = func(c *controlConfig) { c.ask = ask }
+				if ask {
+					treated(35*time.Millisecond, Treatment{}, nil)(o)
+				}
 			}}, cones...)...)
 			w.connect(PathDirect)
 			first, second := w.peers[0], w.peers[1]

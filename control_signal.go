@@ -156,7 +156,7 @@ func (c *control) undeliverable(now time.Time, peer PeerID, why error) {
 	c.enter(now)
 	for _, k := range slices.Backward(c.order()) { // those that wait for another's link first
 		if k.peer == peer && k.state == dialing && !(k.rides && k.path != nil) { // then it hears us all the same
-			k.end(now, &PeerError{Peer: peer, Err: errors.Join(ErrOffline, why)})
+			k.end(now, &PeerError{Peer: peer, Err: fmt.Errorf("%w (%w)", ErrOffline, why)})
 		}
 	}
 	c.pump(now)
@@ -165,6 +165,7 @@ func (c *control) undeliverable(now time.Time, peer PeerID, why error) {
 // signedOn tells that the signalling works again: what waits for an answer is sent at once.
 func (c *control) signedOn(now time.Time) {
 	c.enter(now)
+	c.unsigned = nil
 	for _, k := range c.order() {
 		k.repeat(now)
 	}
@@ -173,6 +174,9 @@ func (c *control) signedOn(now time.Time) {
 	}
 	c.pump(now)
 }
+
+// signedOff tells why the signalling does not work.
+func (c *control) signedOff(why error) { c.unsigned = why }
 
 // offered takes in an offer.
 func (c *control) offered(now time.Time, from PeerID, message []byte, byPath bool) {
@@ -233,7 +237,7 @@ func (k *connection) wait(now time.Time, got *seal.Received, h *hello, message [
 	k.setState(now, waiting)
 	k.settle(now)
 	if !k.c.cfg.ask {
-		k.allow(now)
+		k.admit(now)
 		return
 	}
 	k.c.notes.Push(note{kind: noteAsk, conn: k.number, peer: k.peer})
@@ -295,7 +299,7 @@ func (c *control) decide(now time.Time, number uint32, allowed bool) {
 	c.enter(now)
 	defer c.pump(now)
 	k := c.conns[number]
-	if k == nil || k.state != waiting {
+	if k == nil || k.state != waiting || k.untold { // our user dials it
 		return
 	}
 	if !allowed {
@@ -307,7 +311,7 @@ func (c *control) decide(now time.Time, number uint32, allowed bool) {
 		k.end(now, &PeerError{Peer: k.peer, Err: ErrNotAllowed})
 		return
 	}
-	k.allow(now)
+	k.admit(now)
 }
 
 // setProfile takes in what our NAT was found to be.

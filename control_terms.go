@@ -53,7 +53,7 @@ func budgetOf(all []float64) (b punch.Budget) {
 }
 
 // allowed is what an attempt may cost this side: no more than either side's budget has.
-func (k *link) allowed() punch.Budget { return k.c.cfg.budget.Within(k.lane.terms.budget) }
+func (k *link) allowed() punch.Budget { return k.lane.spend.budget.Within(k.lane.terms.budget) }
 
 // routed takes in where the router has mapped a port to a base on request; the zero
 // AddrPort: it has none any more.
@@ -144,7 +144,7 @@ func (k *link) lanes() []punch.Lane {
 // mayLane reports whether both sides agree to attempts, and know enough for one.
 func (k *link) mayLane() bool {
 	c := k.c
-	return !c.cfg.noLanes && !k.lane.refused && c.cfg.policy != RelayOnly &&
+	return !k.lane.spend.off && !k.lane.refused && c.cfg.policy != RelayOnly &&
 		c.profile != (natprobe.Profile{}) && k.profile != (natprobe.Profile{})
 }
 

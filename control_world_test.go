@@ -45,6 +45,8 @@ type worldOptions struct {
 	// two addresses.
 	probe  bool
 	config func(*controlConfig)
+	// treat is TreatPeer, which answers by answer, or not at all. Default nil.
+	treat func(p *simPeer, answer func(after time.Duration, t Treatment, err error))
 	// unrecorded leaves out the records.
 	unrecorded bool
 	nobody     bool                    // sites without sessions, which the test starts itself

@@ -22,7 +22,8 @@
 //
 // [Conn.Path] and [Conn.Paths] tell which way data goes, [Conn.Explain] why, and what was
 // tried; [Session.Events] tells all that happens, and Config.Record gets what became of each
-// connection, stage by stage, for statistics.
+// connection, stage by stage, for statistics. Config.TreatPeer lets peers be treated
+// differently, so that such statistics can compare.
 //
 // # Parts
 //

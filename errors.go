@@ -3,13 +3,15 @@ package bradawl
 import (
 	"errors"
 	"fmt"
+	"net"
 	"time"
 )
 
 // What can go wrong, for errors.Is.
 var (
-	// ErrClosed: the session, or the connection, was closed on this side.
-	ErrClosed = errors.New("bradawl: closed")
+	// ErrClosed: the session, or the connection, was closed on this side. It matches
+	// net.ErrClosed.
+	ErrClosed error = closedError{}
 	// ErrPeerClosed: the peer closed the connection.
 	ErrPeerClosed = errors.New("the peer closed the connection")
 	// ErrPeerRestarted: the peer's program was started anew, and knows nothing of the
@@ -27,14 +29,23 @@ var (
 	ErrSelf = errors.New("the PeerID is this session's own; dial another one")
 	// ErrNobody: the zero PeerID names nobody.
 	ErrNobody = errors.New("no PeerID given; read one by ParsePeerID")
-	// ErrLost: no path works at the moment; the session looks for one.
+	// ErrLost: no path works at the moment; the session looks for one, for half an hour.
 	ErrLost = errors.New("no path works at the moment")
 	// ErrTooLong: a datagram is longer than every path takes.
 	ErrTooLong = errors.New("datagram too long")
 
-	errMadeRoom = errors.New("it came to nothing for a while, and others wait")
-	errNonsense = errors.New("its message makes no sense; it may be of another version")
+	errSigningOn = errors.New("the signalling has not answered yet")
+	errMadeRoom  = errors.New("it came to nothing for a while, and others wait")
+	errNonsense  = errors.New("its message makes no sense; it may be of another version")
+	errTreatLate = fmt.Errorf("no answer within %v", treatWithin)
+	errTreatBusy = errors.New("too many wait for an answer already")
 )
+
+// closedError is ErrClosed, which programs made for net.Conn know as well.
+type closedError struct{}
+
+func (closedError) Error() string        { return "the session or connection was closed on this side" }
+func (closedError) Is(target error) bool { return target == net.ErrClosed }
 
 // MaxDatagram is how many bytes a datagram of a Conn always may have: whatever the path,
 // it is not fragmented (IPv6's least MTU of 1,280, less what IPv6, UDP, a TURN channel and
@@ -68,20 +79,22 @@ func (e *PeerError) Error() string {
 func (e *PeerError) Unwrap() error { return e.Err }
 
 // RefusedError says that the peer refused the connection. The words are the peer's.
-type RefusedError struct{ Reason string }
+type RefusedError struct {
+	Reason string // in a few words, of the peer's program; not to be trusted
+}
 
 // Error tells the peer's reason.
 func (e *RefusedError) Error() string { return fmt.Sprintf("it refused: %q", e.Reason) }
 
 // PathsError says that no path was found, and what was tried. It matches ErrNoAnswer,
-// ErrNoPath or ErrLost.
+// ErrNoPath, ErrLost, or the cause of the context that ended first.
 type PathsError struct {
 	Peer    PeerID
-	Elapsed time.Duration
-	Tried   []PathError
-	Err     error  // ErrNoAnswer, ErrNoPath or ErrLost
-	Reason  Reason // why there is no direct path, in a word
-	Why     string // the same in a sentence
+	Elapsed time.Duration // since the dial, or the peer's offer
+	Tried   []PathError   // each pair of addresses, the best first
+	Err     error         // ErrNoAnswer, ErrNoPath or ErrLost, or the context's cause
+	Reason  Reason        // why there is no direct path, in a word
+	Why     string        // how far it came, and what would change that
 }
 
 // PathError is what became of one pair of addresses.
@@ -101,7 +114,11 @@ func (e PathError) Unwrap() error { return e.Err }
 
 // Error tells how long was tried what.
 func (e *PathsError) Error() string {
-	text := fmt.Sprintf("bradawl: peer %s: %v within %v", e.Peer.Short(), e.Err, e.Elapsed.Round(time.Millisecond))
+	in := "after"
+	if e.Err == ErrNoAnswer || e.Err == ErrNoPath {
+		in = "within"
+	}
+	text := fmt.Sprintf("bradawl: peer %s: %v %s %v", e.Peer.Short(), e.Err, in, e.Elapsed.Round(time.Millisecond))
 	if len(e.Tried) > 0 {
 		text += fmt.Sprintf("; %d pairs of addresses were tried", len(e.Tried))
 	}

@@ -27,11 +27,12 @@ const (
 	EventNetwork                     // the host's addresses have changed
 	EventServer                      // a STUN or TURN server was of no use: Err says why; it is tried again
 	EventMapped                      // a router has mapped a port for us: Reason says which
+	EventUntreated                   // Config.TreatPeer had no answer about Peer: Err says why
 )
 
 var eventNames = [...]string{
 	"dialing", "connected", "upgraded", "moved", "doubt", "lost", "recovered", "closed", "refused",
-	"signal-up", "signal-down", "nat", "network", "server", "mapped",
+	"signal-up", "signal-down", "nat", "network", "server", "mapped", "untreated",
 }
 
 // String returns the kind's name.
@@ -52,9 +53,27 @@ type Event struct {
 	Conn   uint32
 	Path   Path          // in use
 	After  time.Duration // since the dial, or since the peer's offer
-	Reason string
+	Reason string        // in a few words, for people
 	Err    error
 	Missed int // events that were dropped before this one, because nobody took them
+}
+
+// String tells of the event in one line, without At.
+func (e Event) String() string {
+	text := e.Kind.String()
+	if !e.Peer.IsZero() {
+		text += " " + e.Peer.Short()
+	}
+	if e.Path.IsValid() {
+		text += ", " + e.Path.String()
+	}
+	if e.Reason != "" {
+		text += ": " + e.Reason
+	}
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
 }
 
 // PathKind says what a path leads through.

@@ -47,10 +47,9 @@ func Example() {
 		return
 	}
 	defer bob.Close()
-	for e := range bob.Events(ctx) {
-		if e.Kind == bradawl.EventSignalUp {
-			break // others can dial now
-		}
+	if err := bob.WaitSignedOn(ctx); err != nil { // others can dial then
+		fmt.Println(err)
+		return
 	}
 	alice, err := bradawl.NewIdentity()
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 // Step is one thing that happened to a connection.
 type Step struct {
 	After time.Duration // since its beginning
-	What  string
+	What  string        // in a few words, for people
 	Err   error
 }
 
@@ -31,19 +31,19 @@ func (k *link) note(now time.Time, what string, err error) {
 // Explanation says how a connection came to use the path that it uses. It is a copy.
 type Explanation struct {
 	Peer       PeerID
-	State      string        // "dialing", "waiting", "checking", "connected", "lost"
-	Elapsed    time.Duration // from the dial, or the peer's offer, to the first path; 0: there is none
-	Path       Path          // in use
-	Paths      []Path        // that work, in no order
-	Candidates []Candidate   // ours, then the peer's
-	Checks     []Check       // every pair of addresses, the best first
-	Lanes      []LaneReport  // attempts at hard NATs, and the ways that are ruled out
-	Routers    []string      // what the routers here said to port mapping, in their own words
-	Local      natprobe.Profile
-	Remote     natprobe.Profile
-	Reason     Reason // why no direct path is in use, in a word; ReasonNone: one is
-	Why        string // the same in a sentence, with what is done about it and what would change it
-	Infeasible bool   // Reason.Infeasible: no direct path is possible without a change in one of the networks
+	State      string           // "dialing", "waiting", "checking", "connected", "lost", "over"
+	Elapsed    time.Duration    // from the dial, or the peer's offer, to the first path; 0: there is none
+	Path       Path             // in use
+	Paths      []Path           // that work, in no order
+	Candidates []Candidate      // ours, then the peer's
+	Checks     []Check          // every pair of addresses, the best first
+	Lanes      []LaneReport     // attempts at hard NATs, and the ways that are ruled out
+	Routers    []string         // what the routers here said to port mapping, in their own words
+	Local      natprobe.Profile // our NAT, as far as it is known
+	Remote     natprobe.Profile // the peer's, as the peer says
+	Reason     Reason           // why no direct path is in use, in a word; ReasonNone: one is
+	Why        string           // the same in a sentence, with what is done about it and what would change it
+	Infeasible bool             // Reason.Infeasible: no direct path is possible without a change in one of the networks
 	// Shared is how many other connections to the peer use the same paths: what is said of
 	// them is said of all.
 	Shared int
@@ -52,11 +52,11 @@ type Explanation struct {
 
 // Candidate is an address at which one side may be reached.
 type Candidate struct {
-	Ours     bool
+	Ours     bool   // not the peer's
 	Type     string // "host", "srflx", "prflx" or "relay"
 	Protocol string // "udp" or "tcp"
-	Addr     string
-	Priority uint32
+	Addr     string // IP:PORT
+	Priority uint32 // RFC 8445 section 5.1.2; the highest is tried first
 	Score    string // ours: why the priority is what it is
 }
 
@@ -65,8 +65,8 @@ type Check struct {
 	Path     Path
 	State    string // "frozen", "waiting", "in-progress", "succeeded", "failed"
 	Sent     int    // checks of ours
-	Answered int
-	Heard    int // checks of the peer
+	Answered int    // of those
+	Heard    int    // checks of the peer
 	Err      error
 }
 
@@ -128,8 +128,10 @@ func candidateOf(c ice.Candidate) Candidate {
 
 // failure is the error of a connection that came to nothing in time, or whose last path has
 // been gone for long.
-func (k *connection) failure(now time.Time) error {
+func (k *connection) failure(now time.Time) *PathsError {
 	e := &PathsError{Peer: k.peer, Elapsed: now.Sub(k.began), Err: ErrNoPath}
+	why := k.why()
+	e.Reason, e.Why = why.reason, k.sentence(why)
 	switch k.state {
 	case dialing, waiting:
 		e.Err = ErrNoAnswer
@@ -144,8 +146,6 @@ func (k *connection) failure(now time.Time) error {
 		}
 		e.Tried = append(e.Tried, PathError{pathOf(p), p.Sent, err})
 	}
-	why := k.why()
-	e.Reason, e.Why = why.reason, k.sentence(why)
 	return e
 }
 

@@ -21,6 +21,8 @@ type why struct {
 // why says why the path of a connection is not direct.
 func (k *connection) why() why {
 	switch {
+	case k.state == dialing && !k.rides && k.c.unsigned != nil:
+		return why{reason: ReasonNotSignedOn}
 	case k.state == dialing:
 		return why{reason: ReasonDialing}
 	case k.state == waiting:
@@ -52,6 +54,9 @@ func (k *link) notDirect() why {
 	if obstacle != punch.ObstacleBlocked && !k.pairsDirectly() {
 		return why{reason: ReasonNoPairs}
 	}
+	if k.c.mute && k.c.profile == (natprobe.Profile{}) {
+		return why{reason: ReasonNoSTUN}
+	}
 	w := why{lanes: k.lanes(), on: on}
 	w.reason = reasonFor(obstacle, on, len(w.lanes) > 0 && punch.Possible(w.lanes) == natprobe.No)
 	return w
@@ -77,6 +82,8 @@ func (k *connection) sentence(w why) string {
 	switch w.reason {
 	case ReasonNone:
 		return text + ": " + k.public(k.path).String()
+	case ReasonNotSignedOn:
+		text += fmt.Sprintf(": %v", k.c.unsigned)
 	case ReasonDirectNarrow, ReasonDirectInDoubt:
 		text += ": " + k.public(w.path).String()
 	case ReasonRelayBetter:
@@ -136,8 +143,10 @@ func (k *link) doing(lanes []punch.Lane) string {
 		return "an attempt at the ports takes more than the lesser Config.Budget of both sides allows"
 	case best.Kind == punch.LaneNone:
 		return ""
-	case k.c.cfg.noLanes:
+	case a.spend.off && k.c.usual.off:
 		return "attempts at the ports are switched off by Config.Budget"
+	case a.spend.off:
+		return "attempts at the ports are switched off by Config.TreatPeer"
 	case a.refused:
 		return "the peer takes no part in attempts at the ports"
 	case a.run != nil:

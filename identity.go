@@ -16,7 +16,7 @@ type Identity = ident.Identity
 func NewIdentity() (*Identity, error) { return ident.NewIdentity(nil) }
 
 // IdentityFromBytes restores an identity from the 32 bytes that its Bytes method gave,
-// which are secret.
+// which are secret. The error says what is wrong with them.
 func IdentityFromBytes(secret []byte) (*Identity, error) { return ident.IdentityFromBytes(secret) }
 
 // ParsePeerID reads the text form of a PeerID, in upper or lower case. The error says
@@ -25,7 +25,8 @@ func ParsePeerID(text string) (PeerID, error) { return ident.ParsePeerID(text) }
 
 // DeriveSecret gives the 32 bytes that only id and peer can compute, the same for both
 // (X25519 and HKDF-SHA-256). Different contexts give unrelated secrets: name the
-// purpose, and what makes this use of it different from the last one.
+// purpose, and what makes this use of it different from the last one. It fails for the zero
+// PeerID and a nil id.
 func DeriveSecret(id *Identity, peer PeerID, context string) ([]byte, error) {
 	return ident.DeriveSecret(id, peer, context)
 }

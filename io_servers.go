@@ -2,6 +2,7 @@ package bradawl
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -46,8 +47,7 @@ func (v *servers) add(stun []string, turn []TURNServer) {
 	}
 	if len(fresh) > 0 && !s.cfg.NoNATProbe && s.cfg.Policy != RelayOnly && !v.probing {
 		v.probing = true
-		names := slices.Clone(v.stun)
-		s.wg.Go(func() { v.probe(names) })
+		s.wg.Go(v.probe)
 	}
 	if s.cfg.Policy == DirectOnly {
 		return
@@ -121,18 +121,21 @@ func (v *servers) resolve(names []string) {
 	}
 }
 
-// probe finds out what the NAT does.
-func (v *servers) probe(names []string) {
+// probe finds out what the NAT does, as soon as there is a server that helps.
+func (v *servers) probe() {
 	s := v.s
-	cfg := v.prober(names)
-	cfg.NoTCP = len(s.tcp) == 0
-	if s.ports != nil {
-		cfg.Gateway = s.ports.ExternalAddr
-	}
-	report, err := natprobe.Discover(s.ctx, cfg)
-	if err != nil {
-		s.log.Debugf("NAT: %v", err)
-		return
+	report, err := v.discover()
+	for wait := lookAgainLeast; err != nil; wait = min(2*wait, lookAgainMost) {
+		if silent := new(natprobe.NoAnswersError); errors.As(err, &silent) && s.ctx.Err() == nil {
+			v.useless(err) // of others, resolve tells
+			s.loop.Post(func(time.Time) { s.c.mute = true })
+		}
+		select {
+		case <-time.After(wait):
+		case <-s.ctx.Done():
+			return
+		}
+		report, err = v.discover()
 	}
 	s.info.Lock()
 	s.nat, s.natOK = report, true
@@ -143,9 +146,22 @@ func (v *servers) probe(names []string) {
 	})
 }
 
+// discover asks the servers that are known by now.
+func (v *servers) discover() (natprobe.Report, error) {
+	s := v.s
+	v.mu.Lock()
+	cfg := v.prober(slices.Clone(v.stun[:min(len(v.stun), natprobe.MaxServers)]))
+	v.mu.Unlock()
+	cfg.NoTCP = len(s.tcp) == 0
+	if s.ports != nil {
+		cfg.Gateway = s.ports.ExternalAddr
+	}
+	return natprobe.Discover(s.ctx, cfg)
+}
+
 func (v *servers) prober(names []string) natprobe.Config {
 	c := &v.s.cfg
-	return natprobe.Config{Servers: names, ListenPacket: c.ListenPacket, DialContext: c.Dial, LoggerFactory: c.LoggerFactory}
+	return natprobe.Config{Servers: names, ListenPacket: c.ListenPacket, Dial: c.Dial, LoggerFactory: c.LoggerFactory}
 }
 
 // lookAtTCP finds out what the NAT does with TCP, where there can be paths of it.

@@ -36,6 +36,7 @@ func (s *Session) signOn() {
 			return
 		}
 		s.log.Debugf("signalling: %v", err)
+		s.loop.Post(func(time.Time) { s.c.signedOff(err) })
 		s.publish(Event{Kind: EventSignalDown, At: time.Now(), Err: err})
 		if time.Since(began) > signOnMost {
 			wait = signOnLeast

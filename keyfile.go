@@ -8,12 +8,17 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/bradawl/bradawl/internal/ident"
 )
 
 // LoadOrCreateIdentity reads the identity kept at path, or makes one and keeps it there,
-// readable for its owner alone. The file is one line of base64. The error names the path;
-// a file that is there but holds no identity is left alone.
+// readable for its owner alone, in a folder that is there. The file is one line of base64.
+// The error names the path; a file that is there but holds no identity is left alone.
 func LoadOrCreateIdentity(path string) (*Identity, error) {
+	if path == "" {
+		return nil, errors.New("bradawl: identity: no path given; name the file that keeps it")
+	}
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return createIdentity(path)
@@ -23,14 +28,19 @@ func LoadOrCreateIdentity(path string) (*Identity, error) {
 	}
 	secret, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
 	if err != nil {
-		return nil, fmt.Errorf("bradawl: identity: %s holds no base64; move it away to have a new identity made", path)
+		return nil, fmt.Errorf("bradawl: identity: %s holds no base64; %s", path, anew)
+	}
+	if len(secret) != ident.KeySize {
+		return nil, fmt.Errorf("bradawl: identity: %s holds %d bytes and not %d; %s", path, len(secret), ident.KeySize, anew)
 	}
 	id, err := IdentityFromBytes(secret)
 	if err != nil {
-		return nil, fmt.Errorf("bradawl: identity: %s: %w", path, err)
+		return nil, fmt.Errorf("bradawl: identity: %s: %w; %s", path, err, anew)
 	}
 	return id, nil
 }
+
+const anew = "put back the file that was kept, or move it away to have a new identity made"
 
 // createIdentity writes beside path and links, so that of two programs that start at once
 // one wins, and no half file is ever there.
@@ -40,7 +50,11 @@ func createIdentity(path string) (*Identity, error) {
 		return nil, err
 	}
 	fail := func(err error) (*Identity, error) {
-		return nil, fmt.Errorf("bradawl: keep a new identity: %w", err)
+		var at *fs.PathError // it names a file that nobody knows
+		if errors.As(err, &at) {
+			err = at.Err
+		}
+		return nil, fmt.Errorf("bradawl: identity: a new one cannot be kept at %s: %w; its folder must be there, and be writable", path, err)
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".identity-*") // with mode 0600
 	if err != nil {
@@ -55,8 +69,8 @@ func createIdentity(path string) (*Identity, error) {
 	case err == nil:
 		return id, nil
 	case errors.Is(err, fs.ErrExist): // another program was quicker
-		if _, err := os.Stat(path); err != nil {
-			return fail(fmt.Errorf("what is at %s cannot be read: %w", path, err)) // a link that leads nowhere
+		if _, err := os.Stat(path); err != nil { // a link that leads nowhere
+			return nil, fmt.Errorf("bradawl: identity: what is at %s cannot be read: %w", path, err)
 		}
 		return LoadOrCreateIdentity(path)
 	}

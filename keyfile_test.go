@@ -40,6 +40,23 @@ func TestLoadOrCreateIdentity(t *testing.T) {
 	if _, err := bradawl.LoadOrCreateIdentity(path); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("a file without a key: %v", err)
 	}
+	for what, c := range map[string]struct{ path, want string }{
+		"no path":   {"", "name the file"},
+		"no folder": {filepath.Join(t.TempDir(), "none", "id"), "folder must be there"},
+		"a folder":  {t.TempDir(), "is a directory"},
+	} {
+		_, err := bradawl.LoadOrCreateIdentity(c.path)
+		if err == nil || !strings.Contains(err.Error(), c.path) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), ".identity-") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	cut := filepath.Join(t.TempDir(), "cut")
+	if err := os.WriteFile(cut, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bradawl.LoadOrCreateIdentity(cut); err == nil || !strings.Contains(err.Error(), cut) || !strings.Contains(err.Error(), "move it away") {
+		t.Errorf("an empty file: %v", err)
+	}
 	if b, _ := os.ReadFile(path); string(b) != "not a key!" {
 		t.Error("the file was overwritten")
 	}

@@ -14,13 +14,16 @@ type Reason uint8
 
 // The reasons. Each has its sentence and what would change it: see Sentence and Remedy.
 const (
-	ReasonNone       Reason = iota // the path is direct
-	ReasonDialing                  // the peer has not answered yet
-	ReasonWaiting                  // Config.AllowPeer has not decided yet
-	ReasonRelayOnly                // Config.Policy wants relays alone
-	ReasonNoPairs                  // there is nothing to check
-	ReasonUnanswered               // checks that should do have not been answered: a firewall, perhaps, or they go on
-	ReasonNATUnknown               // they have not, and what one of the NATs does is not known
+	ReasonNone        Reason = iota // the path is direct
+	ReasonOver                      // the connection has ended
+	ReasonNotSignedOn               // the offer is not out: there is no signalling
+	ReasonDialing                   // the peer has not answered yet
+	ReasonWaiting                   // Config.AllowPeer has not decided yet
+	ReasonRelayOnly                 // Config.Policy wants relays alone
+	ReasonNoPairs                   // there is nothing to check
+	ReasonUnanswered                // checks that should do have not been answered: a firewall, perhaps, or they go on
+	ReasonNoSTUN                    // they have not, and no STUN server has answered
+	ReasonNATUnknown                // they have not, and what one of the NATs does is not known
 
 	// A direct path works, and is not used.
 	ReasonDirectNarrow  // it does not carry full datagrams
@@ -64,9 +67,19 @@ var reasons = [numReasons]row{
 		word:     "none",
 		sentence: "direct",
 	},
+	ReasonOver: {
+		word:     "over",
+		sentence: "the connection is over",
+		remedy:   "dial again",
+	},
+	ReasonNotSignedOn: {
+		word:     "not_signed_on",
+		sentence: "not signed on",
+		remedy:   "see that the signalling can be reached",
+	},
 	ReasonDialing: {
 		word:     "dialing",
-		sentence: "the peer has not answered yet",
+		sentence: "the peer has not answered yet; its program may hang, or its AllowPeer not have decided",
 	},
 	ReasonWaiting: {
 		word:     "waiting",
@@ -86,6 +99,11 @@ var reasons = [numReasons]row{
 		word: "unanswered", open: true,
 		sentence: "no direct pair of addresses has been answered, though the NATs allow it",
 		remedy:   "look for a firewall that drops UDP between them",
+	},
+	ReasonNoSTUN: {
+		word: "no_stun", open: true,
+		sentence: "no STUN server has answered: they are down, or UDP does not get out of your network",
+		remedy:   "let UDP out of your network, or allow TCP or relays",
 	},
 	ReasonNATUnknown: {
 		word: "nat_unknown", open: true, obstacle: punch.ObstacleUnknown,

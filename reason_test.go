@@ -42,7 +42,7 @@ func TestReasons(t *testing.T) {
 		if is != r.Infeasible() || !known || of.row().obstacle != r.row().obstacle || of.row().on != r.row().on || of.Infeasible() {
 			t.Errorf("%v, infeasible: %v, is of %v", r, r.Infeasible(), of)
 		}
-		if (r.status() == stats.StatusTimeOut) != (r == ReasonUnanswered || r == ReasonNATUnknown) {
+		if (r.status() == stats.StatusTimeOut) != (r == ReasonUnanswered || r == ReasonNATUnknown || r == ReasonNoSTUN) {
 			t.Errorf("%v is recorded as %v", r, r.status())
 		}
 	}
@@ -126,7 +126,7 @@ func recordedWords() (lanes, ends []string) {
 		ends = append(ends, e.word)
 	}
 	for _, r := range Reasons() {
-		if r != ReasonDialing && r != ReasonWaiting && r != ReasonRelayOnly { // there is no attempt yet
+		if r != ReasonOver && r != ReasonNotSignedOn && r != ReasonDialing && r != ReasonWaiting && r != ReasonRelayOnly { // there is no attempt yet
 			ends = append(ends, r.String())
 		}
 	}

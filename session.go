@@ -3,8 +3,8 @@ package bradawl
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	mathrand "math/rand/v2"
-	"net"
 	"sync"
 	"time"
 
@@ -33,6 +33,7 @@ type Session struct {
 	once   sync.Once
 	pool   *ice.Pool
 	asks   *ice.Pool // of AllowPeer, which may wait for people
+	treats *ice.Pool // of TreatPeer
 
 	conns    map[uint32]*Conn       // the loop's, as are the dials
 	dials    map[uint32]chan result // that wait
@@ -82,7 +83,7 @@ const (
 	eventQueue    = 256
 	incomingQueue = 64
 	outgoingQueue = 256
-	maxAsked      = 64 // questions to AllowPeer at once
+	maxAsked      = 64 // questions to AllowPeer at once, and to TreatPeer
 )
 
 // New opens the session's sockets and returns at once: it gathers, finds out what the NAT
@@ -95,7 +96,7 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 	}
 	s := &Session{
 		cfg: cfg, log: plog.OrDiscard(cfg.LoggerFactory).NewLogger("bradawl"), pool: ice.NewPool(ice.PoolConfig{}),
-		asks:  ice.NewPool(ice.PoolConfig{Workers: maxAsked}),
+		asks: ice.NewPool(ice.PoolConfig{Workers: maxAsked}), treats: ice.NewPool(ice.PoolConfig{Workers: maxAsked}),
 		conns: make(map[uint32]*Conn), dials: make(map[uint32]chan result), incoming: make(chan *Conn, incomingQueue),
 		outgoing: make(chan outgoing, outgoingQueue), changed: make(chan struct{}),
 		sockets: make(map[machine.SocketID]*tap.Socket), streams: make(map[streamKey]*tap.Stream),
@@ -109,13 +110,14 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 	_, _ = rand.Read(seed[:]) // never fails
 	s.c, err = newControl(controlConfig{
 		identity: cfg.Identity, protocol: cfg.Protocol, policy: cfg.Policy, plaintext: cfg.Plaintext, timeout: cfg.Timeout,
-		loopback: cfg.Loopback, score: cfg.Score, history: cfg.History, ask: cfg.AllowPeer != nil,
+		loopback: cfg.Loopback, score: cfg.Score, history: cfg.History, ask: cfg.AllowPeer != nil, treat: cfg.TreatPeer != nil,
 		budget: cfg.Budget, noLanes: cfg.Budget.Probes < 0, memory: cfg.Memory,
-		ids: s.recorder.ids(), group: cfg.RecordGroup,
+		ids: s.recorder.ids(),
 	}, mathrand.New(mathrand.NewChaCha8(seed)), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
+	s.c.signedOff(errSigningOn)
 	listeners, err := s.open(ctx)
 	if err == nil {
 		s.ports, err = s.newPortmap()
@@ -181,12 +183,12 @@ func (s *Session) ID() PeerID { return s.cfg.Identity.ID() }
 // up with the last Conn on them. A peer that was started anew meanwhile is dialled as if
 // there had been none. With Config.Plaintext each Conn has paths of its own.
 //
-// The error is ctx's; a *PeerError, which matches ErrSelf, ErrNobody, ErrOffline or wraps
-// a *RefusedError; a *PathsError, which matches ErrNoAnswer or ErrNoPath and tells what was
-// tried; or ErrClosed.
+// The error is a *PeerError, which matches ErrSelf, ErrNobody, ErrOffline or wraps a
+// *RefusedError; a *PathsError, which matches ErrNoAnswer, ErrNoPath or the cause of ctx and
+// tells what was tried; or ErrClosed.
 func (s *Session) Dial(ctx context.Context, peer PeerID) (*Conn, error) {
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return nil, &PeerError{Peer: peer, Err: context.Cause(ctx)}
 	}
 	done := make(chan result, 1)
 	var number uint32
@@ -208,22 +210,24 @@ func (s *Session) Dial(ctx context.Context, peer PeerID) (*Conn, error) {
 	case <-s.loop.Done():
 		return nil, ErrClosed
 	}
+	err = ErrClosed
 	_ = s.loop.Do(func(now time.Time) {
 		if s.dials[number] == done {
 			delete(s.dials, number)
-			s.c.close(now, number)
+			err = s.c.abandon(now, number, context.Cause(ctx))
 		}
 	})
 	select {
 	case r := <-done: // it was there all the same
 		return r.conn, r.err
 	default:
-		return nil, context.Cause(ctx)
+		return nil, err
 	}
 }
 
 // Accept waits for a peer to connect. 64 connections wait to be accepted; what comes beyond
-// is closed. The error is ctx's, or ErrClosed.
+// is closed. The error matches the cause of ctx, and says so where peers cannot dial because
+// the session is not signed on; or it is ErrClosed.
 func (s *Session) Accept(ctx context.Context) (*Conn, error) {
 	select {
 	case c := <-s.incoming:
@@ -234,10 +238,20 @@ func (s *Session) Accept(ctx context.Context) (*Conn, error) {
 	case c := <-s.incoming:
 		return c, nil
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, s.unreached("nobody dialled", context.Cause(ctx))
 	case <-s.loop.Done():
 		return nil, ErrClosed
 	}
+}
+
+// unreached is the error of whoever has waited in vain, with why nobody could come.
+func (s *Session) unreached(what string, cause error) error {
+	var unsigned error
+	_ = s.loop.Do(func(time.Time) { unsigned = s.c.unsigned })
+	if unsigned == nil {
+		return fmt.Errorf("bradawl: %s: %w", what, cause)
+	}
+	return fmt.Errorf("bradawl: %s: %w; not signed on: %w", what, cause, unsigned)
 }
 
 // NAT returns what the NAT was found to be; false while that is not known.
@@ -252,6 +266,27 @@ func (s *Session) SignedOn() bool {
 	s.info.Lock()
 	defer s.info.Unlock()
 	return s.signals != nil
+}
+
+// WaitSignedOn waits until the signalling is connected, so that peers can dial: a program
+// that is to be dialled says by it whether it can be. The error matches the cause of ctx and
+// says why there is no connection, which is tried again all the while; or it is ErrClosed.
+func (s *Session) WaitSignedOn(ctx context.Context) error {
+	for {
+		s.info.Lock()
+		up, changed := s.signals != nil, s.changed
+		s.info.Unlock()
+		if up {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return s.unreached("waiting to be signed on", context.Cause(ctx))
+		case <-s.loop.Done():
+			return ErrClosed
+		}
+	}
 }
 
 // Signals returns the connection of the signalling, for what else it can do; nil while
@@ -325,7 +360,7 @@ func (s *Session) handle(n note) {
 	c := s.conns[n.conn]
 	switch n.kind {
 	case noteEvent:
-		s.log.Debugf("%v %v %v %v %v", n.event.Kind, n.event.Peer.Short(), n.event.Path, n.event.Reason, n.event.Err)
+		s.log.Debugf("%v", n.event)
 		s.publish(n.event)
 	case noteSignal:
 		select {
@@ -334,6 +369,8 @@ func (s *Session) handle(n note) {
 		}
 	case noteAsk:
 		s.ask(n)
+	case noteTreat:
+		s.treat(n)
 	case noteKeys:
 		c = s.newConn(n)
 		s.conns[n.conn] = c
@@ -437,7 +474,7 @@ func (s *Session) over(c *Conn, n note) {
 		return
 	}
 	if err == nil {
-		err = net.ErrClosed
+		err = ErrClosed
 	}
 	delete(s.conns, n.conn)
 	s.mu.Lock()
@@ -470,6 +507,7 @@ func (s *Session) Close() error {
 		s.recorder.close()
 		s.pool.Close()
 		s.asks.Close()
+		s.treats.Close()
 		s.wg.Wait()
 		s.info.Lock()
 		s.closed = true

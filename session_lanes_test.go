@@ -10,7 +10,6 @@ import (
 
 	"github.com/bradawl/bradawl"
 	"github.com/bradawl/bradawl/internal/simnet"
-	"github.com/bradawl/bradawl/natprobe/stunserver"
 )
 
 // countedConn counts the sockets that are open.
@@ -39,7 +38,7 @@ func TestLaneSocketsThatOpenLate(t *testing.T) {
 	var open, most atomic.Int64
 	slow := func(c *bradawl.Config) {
 		listen := c.ListenPacket
-		c.Networks, c.STUN = []string{"udp4"}, []string{"198.51.100.1:3478"}
+		c.Networks, c.STUN = []string{"udp4"}, []string{detector}
 		c.ListenPacket = func(ctx context.Context, network, address string) (net.PacketConn, error) {
 			if !late.Load() || netip.MustParseAddrPort(address).Addr().IsUnspecified() {
 				return listen(ctx, network, address)
@@ -53,17 +52,7 @@ func TestLaneSocketsThatOpenLate(t *testing.T) {
 			return &countedConn{PacketConn: pc, open: &open}, nil
 		}
 	}
-	build := func(w *internet) { // what finds NATs out has two addresses
-		one, other := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.3")
-		addrs := []netip.AddrPort{
-			netip.AddrPortFrom(one, 3478), netip.AddrPortFrom(one, 3479), netip.AddrPortFrom(other, 3478), netip.AddrPortFrom(other, 3479),
-		}
-		m, err := stunserver.NewMachine(addrs, 0, 1)
-		check(t, err)
-		_, err = simnet.Run(w.AddHost("stun", w.Internet(), simnet.Link{}, one, other), m, simnet.RunOptions{Sockets: addrs}, nil)
-		check(t, err)
-	}
-	simulateIn(t, [2]simnet.Preset{hard, easy}, build, slow, func(t *testing.T, w *internet) {
+	simulateIn(t, [2]simnet.Preset{hard, easy}, addDetector(t), slow, func(t *testing.T, w *internet) {
 		pass(15 * time.Second) // the NATs are known
 		late.Store(true)
 		a, _ := w.meet(t)

@@ -71,8 +71,12 @@ func TestRecord(t *testing.T) {
 			var b book
 			groups := []string{"a", "b"}
 			simulate(t, c.natA, c.natB, func(cfg *bradawl.Config) {
-				cfg.Record = b.Record
-				cfg.RecordGroup, groups = groups[0], groups[1:]
+				group := groups[0]
+				groups = groups[1:]
+				cfg.Record = func(e stats.Event) {
+					e.Group = group
+					b.Record(e)
+				}
 				if c.noTURN {
 					cfg.TURN = nil
 				}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,8 +51,14 @@ func simulateOf(t *testing.T, presets [2]simnet.Preset, change func(*bradawl.Con
 // simulateIn is simulateOf in a world that build completes, before its time begins.
 func simulateIn(t *testing.T, presets [2]simnet.Preset, build func(*internet), change func(*bradawl.Config), test func(t *testing.T, w *internet)) {
 	t.Helper()
+	simulateSeed(t, 1, presets, build, change, test)
+}
+
+// simulateSeed is simulateIn by a seed, but for the sessions' own luck.
+func simulateSeed(t *testing.T, seed uint64, presets [2]simnet.Preset, build func(*internet), change func(*bradawl.Config), test func(t *testing.T, w *internet)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &internet{World: simnet.New(1), hub: newHub()}
+		w := &internet{World: simnet.New(seed), hub: newHub()}
 		server := w.AddHost("server", w.Internet(), simnet.Link{})
 		for i, preset := range presets {
 			site, err := w.AddSiteOf(string('a'+rune(i)), preset, simnet.Link{Delay: 25 * time.Millisecond})
@@ -119,6 +126,23 @@ func serve(t *testing.T, host *simnet.Host) (stop func()) {
 }
 
 const turnPort = 3490
+
+// detector is a STUN server that tells what a NAT does, for it has two addresses.
+const detector = "198.51.100.1:3478"
+
+// addDetector adds it.
+func addDetector(t *testing.T) func(*internet) {
+	return func(w *internet) {
+		one, other := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.3")
+		addrs := []netip.AddrPort{
+			netip.AddrPortFrom(one, 3478), netip.AddrPortFrom(one, 3479), netip.AddrPortFrom(other, 3478), netip.AddrPortFrom(other, 3479),
+		}
+		m, err := stunserver.NewMachine(addrs, 0, 1)
+		check(t, err)
+		_, err = simnet.Run(w.AddHost("stun", w.Internet(), simnet.Link{}, one, other), m, simnet.RunOptions{Sockets: addrs}, nil)
+		check(t, err)
+	}
+}
 
 // pass lets virtual time pass; it is for within a bubble.
 func pass(d time.Duration) { <-time.After(d) }
@@ -294,24 +318,24 @@ func TestAllowPeer(t *testing.T) {
 	})
 }
 
-// naming is a hub that names TURN servers.
+// naming is a hub that names servers.
 type naming struct {
 	*hub
-	turn []string
+	stun, turn []string
 }
 
 type namingSignals struct {
 	bradawl.Signals
-	turn []string
+	stun, turn []string
 }
 
 func (n naming) SignOn(ctx context.Context, id *bradawl.Identity) (bradawl.Signals, error) {
 	s, err := n.hub.SignOn(ctx, id)
-	return namingSignals{s, n.turn}, err
+	return namingSignals{s, n.stun, n.turn}, err
 }
 
 func (s namingSignals) Servers() (stun, turn []string, username, password string, expires time.Time) {
-	return nil, s.turn, "", "", time.Time{}
+	return s.stun, s.turn, "", "", time.Time{}
 }
 
 // TestServersThatAreNone: what the signalling names and cannot be used is told, and does
@@ -320,7 +344,7 @@ func TestServersThatAreNone(t *testing.T) {
 	bad := []string{"turn:", "turns:192.0.2.1", "turns:turn.example?transport=udp", "turn:127.1"}
 	simulate(t, "open", "open", func(cfg *bradawl.Config) {
 		cfg.Policy = bradawl.RelayOnly
-		cfg.Signaler = naming{cfg.Signaler.(*hub), append(slices.Clone(bad), cfg.TURN[0].URI)}
+		cfg.Signaler = naming{cfg.Signaler.(*hub), nil, append(slices.Clone(bad), cfg.TURN[0].URI)}
 		cfg.TURN = nil
 	}, func(t *testing.T, w *internet) {
 		a, _ := w.meet(t)
@@ -339,4 +363,41 @@ func TestServersThatAreNone(t *testing.T) {
 			t.Errorf("%d servers were said to be of no use, want %d", refused, len(bad))
 		}
 	})
+}
+
+// TestServersThatAreSilent: a STUN server that does not answer is told of, and the NAT is found
+// out with those that the signalling names later.
+func TestServersThatAreSilent(t *testing.T) {
+	const silent = "203.0.113.77:3478"
+	simulate(t, "port-restricted-cone", "open", func(cfg *bradawl.Config) {
+		cfg.Signaler = &late{naming{cfg.Signaler.(*hub), cfg.STUN, nil}}
+		cfg.STUN = []string{silent}
+	}, func(t *testing.T, w *internet) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		told := false
+		for e := range w.ends[0].Events(ctx) {
+			switch e.Kind {
+			case bradawl.EventServer:
+				told = told || strings.Contains(e.Err.Error(), silent)
+			case bradawl.EventNAT:
+				if report, ok := w.ends[0].NAT(); !ok || !report.Profile().Mapped.IsValid() {
+					t.Errorf("the NAT: %v", report)
+				}
+				if !told {
+					t.Errorf("nothing was said of %s", silent)
+				}
+				return
+			}
+		}
+		t.Error("the NAT was not found out")
+	})
+}
+
+// late is a naming that takes its time.
+type late struct{ naming }
+
+func (l *late) SignOn(ctx context.Context, id *bradawl.Identity) (bradawl.Signals, error) {
+	pass(10 * time.Second)
+	return l.naming.SignOn(ctx, id)
 }

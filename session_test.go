@@ -194,13 +194,13 @@ func TestDialErrors(t *testing.T) {
 		cfg   bradawl.Config
 	}{
 		{"Signaler", bradawl.Config{}},
+		{"Signaler", bradawl.Config{Signaler: (*rendezvous.Signaler)(nil)}},
 		{"Signaler", bradawl.Config{Signaler: &rendezvous.Signaler{URL: "rendezvous.example"}}},
 		{"STUN[1]", bradawl.Config{Signaler: h, STUN: []string{"stun.example", "stun.example:http"}}},
 		{"TURN[0]", bradawl.Config{Signaler: h, TURN: []bradawl.TURNServer{{URI: "turn.example"}}}},
 		{"Networks", bradawl.Config{Signaler: h, Networks: []string{"udp"}}},
 		{"Timeout", bradawl.Config{Signaler: h, Timeout: time.Millisecond}},
 		{"Budget.Rate", bradawl.Config{Signaler: h, Budget: punch.Budget{Rate: 20_000}}},
-		{"RecordGroup", bradawl.Config{Signaler: h, RecordGroup: "Group A"}},
 	} {
 		var wrong *bradawl.ConfigError
 		if _, err := bradawl.New(t.Context(), c.cfg); !errors.As(err, &wrong) || wrong.Field != c.field {

@@ -62,7 +62,8 @@ func (t TCPType) String() string {
 	return "unknown"
 }
 
-// Extension is an attribute of a candidate that RFC 8839 does not know.
+// Extension is an attribute of a candidate that RFC 8839 does not know: Name and Value, as they
+// stand on the line.
 type Extension struct{ Name, Value string }
 
 // Candidate is an address at which a peer might be reached (RFC 8445 section 5.3).

@@ -34,9 +34,9 @@ func (e *ConfigError) Error() string { return fmt.Sprintf("ice: %s: %s", e.Field
 
 // Try is what became of one pair, in a FailedError.
 type Try struct {
-	Local, Remote Candidate
-	Sent          int
-	Err           error
+	Local, Remote Candidate // the pair's
+	Sent          int       // checks
+	Err           error     // ErrSilent, or what came back
 }
 
 // FailedError says why an agent failed. It matches ErrSilent or ErrCredentials where these
@@ -46,7 +46,7 @@ type FailedError struct {
 	Pairs   []Try         // what was tried, the best first
 	Forged  int           // messages whose integrity did not match
 	Heard   bool          // authentic checks or answers of the peer came in
-	Cause   error
+	Cause   error         // what was wrong with the nominated pair, where that ended it; else nil
 }
 
 // Error tells what was tried and what was heard.
@@ -92,8 +92,8 @@ func (e *FailedError) Unwrap() []error {
 type RemoteError struct {
 	Addr   netip.AddrPort
 	Name   string // in place of an IP
-	Reason string
-	Err    error // of looking it up, or nil
+	Reason string // what is wrong with it
+	Err    error  // of looking it up, or nil
 }
 
 // Error tells the candidate and the reason.

@@ -49,13 +49,13 @@ type Event struct {
 	Kind        EventKind
 	At          time.Time
 	Agent       AgentID
-	From        State
+	From        State // EventState: the one before
 	State       State
 	Candidate   Candidate
 	Base        BaseID      // EventMapped
 	Credentials Credentials // EventRestarted; of the generation, without the password, in EventCandidate and EventGathered
 	Pair        Pair
-	Controlling bool
+	Controlling bool   // EventRole: we are, from now on
 	Data        []byte // EventData: the receiver's
 	Missed      int    // events that were dropped before this one, because nobody took them (Agent.Events)
 	Err         error
@@ -76,9 +76,9 @@ type Pair struct {
 	Local, Remote Candidate
 	Route         Route
 	State         PairState
-	Priority      uint64
-	Valid         bool // data can be sent
-	Nominated     bool
+	Priority      uint64        // RFC 8445 section 6.1.2.3
+	Valid         bool          // data can be sent
+	Nominated     bool          // by the controlling side
 	Selected      bool          // data is sent
 	RTT           time.Duration // median of the last checks that were answered; 0: none yet
 	Sent          int           // checks

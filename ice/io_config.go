@@ -131,6 +131,7 @@ func (c *Config) machine() MachineConfig {
 
 // SystemAddrs returns the addresses of the interfaces that are up, with what the system
 // knows of these; IPv6 link-local ones are left out, and loopback unless it is asked for.
+// The error is the system's.
 func SystemAddrs(loopback bool) ([]HostAddr, error) {
 	hosts, err := netio.HostAddrs(nil)
 	if err != nil {

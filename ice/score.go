@@ -55,8 +55,8 @@ type ScoreConfig struct {
 
 // Reading is a number that may be unknown, as the zero value is.
 type Reading struct {
-	Value float64
-	Known bool
+	Value float64 // in the unit of what it is of
+	Known bool    // Value says something
 }
 
 // Known returns a reading of a value.
@@ -100,9 +100,9 @@ type Explanation struct {
 	// Score is the sum of the contributions, 0 to 1, the highest the best; Neutral where
 	// every term is switched off.
 	Score                   float64
-	Interface, RTT, History Term
+	Interface, RTT, History Term // what each contributed
 	Inputs                  Inputs
-	LiteralRTT              bool
+	LiteralRTT              bool // as in ScoreConfig
 }
 
 // Score scores a candidate. Whatever the inputs are, the score is a number from 0 to 1:

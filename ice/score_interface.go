@@ -46,7 +46,7 @@ func (k InterfaceKind) checked() InterfaceKind {
 // ([SystemInterfaces]), or from the application where it knows better. The zero value
 // says that nothing is known.
 type InterfaceInfo struct {
-	Name string
+	Name string // as the system calls it
 	// Network identifies the local network that the interface is in, for [History]. It is
 	// opaque and not empty where it is known; equal for the same network and no other.
 	Network string

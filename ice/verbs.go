@@ -102,7 +102,8 @@ func (m *Machine) generation(id AgentID) *generation {
 }
 
 // Restart begins anew with other credentials, which it returns for the peer (RFC 8445
-// section 9). Data keeps its path until another one stands.
+// section 9). Data keeps its path until another one stands. The error is ErrClosed, or that of
+// the source of secrets.
 func (m *Machine) Restart(now time.Time, id AgentID) (Credentials, error) {
 	m.enter()
 	a, err := m.agent(id)
@@ -199,7 +200,7 @@ func (m *Machine) Candidates(id AgentID) []Scored {
 // Scored is a candidate with why it is preferred so.
 type Scored struct {
 	Candidate Candidate
-	Score     Explanation
+	Score     Explanation // why its local preference is what it is
 }
 
 // Illegal counts transitions that the table of states does not have: it is always 0.

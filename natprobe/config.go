@@ -132,10 +132,10 @@ type Config struct {
 	// the address by which the system reaches the first server.
 	ListenPacket func(ctx context.Context, network, address string) (net.PacketConn, error)
 
-	// DialContext makes TCP connections from local, or from anywhere where that is the zero
+	// Dial makes TCP connections from local, or from anywhere where that is the zero
 	// value; network is "tcp4" or "tcp6". Several connections share a local port. Default: the
 	// system's.
-	DialContext func(ctx context.Context, network string, local netip.AddrPort, remote string) (net.Conn, error)
+	Dial func(ctx context.Context, network string, local netip.AddrPort, remote string) (net.Conn, error)
 
 	// Fragments finds out whether packets get through that are too long for one piece.
 	// Default no.

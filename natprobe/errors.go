@@ -21,9 +21,9 @@ func (e *ConfigError) Error() string { return "natprobe: " + e.Field + ": " + e.
 
 // ServerError says why one STUN server was of no use.
 type ServerError struct {
-	Server netip.AddrPort
-	Code   int   // STUN error code (RFC 8489 section 14.8) that the server sent; 0: it sent none
-	Err    error // ErrNoAnswer, or what else went wrong
+	Server netip.AddrPort // who was asked
+	Code   int            // STUN error code (RFC 8489 section 14.8) that the server sent; 0: it sent none
+	Err    error          // ErrNoAnswer, or what else went wrong
 }
 
 // Error names the server and what went wrong.

@@ -11,7 +11,7 @@ type Grade struct {
 	Requirement string  `json:"requirement"` // "REQ-1" …
 	About       string  `json:"about"`       // what it demands
 	Kept        Verdict `json:"kept"`        // unknown: it was not, or cannot be, observed
-	Because     string  `json:"because"`
+	Because     string  `json:"because"`     // what was observed
 }
 
 // Grades holds the report against RFC 4787 (UDP) and, where TCP was looked at, RFC 5382.

@@ -23,7 +23,7 @@ type Progress struct {
 }
 
 // Discover finds out what lies between this host and the internet. It is NewProber and
-// one [Prober.Discover].
+// one [Prober.Discover], and the error is of either.
 func Discover(ctx context.Context, cfg Config) (Report, error) {
 	p, err := NewProber(cfg)
 	if err != nil {
@@ -316,8 +316,8 @@ func (p *Prober) listen(ctx context.Context, network, address string) (net.Packe
 const dialTimeout = 5 * time.Second
 
 func (p *Prober) dial(ctx context.Context, network string, local netip.AddrPort, remote string) (net.Conn, error) {
-	if p.cfg.DialContext != nil {
-		return p.cfg.DialContext(ctx, network, local, remote)
+	if p.cfg.Dial != nil {
+		return p.cfg.Dial(ctx, network, local, remote)
 	}
 	d := net.Dialer{Timeout: dialTimeout}
 	if local.IsValid() {

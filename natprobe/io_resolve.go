@@ -2,10 +2,10 @@ package natprobe
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,7 +42,32 @@ func ResolveServers(ctx context.Context, network string, names ...string) ([]net
 	for _, f := range found {
 		all = append(all, f...)
 	}
-	return all, errors.Join(errs...)
+	return all, joined(errs)
+}
+
+// joined is errors.Join in one line.
+func joined(errs []error) error {
+	failed := lookupErrors(slices.DeleteFunc(errs, func(err error) bool { return err == nil }))
+	switch len(failed) {
+	case 0:
+		return nil
+	case 1:
+		return failed[0]
+	}
+	return failed
+}
+
+// lookupErrors are the errors of several servers.
+type lookupErrors []error
+
+func (e lookupErrors) Unwrap() []error { return e }
+
+func (e lookupErrors) Error() string {
+	text := e[0].Error()
+	for _, err := range e[1:] {
+		text += "; " + err.Error()
+	}
+	return text
 }
 
 func resolve(ctx context.Context, network, name string) ([]netip.AddrPort, error) {
@@ -52,7 +77,7 @@ func resolve(ctx context.Context, network, name string) ([]netip.AddrPort, error
 	}
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, network, host)
 	if err != nil {
-		return nil, fmt.Errorf("natprobe: STUN server %q: %w", name, err)
+		return nil, fmt.Errorf("natprobe: STUN server %q: %w; check its name and the DNS, or name an address", name, err)
 	}
 	var v4, v6 bool
 	var addrs []netip.AddrPort

@@ -16,7 +16,7 @@ const streamPause = 2500 * time.Millisecond
 // LifetimeEvent is what a LifetimeProbe tells: how far it is.
 type LifetimeEvent struct {
 	Lifetime Lifetime // what is known so far
-	Last     bool
+	Last     bool     // no more comes
 }
 
 // LifetimeProbe is the machine that measures how long mappings live, against a server that

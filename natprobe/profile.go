@@ -15,10 +15,10 @@ type Profile struct {
 	Mapping      Mapping
 	MappingLeast bool // see Report
 	Filtering    Filtering
-	NAT          Verdict
-	Hairpin      Verdict
-	Nested       Verdict
-	Paired       Verdict
+	NAT          Verdict        // whether addresses are translated at all
+	Hairpin      Verdict        // whether the host reaches its own outside addresses
+	Nested       Verdict        // whether there is more than one NAT
+	Paired       Verdict        // whether all of the host's sockets get one outside IP
 	Ports        Ports          // without Samples; Rate goes in tenths, at most 6553.5
 	Mapped       netip.AddrPort // where a socket of the host was seen to come from
 	Lifetime     time.Duration  // of an idle mapping, in whole seconds, at most 65535 s; 0: unknown

@@ -65,10 +65,10 @@ type Conclusion struct {
 // Observation is one transaction: what was asked of whom from which socket, and what came
 // back.
 type Observation struct {
-	Socket  int            `json:"socket"` // sockets are numbered in the order used
-	Local   netip.AddrPort `json:"local"`
-	To      netip.AddrPort `json:"to"`
-	Asked   string         `json:"asked"`
+	Socket  int            `json:"socket"`  // sockets are numbered in the order used
+	Local   netip.AddrPort `json:"local"`   // of the socket
+	To      netip.AddrPort `json:"to"`      // the server's address
+	Asked   string         `json:"asked"`   // for what, in a word
 	Sent    int            `json:"sent"`    // how often
 	Replies int            `json:"replies"` // how often it was answered
 	From    netip.AddrPort `json:"from"`    // who answered

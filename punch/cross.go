@@ -8,7 +8,7 @@ const MaxWaves = 3
 // Wave is a part of a crossing: so many new sockets send to one port of the peer, each
 // once and all again until an answer comes.
 type Wave struct {
-	Sockets int
+	Sockets int    // how many
 	To      uint16 // the port of the peer's that its wave of the same number is to meet
 	From    uint16 // the port of ours that the peer sends to in its own
 }

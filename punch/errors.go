@@ -11,8 +11,8 @@ import (
 // Sentinels for errors.Is. A failed attempt is a *[PathError], which matches one
 // of them or neither.
 var (
-	// ErrSilence: nothing came that can be from the peer.
-	ErrSilence = errors.New("nothing came from the peer")
+	// ErrSilent: nothing came that can be from the peer.
+	ErrSilent = errors.New("nothing came from the peer")
 	// ErrSecret: somebody's probes came, but made with another secret.
 	ErrSecret = errors.New("probes came that were made with another secret")
 )
@@ -32,22 +32,22 @@ func badConfig(field string, value any, reason string) *ConfigError {
 
 // PathError is an attempt that found no path.
 type PathError struct {
-	Proto   string // "UDP" or "TCP"
-	Elapsed time.Duration
-	Tried   []Tried // one for each address, in the order in which they were learned
-	Met     bool    // the peer proved that it knows the secret, and still no path came of it
-	Forged  int     // messages whose integrity did not match the secret
-	Cause   error   // what ended it; nil: its own time-out
+	Proto   string        // "UDP" or "TCP"
+	Elapsed time.Duration // since its start
+	Tried   []Tried       // one for each address, in the order in which they were learned
+	Met     bool          // the peer proved that it knows the secret, and still no path came of it
+	Forged  int           // messages whose integrity did not match the secret
+	Cause   error         // what ended it; nil: its own time-out
 }
 
 // Tried is what came of one address of the peer.
 type Tried struct {
-	Remote   netip.AddrPort
-	Learned  bool  // from a probe of the peer (peer-reflexive), not from the caller
-	Tries    int   // probes sent there, or dials
-	Heard    bool  // a probe of the peer came from there
-	Answered bool  // a probe was answered from there, or a dial taken
-	Err      error // why the last one failed, as far as the system says; nil: it does not
+	Remote   netip.AddrPort // the address
+	Learned  bool           // from a probe of the peer (peer-reflexive), not from the caller
+	Tries    int            // probes sent there, or dials
+	Heard    bool           // a probe of the peer came from there
+	Answered bool           // a probe was answered from there, or a dial taken
+	Err      error          // why the last one failed, as far as the system says; nil: it does not
 }
 
 // Error says what was tried, what was seen, and what to look at.
@@ -72,18 +72,18 @@ func (e *PathError) Error() string {
 	switch {
 	case errors.Is(e, ErrSecret):
 		fmt.Fprintf(&b, "; %v: both peers must use the same one", ErrSecret)
-	case errors.Is(e, ErrSilence):
-		fmt.Fprintf(&b, "; %v: is it punching now, and are these its addresses? A NAT that maps by destination needs more than this", ErrSilence)
+	case errors.Is(e, ErrSilent):
+		fmt.Fprintf(&b, "; %v: is it punching now, and are these its addresses? A NAT that maps by destination needs more than this", ErrSilent)
 	}
 	return b.String()
 }
 
-// Is matches ErrSecret and ErrSilence.
+// Is matches ErrSecret and ErrSilent.
 func (e *PathError) Is(target error) bool {
 	switch target {
 	case ErrSecret:
 		return !e.Met && e.Forged > 0
-	case ErrSilence:
+	case ErrSilent:
 		return !e.Met && e.Forged == 0
 	}
 	return false

@@ -22,11 +22,11 @@ import (
 // read from it.
 //
 // The error is a *ConfigError for a configuration that cannot work, the system's for a
-// port that cannot be listened at, else a *PathError, which matches ErrSilence or
+// port that cannot be listened at, else a *PathError, which matches ErrSilent or
 // ErrSecret where these say what happened, and ctx's error when ctx ended first.
 func TCP(ctx context.Context, cfg TCPConfig) (net.Conn, error) {
 	log := plog.OrDiscard(cfg.LoggerFactory).NewLogger("punch")
-	m, err := NewTCPMachine(time.Now(), cfg, rand.Reader, mathrand.New(mathrand.NewPCG(mathrand.Uint64(), mathrand.Uint64())))
+	m, err := NewTCPMachine(time.Now(), cfg, mathrand.New(mathrand.NewPCG(mathrand.Uint64(), mathrand.Uint64())), rand.Reader)
 	if err != nil {
 		return nil, err
 	}

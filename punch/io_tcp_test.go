@@ -88,7 +88,7 @@ func TestTCPFailures(t *testing.T) {
 	tcpBubble(t, func(t *testing.T, sites [2]*simnet.Site, cfgs [2]punch.TCPConfig) {
 		begin := time.Now()
 		cfgs[0].Timeout = 3 * time.Second
-		if _, err := punch.TCP(t.Context(), cfgs[0]); !errors.Is(err, punch.ErrSilence) || time.Since(begin) != 3*time.Second {
+		if _, err := punch.TCP(t.Context(), cfgs[0]); !errors.Is(err, punch.ErrSilent) || time.Since(begin) != 3*time.Second {
 			t.Errorf("nobody there: %v after %v", err, time.Since(begin))
 		}
 		cfgs[1].Timeout = 3 * time.Second

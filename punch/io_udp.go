@@ -24,7 +24,7 @@ import (
 //
 // It takes one to two and a half round trips. The error is a *ConfigError for a
 // configuration that cannot work, the system's for a socket that is closed already,
-// else a *PathError, which matches ErrSilence or
+// else a *PathError, which matches ErrSilent or
 // ErrSecret where these say what happened, and ctx's error when ctx ended first.
 func UDP(ctx context.Context, conn net.PacketConn, cfg UDPConfig) (Path, error) {
 	if conn == nil {

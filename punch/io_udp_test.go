@@ -127,7 +127,7 @@ func TestUDPFailures(t *testing.T) {
 	bubble(t, func(t *testing.T, conns [2]net.PacketConn, addrs [2]netip.AddrPort) {
 		begin := time.Now()
 		_, err := punch.UDP(t.Context(), conns[0], punch.UDPConfig{Peer: addrs[1:], Secret: secret, Timeout: 3 * time.Second})
-		if !errors.Is(err, punch.ErrSilence) || time.Since(begin) != 3*time.Second || !strings.Contains(err.Error(), addrs[1].String()) {
+		if !errors.Is(err, punch.ErrSilent) || time.Since(begin) != 3*time.Second || !strings.Contains(err.Error(), addrs[1].String()) {
 			t.Errorf("nobody there: %v after %v", err, time.Since(begin))
 		}
 		a := start(t.Context(), conns[0], punch.UDPConfig{Peer: addrs[1:], Secret: secret})

@@ -89,7 +89,8 @@ type LaneEvent struct {
 	// the last need arrive.
 	Message []byte
 
-	// LaneOpened: the path. Mapped is our address as the peer sees it. If Stream is not 0, it is a
+	// LaneOpened: the path from Local, our socket's address, to Remote, the peer's. Mapped is our
+	// address as the peer sees it. If Stream is not 0, it is a
 	// TCP connection, which is the receiver's from now on: whoever is at its other end has not
 	// proven to be the peer yet, nothing was sent on it, and Socket, Mapped and RTT are not set.
 	Socket                machine.SocketID

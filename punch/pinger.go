@@ -33,10 +33,10 @@ type PingerEvent struct {
 	Kind     PingerEventKind
 	At       time.Time
 	ID       PingID
-	Remote   netip.AddrPort
-	Sequence uint16
-	RTT      time.Duration
-	Late     bool
+	Remote   netip.AddrPort // who is pinged
+	Sequence uint16         // of the probe
+	RTT      time.Duration  // of an answer
+	Late     bool           // it came after the probe's deadline
 	Stats    PingStats
 	Err      error
 }

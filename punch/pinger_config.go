@@ -83,7 +83,7 @@ func (c PingerConfig) withDefaults() (PingerConfig, error) {
 // its last probe was answered or lost. Loss and lateness are no errors but results.
 type PingError struct {
 	Local  netip.AddrPort // the zero value: not bound
-	Remote netip.AddrPort
+	Remote netip.AddrPort // who was pinged
 	// Err matches net.ErrClosed when the Pinger was closed, errors.ErrUnsupported when
 	// the system has no blocking mode, the context's error when that ended, else it
 	// is the socket's.

@@ -26,7 +26,7 @@ type PingStats struct {
 	Served    int // probes of the remote that were answered
 	Throttled int // probes of the remote that were not, because of AnswerRate
 
-	Last, Min, Max, Mean time.Duration
+	Last, Min, Max, Mean time.Duration // of all
 	Median               time.Duration // of the last 64
 	Smoothed             time.Duration // SRTT of RFC 6298 section 2
 	Variation            time.Duration // RTTVAR of RFC 6298 section 2

@@ -31,11 +31,11 @@ type TCPEvent struct {
 	Kind   TCPEventKind
 	At     time.Time
 	Stream machine.StreamID
-	Local  netip.AddrPort
-	Remote netip.AddrPort
-	RTT    time.Duration // of the proof: from our hello to the peer's proof
-	Early  []byte        // TCPAgreed: the peer's data that came together with its last record
-	Err    error         // TCPFailed
+	Local  netip.AddrPort // our end of the connection
+	Remote netip.AddrPort // the peer's
+	RTT    time.Duration  // of the proof: from our hello to the peer's proof
+	Early  []byte         // TCPAgreed: the peer's data that came together with its last record
+	Err    error          // TCPFailed
 }
 
 // TCPMachine punches TCP as a sans-IO machine (machine.Machine[TCPEvent]): both peers
@@ -84,9 +84,9 @@ const (
 	maxAccepted = 16
 )
 
-// NewTCPMachine makes a machine that starts at once. random gives nonces, jitter
-// spreads redials. The error is a *ConfigError, or random's.
-func NewTCPMachine(now time.Time, cfg TCPConfig, random io.Reader, jitter *rand.Rand) (*TCPMachine, error) {
+// NewTCPMachine makes a machine that starts at once. jitter spreads redials, random gives
+// nonces. The error is a *ConfigError, or random's.
+func NewTCPMachine(now time.Time, cfg TCPConfig, jitter *rand.Rand, random io.Reader) (*TCPMachine, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err

@@ -64,7 +64,7 @@ func newTCPWorld(t *testing.T, seed uint64, natA, natB string, loss float64) *wo
 		p.startTCP = func(now time.Time, peer []netip.AddrPort, secret []byte) {
 			at := p.tcpAddr()
 			m, err := punch.NewTCPMachine(now, punch.TCPConfig{Local: at, Peer: peer, Secret: secret},
-				p.Secrets(p.site.Name()+" tcp"), rand.New(rand.NewPCG(p.Seed(), 2)))
+				rand.New(rand.NewPCG(p.Seed(), 2)), p.Secrets(p.site.Name()+" tcp"))
 			p.check(err)
 			p.talked = &talkative{TCPMachine: m, word: "I am " + p.site.Name()}
 			p.runner.Close()

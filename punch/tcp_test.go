@@ -12,7 +12,7 @@ import (
 func newTCPMachine(t testing.TB, seed byte) *TCPMachine {
 	t.Helper()
 	m, err := NewTCPMachine(epoch, TCPConfig{Local: addrA, Peer: []netip.AddrPort{addrB}, Secret: secret},
-		rand.NewChaCha8([32]byte{seed}), rand.New(rand.NewPCG(1, uint64(seed))))
+		rand.New(rand.NewPCG(1, uint64(seed))), rand.NewChaCha8([32]byte{seed}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -165,7 +165,7 @@ func TestFailureSaysWhatHappened(t *testing.T) {
 	w.settle(time.Minute)
 	e, ok := w.peers[0].last(punch.UDPFailed)
 	var report *punch.PathError
-	if !ok || !errors.As(e.Err, &report) || !errors.Is(e.Err, punch.ErrSilence) {
+	if !ok || !errors.As(e.Err, &report) || !errors.Is(e.Err, punch.ErrSilent) {
 		t.Fatalf("failed %v with %v", ok, e.Err)
 	}
 	if d := report.Elapsed; d != 10*time.Second {

@@ -84,7 +84,7 @@ func TestWrongSecretIsNamed(t *testing.T) {
 		carry(now, b, a, addrB)
 	}
 	all := events(a)
-	if len(all) != 2 || all[0].Kind != UDPForged || all[0].Path.Remote != addrB || !errors.Is(all[1].Err, ErrSecret) || errors.Is(all[1].Err, ErrSilence) {
+	if len(all) != 2 || all[0].Kind != UDPForged || all[0].Path.Remote != addrB || !errors.Is(all[1].Err, ErrSecret) || errors.Is(all[1].Err, ErrSilent) {
 		t.Fatalf("events %v", all)
 	}
 }
@@ -102,7 +102,7 @@ func TestOwnProbesComingBackAreNobody(t *testing.T) {
 			}
 		}
 	}
-	if all := events(m); len(all) != 1 || !errors.Is(all[0].Err, ErrSilence) {
+	if all := events(m); len(all) != 1 || !errors.Is(all[0].Err, ErrSilent) {
 		t.Fatalf("events %v", all)
 	}
 }

@@ -8,7 +8,7 @@ import (
 // Never is the latency of what did not succeed.
 const Never = time.Duration(math.MaxInt64)
 
-// Count is how events ended.
+// Count is how events ended: how many are Succeeded, Failed and TimedOut.
 type Count struct {
 	Succeeded uint64
 	Failed    uint64
@@ -54,11 +54,11 @@ func (c *Count) add(o Count) {
 }
 
 func (c *Count) subtract(o Count) {
-	c.Succeeded -= o.Succeeded
-	c.Failed -= o.Failed
-	c.TimedOut -= o.TimedOut
-	c.Cancelled -= o.Cancelled
-	c.Unreached -= o.Unreached
+	c.Succeeded -= min(c.Succeeded, o.Succeeded)
+	c.Failed -= min(c.Failed, o.Failed)
+	c.TimedOut -= min(c.TimedOut, o.TimedOut)
+	c.Cancelled -= min(c.Cancelled, o.Cancelled)
+	c.Unreached -= min(c.Unreached, o.Unreached)
 }
 
 // Tally is what a Cell knows of its events.

@@ -1,27 +1,16 @@
 package stats
 
 import (
-	"cmp"
 	"slices"
-	"strings"
 	"time"
 )
 
 // Snapshot returns what was counted in the present window: the pane that is not over yet
-// and those before it.
+// and those before it. It is of one moment.
 func (r *Recorder) Snapshot() *Snapshot {
 	present := r.present()
 	c := newCollector(r, present-r.set.window+1, present+1)
-	for _, s := range r.shards {
-		s.mu.Lock()
-		s.advance(present)
-		c.reserve(s)
-		present := s.present()
-		for key, of := range s.series {
-			c.copy(key, &of.window, present[key])
-		}
-		s.mu.Unlock()
-	}
+	r.look(present, c, c.window)
 	return c.snapshot()
 }
 
@@ -31,12 +20,7 @@ func (r *Recorder) Snapshot() *Snapshot {
 func (r *Recorder) Between(from, to time.Time) *Snapshot {
 	present := r.present()
 	c := newCollector(r, max(r.set.from(from), present-r.set.kept()+1), min(r.set.from(to), present+1))
-	for _, s := range r.shards {
-		s.mu.Lock()
-		s.advance(present)
-		c.panes(s)
-		s.mu.Unlock()
-	}
+	r.look(present, c, c.panes)
 	return c.snapshot()
 }
 
@@ -60,26 +44,43 @@ func (r *Recorder) Window() time.Duration { return time.Duration(r.set.hop * r.s
 func (r *Recorder) Total() *Snapshot {
 	present := r.present()
 	c := newCollector(r, 0, present+1)
-	for _, s := range r.shards {
-		s.mu.Lock()
-		s.advance(present)
-		c.past(s)
-		c.first, c.end = s.now-s.late, s.now+1
-		c.panes(s)
-		s.mu.Unlock()
-	}
+	r.look(present, c, c.total)
 	return c.snapshot()
 }
 
-// collector makes a snapshot out of packed keys.
+// look shows a method of a collector all series as they are at one moment, when the time has
+// come to a pane. What comes to be counted meanwhile waits, but not for series that were
+// shown.
+func (r *Recorder) look(present int64, c *collector, see func(*series)) {
+	r.lockShards(present)
+	n := 0
+	for _, s := range r.shards {
+		n += len(s.series)
+	}
+	c.got = make([]collected, 0, n)
+	r.show(see)
+}
+
+// show shows a function all series, which are locked, and unlocks them.
+func (r *Recorder) show(see func(*series)) {
+	for _, s := range r.shards {
+		for _, of := range s.series {
+			s.advance(of)
+			see(of)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// collector makes a snapshot of series.
 type collector struct {
 	r          *Recorder
 	first, end int64 // the panes: from one number to before another
-
-	out  Snapshot
-	at   map[packed]int // of merged ones, in got
-	got  []collected
-	bins []uint32 // where the bins of copied ones are
+	out        Snapshot
+	got        []collected
+	parts      []*Tally
+	data       []byte // for sketches
+	piece      int    // how long the last piece of it was
 }
 
 type collected struct {
@@ -89,132 +90,123 @@ type collected struct {
 
 func newCollector(r *Recorder, first, end int64) *collector {
 	end = max(first, end)
-	return &collector{r: r, first: first, end: end, at: make(map[packed]int), out: Snapshot{
+	return &collector{r: r, first: first, end: end, out: Snapshot{
 		From: time.Unix(0, first*r.set.hop).UTC(), To: time.Unix(0, end*r.set.hop).UTC(),
 	}}
 }
 
-// panes adds what a shard has in the panes.
-func (c *collector) panes(s *shard) {
-	for i := range s.panes {
-		if p := &s.panes[i]; p.number >= c.first && p.number < c.end {
-			for key, cell := range p.cells {
-				c.merge(key, &cell.Tally)
-			}
-		}
-	}
+// window adds what a series has in the present window.
+func (c *collector) window(s *series) { c.add(s.key, &s.window, s.present) }
+
+// panes adds what a series has in the panes.
+func (c *collector) panes(s *series) {
+	c.parts = s.appendPanes(c.parts[:0], c.first, c.end)
+	c.add(s.key, c.parts...)
 }
 
-// past adds what a shard has of panes that are open no more.
-func (c *collector) past(s *shard) {
-	for key, of := range s.series {
-		c.merge(key, &of.past)
-	}
+// past adds what a series has of panes that are open no more.
+func (c *collector) past(s *series) { c.until(s, s.now-c.r.set.late) }
+
+// total adds all that a series has.
+func (c *collector) total(s *series) { c.until(s, s.now+1) }
+
+// until adds what a series has of panes before one that is not settled.
+func (c *collector) until(s *series, end int64) {
+	c.parts = s.appendPanes(append(c.parts[:0], &s.past), s.now-c.r.set.unsettled()+1, end)
+	c.add(s.key, c.parts...)
 }
 
-// reserve makes room for all that copy will take from a shard.
-func (c *collector) reserve(s *shard) {
-	bins, present := 0, s.present()
-	for key, of := range s.series {
-		var now *Sketch
-		if cell := present[key]; cell != nil {
-			now = &cell.Latency
-		}
-		first, end := span2(&of.window.Latency, now)
-		bins += end - first
+// appendPanes appends the tallies of the panes from one number to before another.
+func (s *series) appendPanes(parts []*Tally, first, end int64) []*Tally {
+	for _, p := range s.between(first, end) {
+		parts = append(parts, p.Tally)
 	}
-	c.bins = make([]uint32, 0, bins)
-	c.got = slices.Grow(c.got, len(s.series))
+	if s.now >= first && s.now < end {
+		parts = append(parts, s.present)
+	}
+	return parts
 }
 
-// copy takes the tallies of a key that it was not given before.
-func (c *collector) copy(key packed, earlier *Tally, present *paneCell) {
-	n := earlier.Events()
-	if present != nil {
-		n += present.Events()
-	}
-	if n == 0 {
-		return
-	}
+// add adds the sum of some tallies, unless it is nothing.
+func (c *collector) add(key packed, parts ...*Tally) {
 	c.got = append(c.got, collected{key: key})
-	got := &c.got[len(c.got)-1]
-	got.Count, got.micros = earlier.Count, earlier.micros
-	var now *Sketch
-	if present != nil {
-		now = &present.Latency
-		got.Count.add(present.Count)
-		got.micros += present.micros
+	sum := &c.got[len(c.got)-1]
+	for _, t := range parts {
+		sum.Count.add(t.Count)
+		sum.micros += t.micros
 	}
-	first, end := span2(&earlier.Latency, now)
-	from := len(c.bins)
-	c.bins = c.bins[:from+end-first]
-	got.Latency = Sketch{first, c.bins[from:len(c.bins):len(c.bins)], earlier.Latency.n}
-	if earlier.Latency.n > 0 {
-		copy(got.Latency.bins[earlier.Latency.first-first:], earlier.Latency.bins)
-	}
-	if now != nil {
-		got.Latency.Merge(now)
-	}
-}
-
-// span2 returns the bins that two sketches have together; the second may be nil.
-func span2(a, b *Sketch) (first, end int) {
-	if a.n > 0 {
-		first, end = a.first, a.first+len(a.bins)
-	}
-	if b != nil && b.n > 0 {
-		if a.n == 0 {
-			first = b.first
-		}
-		first, end = min(first, b.first), max(end, b.first+len(b.bins))
-	}
-	return first, end
-}
-
-func (c *collector) merge(key packed, t *Tally) {
-	if t.Events() == 0 {
+	if sum.Events() == 0 {
+		c.got = c.got[:len(c.got)-1]
 		return
 	}
-	i, known := c.at[key]
-	if !known {
-		i = len(c.got)
-		c.at[key] = i
-		c.got = append(c.got, collected{key: key})
+	sum.Latency = c.room(parts)
+	for _, t := range parts {
+		sum.Latency.Merge(&t.Latency)
 	}
-	c.got[i].Merge(t)
 }
 
-// snapshot puts in order what was collected. It sorts keys and not tallies, which are large.
+// room returns an empty sketch that the sum of those of some tallies fits in, with memory out
+// of a large piece.
+func (c *collector) room(parts []*Tally) Sketch {
+	n, form := uint64(0), uint8(listed)
+	for _, t := range parts {
+		n, form = n+t.Latency.n, max(form, t.Latency.form)
+	}
+	if form == listed && n <= maxListed {
+		return Sketch{data: c.carve(2 * int(n))[:0]}
+	}
+	first, end := sketchBins, 0
+	for _, t := range parts {
+		if t.Latency.n > 0 {
+			from, to := t.Latency.span()
+			first, end = min(first, from), max(end, to)
+		}
+	}
+	if end == 0 {
+		return Sketch{}
+	}
+	form = max(form, narrow)
+	return Sketch{first: uint16(first), form: form, data: c.carve((end - first) * int(form))}
+}
+
+// carve returns so many zero bytes, which nobody else has.
+func (c *collector) carve(n int) []byte {
+	if n > len(c.data) {
+		c.piece = min(64<<10, 2*c.piece+512)
+		c.data = make([]byte, max(n, c.piece))
+	}
+	got := c.data[:n:n]
+	c.data = c.data[n:]
+	return got
+}
+
+// snapshot puts in order what was collected. It sorts numbers: what a cell comes by, and
+// below that, where it is.
 func (c *collector) snapshot() *Snapshot {
-	groups, words := c.r.groups.words(), c.r.words.words()
-	type place struct {
-		key packed
-		at  int32
-	}
-	order := make([]place, len(c.got))
-	ways := 0
+	groups, words := c.r.groups.now.Load(), c.r.words.now.Load()
+	groupRanks, wordRanks := groups.ranks(), words.ranks()
+	const placeBits = 24 // more than maxCells has, and what packed.rank leaves
+	var cells, ways []uint64
+	cells = make([]uint64, 0, len(c.got))
 	for i := range c.got {
-		order[i] = place{c.got[i].key, int32(i)}
-		if c.got[i].key&wayBit != 0 {
-			ways++
+		switch key := c.got[i].key; {
+		case key&wayBit == 0:
+			cells = append(cells, key.rank(groupRanks)<<placeBits|uint64(i))
+		default:
+			ways = append(ways, key.rank(wordRanks)<<placeBits|uint64(i))
 		}
 	}
-	slices.SortFunc(order, func(a, b place) int {
-		if a.key>>16 == b.key>>16 && a.key&wayBit == 0 {
-			return strings.Compare(groups[uint16(a.key)], groups[uint16(b.key)])
-		}
-		return cmp.Compare(a.key, b.key) // ways come last
-	})
-	c.out.Cells = make([]Cell, len(order)-ways)
-	for i := range c.out.Cells {
-		of := &c.out.Cells[i]
-		of.Key, of.Tally = order[i].key.key(groups), c.got[order[i].at].Tally
+	slices.Sort(cells)
+	slices.Sort(ways)
+	c.out.Cells = make([]Cell, len(cells))
+	for i, at := range cells {
+		from := &c.got[at&(1<<placeBits-1)]
+		c.out.Cells[i] = Cell{from.key.key(groups.words), from.Tally}
 	}
-	c.out.Ways = make([]WayCell, ways)
-	for i := range c.out.Ways {
-		of, from := &c.out.Ways[i], order[len(order)-ways+i]
-		of.Way, of.Tally = from.key.way(words), c.got[from.at].Tally
+	c.out.Ways = make([]WayCell, len(ways))
+	for i, at := range ways {
+		from := &c.got[at&(1<<placeBits-1)]
+		c.out.Ways[i] = WayCell{from.key.way(words.words), from.Tally}
 	}
-	slices.SortFunc(c.out.Ways, func(a, b WayCell) int { return a.Way.compare(b.Way) })
 	return &c.out
 }

@@ -40,5 +40,6 @@
 //
 // An [Experiment] compares ways of doing something. [Assigner] says at both ends which way
 // a session goes and whether it counts, which its events show by their group; [Experiment.Judge]
-// says of what was counted by groups whether one way is better, however often it is asked.
+// says of what was counted by groups whether one way is better, however often it is asked. An
+// Assigner fits into a session's Config.TreatPeer by a few lines, which docs/fleet.md has.
 package stats

@@ -84,13 +84,18 @@ func (e *Event) Validate() error {
 		return badEvent("ip_version", "%d is none; give 4 or 6, or 0 where there is no path", e.IPVersion)
 	case e.Tries < 0 || e.Tries > MaxTries:
 		return badEvent("tries", "%d is out of range; give 0 to %d", e.Tries, MaxTries)
-	}
-	for _, w := range [...]struct{ field, text string }{{"ab_group", e.Group}, {"lane", e.Lane}, {"reason", e.Reason}} {
-		if !isWord(w.text) {
-			return badEvent(w.field, "%q is no word for counting; give at most %d characters of a-z 0-9 _ -", cut(w.text), MaxWord)
-		}
+	case !isWord(e.Group):
+		return badWord("ab_group", e.Group)
+	case !isWord(e.Lane):
+		return badWord("lane", e.Lane)
+	case !isWord(e.Reason):
+		return badWord("reason", e.Reason)
 	}
 	return e.validatePair()
+}
+
+func badWord(field, text string) error {
+	return badEvent(field, "%q is no word for counting; give at most %d characters of a-z 0-9 _ -", cut(text), MaxWord)
 }
 
 // validatePair holds the kind of path against what the stage is for.
@@ -116,15 +121,21 @@ func isWord(text string) bool {
 	if len(text) > MaxWord {
 		return false
 	}
-	for _, c := range []byte(text) {
-		switch {
-		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '_', c == '-':
-		default:
+	for i := range len(text) {
+		if !wordBytes[text[i]] {
 			return false
 		}
 	}
 	return true
 }
+
+// wordBytes are the characters of words.
+var wordBytes = func() (of [256]bool) {
+	for _, c := range []byte("abcdefghijklmnopqrstuvwxyz0123456789_-") {
+		of[c] = true
+	}
+	return of
+}()
 
 // eventJSON is an event as JSON has it: names and their order are fixed. A field that
 // is absent is not known, or does not apply.

@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// Interval is what a share lies in, with 95 % confidence.
+// Interval is what a share lies in, from Low to High, with 95 % confidence.
 type Interval struct {
 	Low  float64 `json:"low"`
 	High float64 `json:"high"`
@@ -47,7 +47,7 @@ const FewBelow = 30
 
 // Rate is a share of successes with its interval.
 type Rate struct {
-	Successes uint64
+	Successes uint64 // how many
 	N         uint64 // of how many
 }
 

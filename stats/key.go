@@ -6,7 +6,8 @@ import (
 	"github.com/bradawl/bradawl/natprobe"
 )
 
-// Key is what a [Cell] counts: events that agree in all of this. In one that was summed up
+// Key is what a [Cell] counts: events that agree in all of this, Local and Remote being the
+// NATs of the two sides. In one that was summed up
 // by [Snapshot.By], fields that were not asked for are zero.
 type Key struct {
 	Stage     Stage
@@ -18,7 +19,7 @@ type Key struct {
 	Group     string // of the experiment; Other for those there was no room for
 }
 
-// Way is by which lane a stage came to its end, and why: what [Snapshot.Ways] counts. Of
+// Way is by which Lane a stage came to its end, and for which Reason: what [Snapshot.Ways] counts. Of
 // words that there was no room for, it has Other.
 type Way struct {
 	Stage  Stage
@@ -114,6 +115,15 @@ func (p packed) key(groups []string) Key {
 
 func (p packed) way(words []string) Way {
 	return Way{Stage: Stage(p >> 36 & 0xf), Lane: words[uint16(p>>16)], Reason: words[uint16(p)]}
+}
+
+// rank is what keys, or ways, are ordered by, in 40 bits: the numbers of words give way to
+// their ranks among all words. A Key has but one, of its group.
+func (p packed) rank(ranks []uint16) uint64 {
+	if p&wayBit != 0 {
+		return uint64(p&(0xf<<36)) | uint64(ranks[uint16(p>>16)])<<16 | uint64(ranks[uint16(p)])
+	}
+	return uint64(p&^0xffff) | uint64(ranks[uint16(p)])
 }
 
 // hash spreads what is counted over shards.

@@ -49,14 +49,15 @@ var sketchSteps = func() (steps [64 << 6]uint16) {
 var sketchBins = len(sketchBounds)
 
 // Sketch keeps latencies so that any quantile can be told within 1 % of its value, from
-// SketchMin to SketchMax, in a few hundred bytes (3.5 KB at most), whatever their number.
-// Sketches of several places add up to that of all, exactly. It is a DDSketch (Masson, Rim
-// and Lee, 2019) over a fixed range. The zero value is empty; methods are not safe for
-// concurrent use. A bin that holds 2^32-1 latencies takes no more.
+// SketchMin to SketchMax, in tens to hundreds of bytes (3.5 KB at most), whatever their
+// number. Sketches of several places add up to that of all, exactly. It is a DDSketch
+// (Masson, Rim and Lee, 2019) over a fixed range. The zero value is empty; methods are not
+// safe for concurrent use. A bin that holds 2^32-1 latencies takes no more.
 type Sketch struct {
-	first int      // the bin of counts[0]
-	bins  []uint32 // how many latencies each bin has; no longer than it must be
-	n     uint64   // the sum of bins
+	n     uint64 // how many latencies there are
+	data  []byte // the bins, as form says
+	first uint16 // the bin of the first place in data, unless listed
+	form  uint8  // listed, narrow or wide
 }
 
 // binOf returns the number of a latency's bin.
@@ -84,73 +85,6 @@ func (s *Sketch) Add(d time.Duration) { s.addBin(binOf(d), 1) }
 // Count returns how many latencies were added.
 func (s *Sketch) Count() uint64 { return s.n }
 
-// addBin counts n latencies in a bin.
-func (s *Sketch) addBin(bin int, n uint32) {
-	s.reach(bin, bin+1)
-	at := &s.bins[bin-s.first]
-	n = min(n, math.MaxUint32-*at)
-	*at += n
-	s.n += uint64(n)
-}
-
-// reach makes room for the bins from first to before end.
-func (s *Sketch) reach(first, end int) {
-	const slack = 8 // bins made at once on either side, where the next latencies will be
-	switch {
-	case first >= s.first && end <= s.first+len(s.bins):
-		return
-	case len(s.bins) == 0:
-		s.first = max(0, first-slack)
-		s.bins = resize(s.bins, min(sketchBins, end+slack)-s.first)
-	case first < s.first:
-		more := s.first - max(0, first-slack)
-		was := len(s.bins)
-		s.bins = resize(s.bins, was+more)
-		copy(s.bins[more:], s.bins[:was])
-		clear(s.bins[:more])
-		s.first -= more
-	}
-	if end > s.first+len(s.bins) {
-		s.bins = resize(s.bins, min(sketchBins, end+slack)-s.first)
-	}
-}
-
-// resize makes a slice n long; what is new of it is zero.
-func resize(bins []uint32, n int) []uint32 {
-	was := len(bins)
-	bins = slices.Grow(bins, n-was)[:n]
-	clear(bins[was:])
-	return bins
-}
-
-// Merge adds what another sketch has.
-func (s *Sketch) Merge(o *Sketch) {
-	if o.n == 0 {
-		return
-	}
-	s.reach(o.first, o.first+len(o.bins))
-	into := s.bins[o.first-s.first:][:len(o.bins)]
-	for i, n := range o.bins {
-		n = min(n, math.MaxUint32-into[i])
-		into[i] += n
-		s.n += uint64(n)
-	}
-}
-
-// subtract takes away what was merged before.
-func (s *Sketch) subtract(o *Sketch) {
-	for i, n := range o.bins {
-		if at := o.first + i - s.first; n > 0 && at >= 0 && at < len(s.bins) {
-			n = min(n, s.bins[at])
-			s.bins[at] -= n
-			s.n -= uint64(n)
-		}
-	}
-}
-
-// reset makes the sketch empty and keeps its memory.
-func (s *Sketch) reset() { s.first, s.bins, s.n = 0, s.bins[:0], 0 }
-
 // Quantile returns the latency that a share q of all do not exceed, 0 for the least and 1
 // for the greatest, within 1 %: of n latencies the one whose rank is q (n-1), rounded
 // down. 0 of an empty sketch.
@@ -172,11 +106,8 @@ func rankOf(q float64, n uint64) uint64 {
 // ranked returns the latency of a rank below n.
 func (s *Sketch) ranked(rank uint64) time.Duration {
 	last := 0
-	for i, n := range s.bins {
-		if n == 0 {
-			continue
-		}
-		last = s.first + i
+	for bin, n := range s.each {
+		last = bin
 		if rank < uint64(n) {
 			break
 		}
@@ -189,8 +120,8 @@ func (s *Sketch) ranked(rank uint64) time.Duration {
 // latency of the bin and how many there are, until yield returns false: what a histogram
 // in another form is made of.
 func (s *Sketch) Bins(yield func(upTo time.Duration, n uint64) bool) {
-	for i, n := range s.bins {
-		if n > 0 && !yield(time.Duration(sketchBounds[s.first+i]), uint64(n)) {
+	for bin, n := range s.each {
+		if !yield(time.Duration(sketchBounds[bin]), uint64(n)) {
 			return
 		}
 	}

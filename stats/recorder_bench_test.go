@@ -84,34 +84,40 @@ func BenchmarkRecord(b *testing.B) {
 	}
 }
 
-// The present window of 10,000 cells, each of 30 events, and what a cell takes.
+// The present window of 10,000 cells, each of so many events, and what a cell takes.
 func BenchmarkSnapshot(b *testing.B) {
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	now := epoch
-	r, err := NewRecorder(Config{MaxCells: 10_100, Now: func() time.Time { return now }})
-	if err != nil {
-		b.Fatal(err)
+	for _, events := range []int{30, 300} {
+		b.Run(fmt.Sprintf("events=%d", events), func(b *testing.B) {
+			const cells = 10_000
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			now := epoch
+			r, err := NewRecorder(Config{MaxCells: cells + 100, MaxIDs: -1, Now: func() time.Time { return now }})
+			if err != nil {
+				b.Fatal(err)
+			}
+			rnd := rand.New(rand.NewPCG(3, 4))
+			for i := range cells * events {
+				key := i % cells
+				e := anyEvent(rnd, 0)
+				e.Stage, e.Status, e.Pair = StageConnect, StatusSuccess, PairKind(1+key%7)
+				e.LocalNAT, e.RemoteNAT = natprobe.Type(key/7%8), natprobe.Type(key/7/8%8)
+				e.Protocol, e.IPVersion, e.Group, e.Time = ProtocolUDP, 4, fmt.Sprintf("arm-%d", key/7/64), now
+				r.Record(e)
+				if i%(cells*events/10) == 0 {
+					now = now.Add(r.Hop())
+				}
+			}
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			var s *Snapshot
+			b.ReportAllocs()
+			for b.Loop() {
+				s = r.Snapshot()
+			}
+			b.ReportMetric(float64(len(s.Cells)), "cells")
+			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(len(s.Cells)), "heapB/cell")
+		})
 	}
-	rnd := rand.New(rand.NewPCG(3, 4))
-	for i := range 300_000 {
-		key := i % 10_000
-		e := anyEvent(rnd, 0)
-		e.Stage, e.Status, e.Pair = StageConnect, StatusSuccess, PairKind(1+key%7)
-		e.LocalNAT, e.RemoteNAT = natprobe.Type(key/7%8), natprobe.Type(key/7/8%8)
-		e.Protocol, e.IPVersion, e.Group, e.Time = ProtocolUDP, 4, fmt.Sprintf("arm-%d", key/7/64), now
-		r.Record(e)
-		if i%30_000 == 0 {
-			now = now.Add(r.Hop())
-		}
-	}
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	var s *Snapshot
-	for b.Loop() {
-		s = r.Snapshot()
-	}
-	b.ReportMetric(float64(len(s.Cells)), "cells")
-	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(len(s.Cells)), "heapB/cell")
 }

@@ -5,7 +5,7 @@ import "math"
 // Difference is how an arm's share differs from that of the control, so that one may look
 // as often as one likes and stop when one likes.
 type Difference struct {
-	Arm, Control Rate
+	Arm, Control Rate // the two shares
 
 	// Value is the arm's share less the control's, 0 if either has no observations.
 	Value float64

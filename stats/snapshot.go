@@ -52,7 +52,7 @@ func mergeSorted[C any](a, b []C, compare func(a, b *C) int, tally func(*C) *Tal
 		} else {
 			both = append(both, b[0])
 			t := tally(&both[len(both)-1])
-			t.Latency.bins = slices.Clone(t.Latency.bins)
+			t.Latency.data = slices.Clone(t.Latency.data)
 		}
 		if order == 0 {
 			tally(&both[len(both)-1]).Merge(tally(&b[0]))

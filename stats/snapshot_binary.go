@@ -114,20 +114,27 @@ func (t *Tally) append(b []byte) []byte {
 		b = binary.AppendUvarint(b, n)
 	}
 	b = binary.BigEndian.AppendUint64(b, math.Float64bits(t.micros))
-	first, bins := t.Latency.first, t.Latency.bins
-	for len(bins) > 0 && bins[0] == 0 {
-		first, bins = first+1, bins[1:]
-	}
-	for len(bins) > 0 && bins[len(bins)-1] == 0 {
-		bins = bins[:len(bins)-1]
-	}
-	if len(bins) == 0 {
-		first = 0
+	return t.Latency.append(b)
+}
+
+// append appends the number of the first bin that has latencies, how many bins there are up
+// to the last that has some, and what each of them has.
+func (s *Sketch) append(b []byte) []byte {
+	first, end := 0, 0
+	for bin := range s.each {
+		if end == 0 {
+			first = bin
+		}
+		end = bin + 1
 	}
 	b = binary.AppendUvarint(b, uint64(first))
-	b = binary.AppendUvarint(b, uint64(len(bins)))
-	for _, n := range bins {
+	b = binary.AppendUvarint(b, uint64(end-first))
+	for bin, n := range s.each {
+		for ; first < bin; first++ {
+			b = append(b, 0)
+		}
 		b = binary.AppendUvarint(b, uint64(n))
+		first++
 	}
 	return b
 }
@@ -141,16 +148,13 @@ func (r *reader) tally(t *Tally) {
 		return
 	}
 	t.Latency = Sketch{}
-	if n == 0 {
-		return
-	}
-	t.Latency = Sketch{first: int(first), bins: make([]uint32, n)}
-	for i := range t.Latency.bins {
+	for i := range n {
 		count := r.uvarint()
 		if count > math.MaxUint32 {
 			r.failed = true
 		}
-		t.Latency.bins[i] = uint32(count)
-		t.Latency.n += uint64(uint32(count))
+		if count > 0 {
+			t.Latency.addBin(int(first)+i, uint32(count))
+		}
 	}
 }

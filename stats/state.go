@@ -4,45 +4,37 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
 // AppendState appends all that the recorder knows to b: totals, panes, which events it has
 // counted, and its ledger, so that one in another process can go on in its place by
-// RestoreState. What is recorded at the same time may be in it in part; who needs to know
-// what exactly is in it calls Record and AppendState from one goroutine.
+// RestoreState. It is of one moment; who needs to know what exactly is in it calls Record and
+// AppendState from one goroutine.
 func (r *Recorder) AppendState(b []byte) []byte {
-	// All of it is of one moment: were a pane to close between the totals and the panes, it
-	// would be in both.
-	for _, s := range r.shards {
-		s.mu.Lock()
-	}
-	present := r.present()
-	for _, s := range r.shards {
-		present = max(present, s.now)
-	}
+	r.lockSeen()
+	present := r.lockShards(r.present())
+	first := present - r.set.kept() + 1
 	past := newCollector(r, 0, 0)
 	panes := make([]*collector, r.set.kept())
 	for i := range panes {
-		first := present - r.set.kept() + 1 + int64(i)
-		panes[i] = newCollector(r, first, first+1)
+		panes[i] = newCollector(r, first+int64(i), first+int64(i)+1)
 	}
-	for _, s := range r.shards {
-		s.advance(present)
+	r.show(func(s *series) {
 		past.past(s)
-		for _, c := range panes {
-			c.panes(s)
+		for _, p := range s.panes {
+			panes[p.number-first].add(s.key, p.Tally)
 		}
-	}
-	for _, s := range r.shards {
-		s.mu.Unlock()
-	}
+		panes[present-first].add(s.key, s.present)
+	})
+	ledger, tags := r.ledger(), r.tags(present)
+	r.unlockSeen()
 	b = append(b, binaryVersion, formState)
 	for _, n := range [...]int64{r.set.hop, r.set.window, r.set.late, present} {
 		b = binary.AppendUvarint(b, uint64(n))
 	}
 	b = binary.BigEndian.AppendUint64(b, r.seed)
-	ledger := r.Ledger()
 	for _, n := range ledger.fields() {
 		b = binary.AppendUvarint(b, *n)
 	}
@@ -50,32 +42,36 @@ func (r *Recorder) AppendState(b []byte) []byte {
 	for _, c := range panes {
 		b, _ = c.snapshot().AppendBinary(b)
 	}
-	for pane := present - r.set.late; pane <= present; pane++ {
-		b = r.appendTags(b, pane)
+	for _, of := range tags {
+		b = binary.AppendUvarint(b, uint64(len(of)))
+		for _, tag := range of {
+			b = binary.BigEndian.AppendUint64(b, tag)
+		}
 	}
 	return b
 }
 
-// appendTags appends the tags of a pane's events.
-func (r *Recorder) appendTags(b []byte, pane int64) []byte {
-	var all []uint64
+// tags returns the tags of the events of the panes that are open, pane by pane, with all IDs
+// locked.
+func (r *Recorder) tags(present int64) [][]uint64 {
+	open := present - r.set.late
+	all := make([][]uint64, r.set.late+1)
 	for _, s := range r.seen {
-		s.mu.Lock()
-		i := int(uint64(pane) % uint64(len(s.panes)))
-		if s.numbers[i] == pane {
-			for _, tag := range s.panes[i].places {
+		for i := range s.panes {
+			of := &s.panes[i]
+			if of.n == 0 || of.number < open || of.number > present {
+				continue
+			}
+			into := &all[of.number-open]
+			*into = slices.Grow(*into, of.n)
+			for _, tag := range of.places {
 				if tag != 0 {
-					all = append(all, tag)
+					*into = append(*into, tag)
 				}
 			}
 		}
-		s.mu.Unlock()
 	}
-	b = binary.AppendUvarint(b, uint64(len(all)))
-	for _, tag := range all {
-		b = binary.BigEndian.AppendUint64(b, tag)
-	}
-	return b
+	return all
 }
 
 // fields returns what a ledger has, in the order in which states have it.
@@ -118,13 +114,13 @@ func RestoreState(cfg Config, state []byte) (*Recorder, error) {
 	for _, s := range r.shards {
 		s.now = present
 	}
-	r.load(past, func(s *shard, key packed, t *Tally) bool { return s.loadPast(key, t) })
+	r.load(past, &l, func(s *shard, of *series, t *Tally) { of.past.Merge(t) })
 	for pane := present - r.set.kept() + 1; pane <= present && !in.failed; pane++ {
 		got, err := in.snapshot()
 		if err != nil {
 			return nil, err
 		}
-		r.load(got, func(s *shard, key packed, t *Tally) bool { return s.loadPane(key, t, max(0, pane)) })
+		r.load(got, &l, func(s *shard, of *series, t *Tally) { s.load(of, t, max(0, pane)) })
 	}
 	for pane := present - r.set.late; pane <= present && !in.failed; pane++ {
 		r.loadTags(&in, max(0, pane), present)
@@ -132,24 +128,23 @@ func RestoreState(cfg Config, state []byte) (*Recorder, error) {
 	if in.failed || len(in.rest) > 0 {
 		return nil, fmt.Errorf("stats: state of a recorder: it is cut off, or has %d bytes too many", len(in.rest))
 	}
-	// What was loaded has noted nothing in the ledger but what did not fit.
-	l.Overflown += r.overflown.Load()
 	r.late.Store(l.Late)
 	r.invalid.Store(l.Invalid)
-	r.clamped.Store(l.Clamped)
-	r.overflown.Store(l.Overflown)
-	r.seen[0].ledger = Ledger{Recorded: l.Recorded, Duplicates: l.Duplicates, Unchecked: l.Unchecked}
+	l.Late, l.Invalid = 0, 0
+	r.seen[0].ledger = l
 	return r, nil
 }
 
-// load gives the tallies of a snapshot to their shards.
-func (r *Recorder) load(from *Snapshot, put func(s *shard, key packed, t *Tally) bool) {
+// load gives the tallies of a snapshot to their series, and notes those that do not fit.
+func (r *Recorder) load(from *Snapshot, l *Ledger, put func(s *shard, of *series, t *Tally)) {
 	give := func(key packed, t *Tally) {
-		if !put(r.shard(key), key, t) {
-			r.overflown.Add(t.Events())
+		of := r.shard(key).of(key)
+		if of == nil {
+			l.Overflown += t.Events()
 			key = key.overflow()
-			put(r.shard(key), key, t)
+			of = r.shard(key).of(key)
 		}
+		put(r.shard(key), of, t)
 	}
 	for i := range from.Cells {
 		c := &from.Cells[i]
@@ -164,29 +159,6 @@ func (r *Recorder) load(from *Snapshot, put func(s *shard, key packed, t *Tally)
 	}
 }
 
-// loadPast adds a tally of panes that are open no more.
-func (s *shard) loadPast(key packed, t *Tally) bool {
-	of := s.of(key)
-	if of == nil {
-		return false
-	}
-	of.past.Merge(t)
-	return true
-}
-
-// loadPane adds a tally of a pane that is kept.
-func (s *shard) loadPane(key packed, t *Tally, number int64) bool {
-	cell := s.cell(key, number)
-	if cell == nil {
-		return false
-	}
-	cell.Merge(t)
-	if number > s.now-s.window && number != s.now {
-		cell.series.window.Merge(t)
-	}
-	return true
-}
-
 // loadTags takes in which events of a pane were counted.
 func (r *Recorder) loadTags(in *reader, pane, present int64) {
 	for range in.count(8) {
@@ -196,8 +168,7 @@ func (r *Recorder) loadTags(in *reader, pane, present int64) {
 		}
 		if tag := binary.BigEndian.Uint64(b); tag != 0 {
 			s := r.seen[tag>>60%numShards]
-			if set := s.at(pane); set.n < s.limit && !set.has(tag) {
-				set.add(tag)
+			if ids := s.at(pane); ids.n < s.limit && ids.add(tag) {
 				s.moved = present // it is not known whether one of them was
 			}
 		}

@@ -15,9 +15,9 @@ import (
 // Table tells what became of the sessions of each NAT type, one row for each local one and
 // one for all, for people and for other programs.
 type Table struct {
-	From, To time.Time
-	Rows     []Row // by NAT type, in the order of natprobe's constants
-	Total    Row
+	From, To time.Time // when it was
+	Rows     []Row     // by NAT type, in the order of natprobe's constants
+	Total    Row       // of all types
 }
 
 // Row is a line of a Table.

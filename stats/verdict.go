@@ -33,7 +33,7 @@ func (d *Decision) UnmarshalText(text []byte) error {
 
 // ArmResult is what was counted of an arm.
 type ArmResult struct {
-	Arm string
+	Arm string // its name
 	// Rate is what the arms are compared by, of all sessions that are eligible: both peers
 	// came to checking paths, and nobody cancelled. [Outcome.DirectRate] of the arm's group is
 	// such a one.
@@ -51,29 +51,29 @@ type ArmResult struct {
 // and arms of unequal size (go test ./stats -run Peeking -v). In JSON its fields are experiment, decision, reason,
 // sample_ratio, control, control_rate and arms, with names of lower case.
 type Verdict struct {
-	Experiment string
+	Experiment string   // its name
 	Decision   Decision // the gravest of the arms', in the order of the constants
 	Reason     string   // in a sentence
 	Ratio      RatioCheck
-	Control    string
+	Control    string       // the name of the arm that the others are compared with
 	Rate       Rate         // of the control
 	Arms       []ArmVerdict // of the others, in their order
 }
 
 // ArmVerdict is what the results mean for one arm.
 type ArmVerdict struct {
-	Arm      string
-	Decision Decision // never DecisionInvalid
-	Reason   string   // in a clause
-	Success  Difference
+	Arm      string         // its name
+	Decision Decision       // never DecisionInvalid
+	Reason   string         // in a clause
+	Success  Difference     // of what the arms are compared by
 	Guards   []GuardVerdict // those there were results of, in their order
 }
 
 // GuardVerdict is how a guard fares in an arm.
 type GuardVerdict struct {
-	Guard   string
-	Harmed  bool // the whole interval is on the bad side
-	Compare Difference
+	Guard   string     // its name
+	Harmed  bool       // the whole interval is on the bad side
+	Compare Difference // of the guard's share
 }
 
 const verdictAlpha = 0.05
@@ -216,5 +216,5 @@ func (x *Experiment) mismatch(counts []uint64, p float64) string {
 			parts = append(parts, fmt.Sprintf("%s has %d sessions where %.0f are due", arm.Name, counts[i], all*float64(arm.weight())/total))
 		}
 	}
-	return fmt.Sprintf("%s (p = %s): find out what becomes of the others before comparing any", strings.Join(parts, ", "), probability(p))
+	return fmt.Sprintf("%s (p %s): find out what becomes of the others before comparing any", strings.Join(parts, ", "), probability(p))
 }

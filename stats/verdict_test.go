@@ -190,3 +190,11 @@ func TestJudgeFamily(t *testing.T) {
 		t.Errorf("of %d experiments without any: a difference in %d, a guard spoilt in %d, a mismatch in %d; -peek-seed %d", runs, differ, spoilt, broken, *peekSeed)
 	}
 }
+
+func TestProbability(t *testing.T) {
+	for p, want := range map[float64]string{1: "= 1.000", 0.0421: "= 0.042", 0.0002: "= 2e-04", 1e-120: "< 1e-99", 0: "< 1e-99"} {
+		if got := probability(p); got != want {
+			t.Errorf("%g: %q, want %q", p, got, want)
+		}
+	}
+}

@@ -20,7 +20,7 @@ func (v Verdict) Text() string {
 			text += fmt.Sprintf("\n  %s %d of %d, %s %d of %d: too few to compare", arm.Arm, d.Arm.Successes, d.Arm.N, v.Control, d.Control.Successes, d.Control.N)
 			continue
 		}
-		text += fmt.Sprintf("\n  %s %.1f %% of %d, %s %.1f %% of %d: %+.1f points (%+.1f to %+.1f), p = %s",
+		text += fmt.Sprintf("\n  %s %.1f %% of %d, %s %.1f %% of %d: %+.1f points (%+.1f to %+.1f), p %s",
 			arm.Arm, 100*d.Arm.Share(), d.Arm.N, v.Control, 100*d.Control.Share(), d.Control.N,
 			100*d.Value, 100*d.Interval.Low, 100*d.Interval.High, probability(d.P))
 	}
@@ -30,11 +30,15 @@ func (v Verdict) Text() string {
 // String is Text.
 func (v Verdict) String() string { return v.Text() }
 
+// probability is what p is, or that it is too small for any word.
 func probability(p float64) string {
-	if p < 0.001 {
-		return fmt.Sprintf("%.0e", p)
+	switch {
+	case p < 1e-99:
+		return "< 1e-99"
+	case p < 0.001:
+		return fmt.Sprintf("= %.0e", p)
 	}
-	return fmt.Sprintf("%.3f", p)
+	return fmt.Sprintf("= %.3f", p)
 }
 
 // MarshalJSON writes the verdict as one JSON object, always the same for the same verdict:

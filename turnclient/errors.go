@@ -61,10 +61,10 @@ func (e *ConfigError) Error() string { return "turnclient: " + e.Field + ": " + 
 
 // ServerError says why a server was of no use for one request.
 type ServerError struct {
-	Server Endpoint
-	Op     string // what was asked: "allocate", "refresh", "permission", "channel", "connect", "bind"; "data": nothing
-	Code   int    // STUN error code that the server sent; 0: it sent none
-	Reason string // the server's own words, which prove nothing; "": none
+	Server Endpoint // who was asked
+	Op     string   // what was asked: "allocate", "refresh", "permission", "channel", "connect", "bind"; "data": nothing
+	Code   int      // STUN error code that the server sent; 0: it sent none
+	Reason string   // the server's own words, which prove nothing; "": none
 	// RetryAfter is when it may be asked again; zero: at once, if at all.
 	RetryAfter time.Time
 	Err        error // ErrNoAnswer and the like; nil where Code says it all

@@ -51,9 +51,9 @@ type Event struct {
 	Kind       EventKind
 	At         time.Time
 	Allocation AllocationID
-	From       State
+	From       State // EventState: the one before
 	State      State
-	Server     Endpoint
+	Server     Endpoint         // that it is about, or stands on
 	Relayed    []netip.AddrPort // EventAllocated: one for each family
 	Mapped     netip.AddrPort   // EventAllocated: where the server sees us
 	Lifetime   time.Duration    // EventAllocated: granted
@@ -62,13 +62,13 @@ type Event struct {
 	// Reservation is a token for the next port (EventAllocated, Options.Reserve).
 	Reservation []byte
 	Peer        netip.AddrPort // EventPermission: the port is 0
-	Channel     uint16
+	Channel     uint16         // EventChannel: its number
 	Conn        ConnID
 	Incoming    bool   // a peer made the connection
 	Data        []byte // EventData, EventConnData: the receiver's
-	Realm       string
-	Again       bool // EventCredentials: those in use were rejected
-	Lost        Loss
+	Realm       string // EventCredentials: the server's
+	Again       bool   // EventCredentials: those in use were rejected
+	Lost        Loss   // EventAllocated, EventDropped: what is gone
 	Err         error
 	Missed      int // events that were dropped before this one, because nobody took them (Allocation.Events)
 

@@ -224,7 +224,8 @@ func (a *Allocation) Stats() Stats {
 }
 
 // Permit asks the server to let data of ip in, and returns once it does. Writing to a
-// peer does the same by itself. The permission is kept while data comes or goes.
+// peer does the same by itself. The permission is kept while data comes or goes. The error
+// is a *PeerError, which matches ErrLost, ErrClosed or the cause of ctx where that is why.
 func (a *Allocation) Permit(ctx context.Context, ip netip.Addr) error {
 	ip = ip.Unmap()
 	result := make(chan error, 1)

@@ -88,9 +88,9 @@ type Config struct {
 
 // CredentialsRequest says what credentials are wanted for.
 type CredentialsRequest struct {
-	Server Endpoint
-	Realm  string
-	Again  bool // those in use were rejected
+	Server Endpoint // who wants them
+	Realm  string   // of the server, as it says
+	Again  bool     // those in use were rejected
 }
 
 // machine returns what the machine makes of c.

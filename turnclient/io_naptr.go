@@ -11,7 +11,7 @@ import (
 
 // NAPTR is one record of that type (RFC 3403 section 4.1).
 type NAPTR struct {
-	Order, Preference uint16
+	Order, Preference uint16 // the lowest first, Order before Preference
 	Flags             string // "S", "A" or "" here
 	Service           string // "RELAY:turn.udp:turn.tcp" and the like
 	Regexp            string // empty here

@@ -160,7 +160,8 @@ func (t *TCPAllocation) listen() error {
 }
 
 // Permit asks the server to let connections of ip in, and returns once it does. The
-// permission is kept until the allocation is closed.
+// permission is kept until the allocation is closed. The error is that of
+// [Allocation.Permit].
 func (t *TCPAllocation) Permit(ctx context.Context, ip netip.Addr) error { return t.a.Permit(ctx, ip) }
 
 // RelayedAddr returns the relayed address, the first of two. It may change when the

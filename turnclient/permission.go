@@ -149,7 +149,8 @@ func (m *Machine) Send(now time.Time, id AllocationID, to netip.AddrPort, data [
 // Permit asks for a permission for ip without sending anything, so that its data can
 // come in. EventPermission tells what became of it; one that stands is told at once.
 // The permission is kept as long as data comes or goes, that of a TCP allocation as long
-// as the allocation.
+// as the allocation. The error is ErrClosed, one that matches ErrLost, or a *PeerError for an
+// address that cannot be permitted.
 func (m *Machine) Permit(now time.Time, id AllocationID, ip netip.Addr) error {
 	m.enter()
 	a := m.allocs[id]

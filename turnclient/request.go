@@ -273,7 +273,7 @@ func (r *request) challenged(now time.Time, msg *wire.Message, code int, reason 
 	case !rejected && s.version > 0:
 		r.restart(now)
 	case s.version == 0 && !r.link.m.cfg.Ask:
-		r.fail(now, code, reason, fmt.Errorf("%w: it wants some for realm %q; set Config.Credentials", ErrCredentials, s.realm))
+		r.fail(now, code, reason, fmt.Errorf("%w: it wants a user name and a password for realm %q", ErrCredentials, s.realm))
 	case !r.link.m.cfg.Ask:
 		// RFC 8489 section 9.2.5: no retry with unchanged credentials.
 		r.fail(now, code, reason, ErrCredentials)

@@ -39,17 +39,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/stats"
 	"github.com/bradawl/bradawl/stats/natsbus"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-)
-
-// The exit codes.
-const (
-	exitDone  = 0
-	exitError = 1
-	exitUsage = 2
 )
 
 func main() {
@@ -80,7 +74,6 @@ exit codes: 0 after a signal, 1 it could not start or failed, 2 the arguments ar
 func parse(args []string, token string, help io.Writer) (options, error) {
 	o := options{token: token}
 	flags := flag.NewFlagSet("collector", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
 	flags.StringVar(&o.addr, "addr", "127.0.0.1:8090", "`address` to listen on")
 	flags.StringVar(&o.dir, "dir", "", "`folder` of the NATS server inside; without one, a temporary one")
 	flags.StringVar(&o.nats, "nats", "", "`URL`s of a NATS cluster, with commas between; without one, a server inside")
@@ -88,16 +81,8 @@ func parse(args []string, token string, help io.Writer) (options, error) {
 	flags.IntVar(&o.shards, "shards", 4, "`number` of parts that events are counted in; the same for all of a cluster")
 	flags.IntVar(&o.replicas, "replicas", 1, "`number` of NATS servers that keep each event")
 	flags.BoolVar(&o.count, "count", true, "count events, and not only take and show them")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprint(help, usage, "\nflags:\n")
-			flags.SetOutput(help)
-			flags.PrintDefaults()
-		}
+	if err := cli.Parse(flags, args, help, usage, false); err != nil {
 		return o, err
-	}
-	if flags.NArg() > 0 {
-		return o, fmt.Errorf("%q is not a flag", flags.Arg(0))
 	}
 	host, _, err := net.SplitHostPort(o.addr)
 	if err != nil {
@@ -111,18 +96,10 @@ func parse(args []string, token string, help io.Writer) (options, error) {
 
 func run(ctx context.Context, args []string, token string, stdout, stderr io.Writer) int {
 	o, err := parse(args, token, stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return exitDone
-	case err != nil:
-		fmt.Fprintf(stderr, "collector: %v; -h shows how to call it\n", err)
-		return exitUsage
+	if err != nil {
+		return cli.Exit("collector", cli.Usage(err), stderr)
 	}
-	if err := collect(ctx, o, stdout, stderr); err != nil {
-		fmt.Fprintf(stderr, "collector: %v\n", err)
-		return exitError
-	}
-	return exitDone
+	return cli.Exit("collector", collect(ctx, o, stdout, stderr), stderr)
 }
 
 // collect runs until ctx is done.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/stats"
 )
@@ -39,7 +40,7 @@ func start(t *testing.T, token string, args ...string) (url string, stop func())
 		}
 		stopped = true
 		cancel()
-		if code := <-done; code != exitDone {
+		if code := <-done; code != cli.Done {
 			t.Errorf("exit code %d: %s", code, log.String())
 		}
 	}
@@ -160,12 +161,12 @@ func TestArguments(t *testing.T) {
 		"-shards many":       "invalid value",
 	} {
 		var out bytes.Buffer
-		if code := run(t.Context(), strings.Fields(args), "", io.Discard, &out); code != exitUsage || !strings.Contains(out.String(), want) {
+		if code := run(t.Context(), strings.Fields(args), "", io.Discard, &out); code != cli.Wrong || !strings.Contains(out.String(), want) {
 			t.Errorf("%s: %d %s, want %s", args, code, out.String(), want)
 		}
 	}
 	var out bytes.Buffer
-	if code := run(t.Context(), []string{"-h"}, "", io.Discard, &out); code != exitDone || !strings.Contains(out.String(), "examples:") {
+	if code := run(t.Context(), []string{"-h"}, "", io.Discard, &out); code != cli.Done || !strings.Contains(out.String(), "examples:") {
 		t.Errorf("-h: %d %s", code, out.String())
 	}
 	for args, want := range map[string]string{
@@ -173,7 +174,7 @@ func TestArguments(t *testing.T) {
 		"-addr 127.0.0.1:0 -shards 999":              "Shards: 999 is out of range",
 	} {
 		out.Reset()
-		if code := run(t.Context(), strings.Fields(args), "", io.Discard, &out); code != exitError || !strings.Contains(out.String(), want) {
+		if code := run(t.Context(), strings.Fields(args), "", io.Discard, &out); code != cli.Failed || !strings.Contains(out.String(), want) {
 			t.Errorf("%s: %d %s, want %s", args, code, out.String(), want)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 // note says on the page what it shows.
 func (o options) note() string {
 	return fmt.Sprintf("Simulated: %d detectors in cities, behind kinds of NATs in assumed shares. What their NATs are and what became of attempts "+
-		"was measured by real sessions in simulated internets, which go on; detectors draw from those.", o.detectors)
+		"was measured by real sessions in simulated internets, which go on; detectors draw from those. The experiment's verdict is of the measured ones alone, each once.", o.detectors)
 }
 
 const (

@@ -14,10 +14,19 @@ import (
 	"github.com/bradawl/bradawl/stats/dashboard"
 )
 
+func labOf(t *testing.T, seed uint64, stderr io.Writer) *lab {
+	t.Helper()
+	l, err := newLab(seed, stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
 // What the fleet tells was measured: by real sessions in simulated internets.
 func TestFleetTellsWhatWasMeasured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(7, io.Discard)
+		l := labOf(t, 7, io.Discard)
 		portRestricted, fullCone, random := 0, 3, 4
 		for round, m := range []meeting{{portRestricted, fullCone, 0}, {fullCone, portRestricted, 1}, {random, random, 0}} {
 			if err := l.meet(t.Context(), m, round); err != nil {
@@ -30,6 +39,9 @@ func TestFleetTellsWhatWasMeasured(t *testing.T) {
 			if got := l.measured(k); got != want {
 				t.Errorf("%s was found to be %v", kinds[k].preset, got)
 			}
+		}
+		if v := l.verdicts(); len(v) != 1 || !strings.Contains(v[0].(stats.Verdict).Text(), "polite 1 of 1, default 1 of 2: too few to compare") {
+			t.Error(v)
 		}
 		d, err := dashboard.New(dashboard.Config{})
 		if err != nil {
@@ -79,7 +91,7 @@ func TestDetectorsComeAndGo(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer d.Close(context.Background())
-		f := newFleet(options{detectors: 200, seed: 3}, newLab(3, io.Discard), d)
+		f := newFleet(options{detectors: 200, seed: 3}, labOf(t, 3, io.Discard), d)
 		before := make(map[stats.ID]bool)
 		for _, of := range f.all {
 			before[of.id] = true
@@ -107,7 +119,7 @@ func TestRoomForTheFleet(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer d.Close(context.Background())
-		f := newFleet(o, newLab(3, io.Discard), d)
+		f := newFleet(o, labOf(t, 3, io.Discard), d)
 		for range 16 { // four minutes
 			f.turn(time.Now(), len(f.all))
 			time.Sleep(heard)
@@ -131,7 +143,7 @@ func TestWorldThatFails(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var said []string
-	newLab(1, writer(func(p []byte) { said = append(said, string(p)); cancel() })).run(ctx, 1)
+	labOf(t, 1, writer(func(p []byte) { said = append(said, string(p)); cancel() })).run(ctx, 1)
 	if len(said) != 1 || !strings.Contains(said[0], "no-such-preset") || strings.Count(said[0], "\n") != 1 {
 		t.Errorf("it says %q", said)
 	}
@@ -156,7 +168,7 @@ func TestAssumptions(t *testing.T) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
-	l := newLab(1, io.Discard)
+	l := labOf(t, 1, io.Discard)
 	for round := range 4 {
 		met := make(map[[2]int]bool)
 		for _, m := range l.plan(round) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -37,11 +38,16 @@ const (
 	keep   = 8                     // attempts of each two kinds and group that are drawn from
 )
 
-// groups are those of an experiment: what an attempt against hard NATs may cost.
+// experiment is about what an attempt against hard NATs may cost.
+var experiment = stats.Experiment{
+	Name: "budget", Arms: []stats.Arm{{Name: "default"}, {Name: "polite"}}, Guards: []stats.Guard{{Name: "failed"}},
+}
+
+// groups are its arms.
 var groups = [2]struct {
 	name   string
 	budget punch.Budget
-}{{"default", punch.Budget{}}, {"polite", punch.Polite}}
+}{{experiment.Group("default"), punch.Budget{}}, {experiment.Group("polite"), punch.Polite}}
 
 // attempt is the events of one side of a connection.
 type attempt []stats.Event
@@ -56,14 +62,16 @@ type lab struct {
 	seed   uint64
 	stderr io.Writer // is told of the first world that fails, in a line
 	failed sync.Once
+	counts *stats.Recorder // what the ends that dialled have recorded, each once
 
 	mu       sync.Mutex
 	types    map[int]natprobe.Type // of kinds, as sessions have found
 	attempts map[meeting][]attempt
 }
 
-func newLab(seed uint64, stderr io.Writer) *lab {
-	return &lab{seed: seed, stderr: stderr, types: make(map[int]natprobe.Type), attempts: make(map[meeting][]attempt)}
+func newLab(seed uint64, stderr io.Writer) (*lab, error) {
+	counts, err := stats.NewRecorder(stats.Config{Groups: experiment.Groups()})
+	return &lab{seed: seed, stderr: stderr, counts: counts, types: make(map[int]natprobe.Type), attempts: make(map[meeting][]attempt)}, err
 }
 
 // run makes worlds until ctx ends: so many at a time until each two kinds have met, then one
@@ -127,8 +135,9 @@ func (l *lab) meet(ctx context.Context, m meeting, round int) error {
 	w, err := simworld.Open(ctx, simworld.Config{
 		Seed: h.Sum64(), NATs: [2]string{kinds[m.local].preset, kinds[m.remote].preset}, Link: simnet.Link{Delay: delay},
 		Session: func(end int, cfg *bradawl.Config) {
-			cfg.Timeout, cfg.Budget, cfg.RecordGroup = first, groups[m.group].budget, groups[m.group].name
+			cfg.Timeout, cfg.Budget = first, groups[m.group].budget
 			cfg.Record = func(e stats.Event) {
+				e.Group = groups[m.group].name
 				mu.Lock()
 				defer mu.Unlock()
 				events[end] = append(events[end], e)
@@ -142,6 +151,9 @@ func (l *lab) meet(ctx context.Context, m meeting, round int) error {
 	w.Close() // after which nothing is recorded
 	if err != nil || ctx.Err() != nil {
 		return err
+	}
+	for _, e := range events[0] {
+		l.counts.Record(e)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -157,6 +169,23 @@ func (l *lab) meet(ctx context.Context, m meeting, round int) error {
 		l.attempts[of] = append(l.attempts[of], events[end])
 	}
 	return nil
+}
+
+// verdicts is what the meetings mean, not what the fleet makes of them: that draws the same
+// ones again and again. Each two kinds meet by either group in turn, so the groups differ in
+// nothing else.
+func (l *lab) verdicts() []json.Marshaler {
+	var results []stats.ArmResult
+	for _, o := range l.counts.Total().Outcomes(stats.ByGroup) {
+		if arm, ok := experiment.ArmOf(o.Group); ok {
+			results = append(results, stats.ArmResult{Arm: arm, Rate: o.DirectRate(), Guards: map[string]stats.Rate{"failed": o.FailureRate()}})
+		}
+	}
+	verdict, err := experiment.Judge(results)
+	if err != nil {
+		return nil // which it does not come to
+	}
+	return []json.Marshaler{verdict}
 }
 
 // connect has one end dial the other, and waits until there is nothing more to come of it.

@@ -10,7 +10,8 @@
 // server, a TURN server, a rendezvous and two sessions, which are those that run outside,
 // too; they find out what they are behind, and connect. A detector tells what was measured
 // for its kind, and draws its attempts from those of its kind and its peers'. How many there
-// are of each kind, and where, is an assumption.
+// are of each kind, and where, is an assumption. The verdict on the experiment, whether a
+// smaller budget for hard NATs does as well, is of the measured connections, each once.
 //
 // With -collect it takes reports of real detectors (see package stats/dashboard, whose Client
 // makes them), which present the token. It is -token, or, out of sight of the process list,
@@ -147,6 +148,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	cfg := o.config()
 	made := false
+	var measured *lab // nil: the fleet is a real one
 	if o.collect {
 		token := o.token
 		if token == "" {
@@ -157,7 +159,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 		cfg.Tokens = []string{token}
 	} else {
-		cfg.Note = o.note()
+		if measured, err = newLab(o.seed, stderr); err != nil {
+			return err
+		}
+		cfg.Note, cfg.Verdicts = o.note(), measured.verdicts
 	}
 	d, err := dashboard.New(cfg)
 	if wrong, ok := errors.AsType[*dashboard.ConfigError](err); ok {
@@ -182,7 +187,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if made {
 		fmt.Fprintf(stdout, "token: %s\n", cfg.Tokens[0])
 	}
-	return serve(ctx, d, listener, o, stderr)
+	return serve(ctx, d, listener, o, measured)
 }
 
 // address is how a listener is reached from here, and whether it is at all addresses.
@@ -197,16 +202,15 @@ func address(a net.Addr) (text string, anywhere bool) {
 // flagOf names the flag behind a field that the dashboard refuses.
 var flagOf = map[string]string{"Interval": "-interval", "Tokens": "-token or $" + envToken, "Hosts": "-host or -addr", "MaxDetectors": "-detectors"}
 
-// serve serves until ctx ends, and has the fleet report meanwhile.
-func serve(ctx context.Context, d *dashboard.Dashboard, listener net.Listener, o options, stderr io.Writer) error {
+// serve serves until ctx ends, and has the fleet report meanwhile, of what the lab measures.
+func serve(ctx context.Context, d *dashboard.Dashboard, listener net.Listener, o options, lab *lab) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	web := &http.Server{Handler: d, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(listener) }()
 	var fleet sync.WaitGroup
-	if !o.collect {
-		lab := newLab(o.seed, stderr)
+	if lab != nil {
 		fleet.Go(func() { lab.run(ctx, o.worlds) })
 		fleet.Go(func() { newFleet(o, lab, d).run(ctx) })
 	}

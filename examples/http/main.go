@@ -85,10 +85,8 @@ func meet(ctx context.Context, n int, out io.Writer) error {
 		}
 		defer peers[i].Close()
 	}
-	for !peers[0].SignedOn() {
-		if _, err := peers[0].Next(ctx); err != nil {
-			return err
-		}
+	if err := peers[0].WaitSignedOn(ctx); err != nil {
+		return err
 	}
 	served := make(chan error, 1)
 	go func() { served <- serve(ctx, peers[0]) }()
@@ -154,8 +152,11 @@ func browse(ctx context.Context, s *bradawl.Session, peer bradawl.PeerID, n int,
 		}
 		page, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
 		res.Body.Close()
-		if err != nil || res.StatusCode != http.StatusOK {
-			return fmt.Errorf("%s: %w", res.Status, err)
+		switch {
+		case err != nil:
+			return err
+		case res.StatusCode != http.StatusOK:
+			return fmt.Errorf("the peer answers %s", res.Status)
 		}
 		fmt.Fprintf(out, "%s (%v)\n", page, time.Since(began).Round(time.Microsecond))
 	}

@@ -133,7 +133,7 @@ func discovered(t *testing.T, preset string, servers ...string) (report natprobe
 		defer stop()
 		var err error
 		report, err = natprobe.Discover(t.Context(), natprobe.Config{
-			Servers: servers, TCP: true, Lifetime: 3 * time.Minute, ListenPacket: w.site.ListenPacket, DialContext: w.site.DialFrom,
+			Servers: servers, TCP: true, Lifetime: 3 * time.Minute, ListenPacket: w.site.ListenPacket, Dial: w.site.DialFrom,
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/stats"
 	"go.opentelemetry.io/otel/attribute"
@@ -32,33 +33,24 @@ const usage = `usage: otel [-sessions N]
 examples:
   otel
       what OpenTelemetry's SDK is shown of 100 made-up sessions
+  otel -sessions 5000
+      the same of more
 
 exit codes: 0 all was printed, 1 something failed, 2 the arguments are wrong
 `
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("otel", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
 	sessions := flags.Int("sessions", 100, "`number` of sessions that are made up")
-	err := flags.Parse(args)
+	err := cli.Usage(cli.Parse(flags, args, stderr, usage, false))
 	switch {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stderr, usage)
-		return 0
-	case err == nil && flags.NArg() > 0:
-		err = fmt.Errorf("%q is not a flag", flags.Arg(0))
-	case err == nil && *sessions < 0:
-		err = fmt.Errorf("-sessions %d: give 0 or more", *sessions)
+	case err != nil:
+	case *sessions < 0:
+		err = cli.Usage(fmt.Errorf("-sessions %d: give 0 or more", *sessions))
+	default:
+		err = show(ctx, *sessions, stdout)
 	}
-	if err != nil {
-		fmt.Fprintf(stderr, "otel: %v; -h shows how to call it\n", err)
-		return 2
-	}
-	if err := show(ctx, *sessions, stdout); err != nil {
-		fmt.Fprintf(stderr, "otel: %v\n", err)
-		return 1
-	}
-	return 0
+	return cli.Exit("otel", err, stderr)
 }
 
 func show(ctx context.Context, sessions int, stdout io.Writer) error {

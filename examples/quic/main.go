@@ -1,11 +1,13 @@
 // Quic runs QUIC streams over a connection between two peers.
 //
-//	go run ./examples/quic [-bytes N]
+//	go run ./examples/quic [-bytes N] [-json]
 //
 // Both peers and their rendezvous are in this one program, on loopback: one dials the other
 // by its PeerID, lays QUIC (quic-go) over the connection, and sends N bytes on a stream; the
 // other sends them back. The connection is sealed and proves the peer already, so the
 // certificate within QUIC proves nothing more: it is made on the spot and not checked.
+//
+// With -json the result is one object: bytes, ms (how long they took), path.
 //
 // Exit codes: 0, every byte came back as it was sent; 1, something failed, and a line on
 // standard error says what; 2, the flags are wrong.
@@ -19,6 +21,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -43,13 +46,15 @@ func main() {
 	os.Exit(cli.Exit("quic", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
 }
 
-const usage = `usage: quic [-bytes N]
+const usage = `usage: quic [-bytes N] [-json]
 
 examples:
   quic
       1 MiB there and back
   quic -bytes 100000000
       100 MB
+  quic -json
+      for programs
 
 exit codes: 0 all came back, 1 something failed, 2 the flags are wrong
 `
@@ -57,6 +62,7 @@ exit codes: 0 all came back, 1 something failed, 2 the flags are wrong
 func run(ctx context.Context, args []string, out, stderr io.Writer) error {
 	flags := flag.NewFlagSet("quic", flag.ContinueOnError)
 	count := flags.Int64("bytes", 1<<20, "`number` of bytes to send there and back, 1 to 2^30")
+	asJSON := flags.Bool("json", false, "print JSON")
 	switch err := cli.Parse(flags, args, stderr, usage, false); {
 	case errors.Is(err, flag.ErrHelp):
 		return nil
@@ -65,43 +71,48 @@ func run(ctx context.Context, args []string, out, stderr io.Writer) error {
 	case *count < 1 || *count > 1<<30:
 		return cli.Usage(fmt.Errorf("-bytes %d: want 1 to 1073741824", *count))
 	}
-	return meet(ctx, *count, out)
+	sending := cli.Wait(stderr, fmt.Sprintf("sending %d bytes there and back", *count))
+	took, path, err := meet(ctx, *count)
+	sending()
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		return json.NewEncoder(out).Encode(struct {
+			Bytes int64   `json:"bytes"`
+			Time  float64 `json:"ms"`
+			Path  string  `json:"path"`
+		}{*count, float64(took.Microseconds()) / 1000, path.String()})
+	}
+	_, err = fmt.Fprintf(out, "%d bytes there and back in %v, by %v\n", *count, took.Round(time.Millisecond), path)
+	return err
 }
 
-func meet(ctx context.Context, count int64, out io.Writer) error {
+// meet makes two peers of which one sends. It returns how long the bytes took, and their way.
+func meet(ctx context.Context, count int64) (took time.Duration, path bradawl.Path, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true") // the session has set its sockets' already
 	url, stop, err := serveRendezvous()
 	if err != nil {
-		return err
+		return 0, path, err
 	}
 	defer stop()
 	var peers [2]*bradawl.Session
 	for i := range peers {
 		peers[i], err = bradawl.New(ctx, bradawl.Config{Signaler: &rendezvous.Signaler{URL: url}, Loopback: true, Protocol: "bradawl examples/quic 1"})
 		if err != nil {
-			return err
+			return 0, path, err
 		}
 		defer peers[i].Close()
 	}
-	if err := signedOn(ctx, peers[1]); err != nil {
-		return err
+	if err := peers[1].WaitSignedOn(ctx); err != nil {
+		return 0, path, err
 	}
 	served := make(chan error, 1)
 	go func() { served <- echo(ctx, peers[1]) }()
-	err = send(ctx, peers[0], peers[1].ID(), count, out)
-	return errors.Join(err, <-served)
-}
-
-// signedOn waits until the session can be dialled.
-func signedOn(ctx context.Context, s *bradawl.Session) error {
-	for !s.SignedOn() {
-		if _, err := s.Next(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
+	took, path, err = send(ctx, peers[0], peers[1].ID(), count)
+	return took, path, errors.Join(err, <-served)
 }
 
 // config fits QUIC into the datagrams of a connection.
@@ -111,23 +122,23 @@ func config() *quic.Config {
 
 const protocol = "bradawl-quic-example"
 
-// send sends count bytes to the peer and checks what comes back.
-func send(ctx context.Context, s *bradawl.Session, peer bradawl.PeerID, count int64, out io.Writer) error {
+// send sends count bytes to the peer and checks what comes back. It returns how long that
+// took, and by which path.
+func send(ctx context.Context, s *bradawl.Session, peer bradawl.PeerID, count int64) (took time.Duration, path bradawl.Path, err error) {
 	conn, err := s.Dial(ctx, peer)
 	if err != nil {
-		return err
+		return 0, path, err
 	}
 	defer conn.Close()
-	fmt.Fprintf(out, "connected to %s: %v\n", peer.Short(), conn.Path())
 	transport := quic.Transport{Conn: conn.PacketConn()}
 	defer transport.Close()
 	q, err := transport.Dial(ctx, conn.RemoteAddr(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}}, config())
 	if err != nil {
-		return fmt.Errorf("QUIC: %w", err)
+		return 0, path, fmt.Errorf("QUIC: %w", err)
 	}
 	stream, err := q.OpenStreamSync(ctx)
 	if err != nil {
-		return fmt.Errorf("QUIC: %w", err)
+		return 0, path, fmt.Errorf("QUIC: %w", err)
 	}
 	began := time.Now()
 	sent, got := sha256.New(), sha256.New()
@@ -138,13 +149,13 @@ func send(ctx context.Context, s *bradawl.Session, peer bradawl.PeerID, count in
 	}()
 	n, err := io.Copy(got, stream)
 	if err = errors.Join(err, <-failed); err != nil {
-		return fmt.Errorf("stream: %w", err)
+		return 0, path, fmt.Errorf("stream: %w", err)
 	}
 	if n != count || string(sent.Sum(nil)) != string(got.Sum(nil)) {
-		return fmt.Errorf("%d bytes came back for %d, or other ones", n, count)
+		return 0, path, fmt.Errorf("%d bytes came back for %d, or other ones", n, count)
 	}
-	fmt.Fprintf(out, "%d bytes there and back in %v, by %v\n", n, time.Since(began).Round(time.Millisecond), conn.Path())
-	return q.CloseWithError(0, "done")
+	took, path = time.Since(began), conn.Path()
+	return took, path, q.CloseWithError(0, "done")
 }
 
 // echo sends back what comes on the streams of one connection.

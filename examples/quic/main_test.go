@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"io"
 	"strings"
 	"testing"
@@ -15,6 +16,21 @@ func TestThereAndBack(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "300000 bytes there and back") {
 		t.Error(out.String())
+	}
+}
+
+func TestJSON(t *testing.T) {
+	var out strings.Builder
+	if err := run(t.Context(), []string{"-bytes", "3000", "-json"}, &out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Bytes int64
+		MS    float64
+		Path  string
+	}
+	if err := json.Unmarshal([]byte(out.String()), &got); err != nil || got.Bytes != 3000 || got.MS <= 0 || !strings.HasPrefix(got.Path, "direct") {
+		t.Errorf("%s: %v", &out, err)
 	}
 }
 

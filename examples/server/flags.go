@@ -103,6 +103,8 @@ func parse(args []string, getenv func(string) string, help io.Writer) (*config, 
 	if err := cli.Parse(flags, args, help, usage, false); err != nil {
 		return nil, err
 	}
+	given := make(map[string]bool)
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
 
 	var err error
 	if c.hosts, err = parseHosts(*listen, *listen2, *public); err != nil {
@@ -140,6 +142,8 @@ func parse(args []string, getenv func(string) string, help io.Writer) (*config, 
 		return nil, fmt.Errorf("-log %q is not known; give text or json", *format)
 	case (*certFile == "") != (*keyFile == ""):
 		return nil, errors.New("-tls-cert and -tls-key go together; give both or neither")
+	case given["turns-port"] && c.turnsPort != 0 && *certFile == "":
+		return nil, fmt.Errorf("-turns-port %d: TURN over TLS needs a certificate; give -tls-cert, -tls-key and -name", c.turnsPort)
 	case *certFile != "" && c.name == "":
 		return nil, errors.New("-tls-cert without -name: clients hold the certificate against a name; give the host's")
 	}

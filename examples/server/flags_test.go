@@ -50,6 +50,7 @@ func TestBadArguments(t *testing.T) {
 		{"-drain -1s", "-drain -1s"},
 		{"-log xml", "xml"},
 		{"-tls-cert x", "-tls-key"},
+		{"-turns-port 5349", "-turns-port 5349: TURN over TLS needs a certificate"},
 		{"-tls-cert none.pem -tls-key none.pem", "-name"},
 		{"-name x -tls-cert none.pem -tls-key none.pem", "none.pem"},
 	} {

@@ -7,8 +7,8 @@ import (
 	pion "github.com/pion/ice/v2"
 )
 
-// Handlers are an application's own, each for the setter of pion's agent of the same name.
-// nil: none.
+// Handlers are an application's own, each for the setter of pion's agent of the same name:
+// OnCandidate, OnConnectionStateChange, OnSelectedCandidatePairChange. nil: none.
 type Handlers struct {
 	OnCandidate                   func(pion.Candidate)
 	OnConnectionStateChange       func(pion.ConnectionState)

@@ -121,10 +121,10 @@ type Recorder struct {
 // Times is when an agent first reached what it is asked about most. Zero: not yet.
 type Times struct {
 	Began          time.Time // the recorder was made
-	FirstCandidate time.Time
-	GatheringDone  time.Time
-	Checking       time.Time
-	PairSelected   time.Time
+	FirstCandidate time.Time // a local one was gathered
+	GatheringDone  time.Time // all were
+	Checking       time.Time // the first check could leave
+	PairSelected   time.Time // data has a way
 	Connected      time.Time // or completed
 }
 

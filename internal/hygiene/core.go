@@ -22,7 +22,7 @@ var shellFiles = []string{"io*.go", "sockopt_*.go", "config.go", "pool.go", "doc
 
 // rootShell are the root package's files that are not core. All others are, so that a new one
 // is: they are the control of a session.
-var rootShell = []string{"io*.go", "config.go", "conn.go", "session.go", "signal.go", "keyfile.go", "logging.go", "doc.go", "*_test.go"}
+var rootShell = []string{"io*.go", "config.go", "conn.go", "session.go", "signal.go", "keyfile.go", "logging.go", "errors.go", "doc.go", "*_test.go"}
 
 // coreImports are barred from core files. What lies under "net" and "os" is
 // barred with it, but for net/netip, which is a value type.

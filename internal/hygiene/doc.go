@@ -19,5 +19,8 @@
 //   - formatted, short files, no unfinished work, no sleeping tests, no path of
 //     somebody's machine;
 //   - documents: the README's commands are CI's, every dependency has its reason
-//     in ARCHITECTURE.md, and go.work lists every module.
+//     in ARCHITECTURE.md, and go.work lists every module;
+//   - links: what documents link to within the repository is there;
+//   - pictures: SVG files of docs have a title, a description and colours for the dark, and
+//     load and run nothing.
 package hygiene

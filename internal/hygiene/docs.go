@@ -11,8 +11,9 @@ const ruleDocumented = "documented"
 
 // checkDocumented finds exported names of one file without a comment: functions,
 // methods of exported types, types, constants, variables (a comment on the group
-// will do), the methods of exported interfaces that have more than one, and the
-// fields of every type whose name ends in Config, for those state default and unit.
+// will do), the methods of exported interfaces that have more than one, the fields of
+// every type whose name ends in Config, for those state default and unit, and in public
+// packages the fields of all exported structs, but for those whose name and type say it all.
 func checkDocumented(f *goFile) []finding {
 	if f.isTest() {
 		return nil
@@ -30,14 +31,14 @@ func checkDocumented(f *goFile) []finding {
 			}
 		case *ast.GenDecl:
 			for _, spec := range d.Specs {
-				undocumentedSpec(d, spec, missing)
+				undocumentedSpec(d, spec, isPublic(f), missing)
 			}
 		}
 	}
 	return found
 }
 
-func undocumentedSpec(d *ast.GenDecl, spec ast.Spec, missing func(token.Pos, string)) {
+func undocumentedSpec(d *ast.GenDecl, spec ast.Spec, public bool, missing func(token.Pos, string)) {
 	switch s := spec.(type) {
 	case *ast.ValueSpec:
 		for _, name := range s.Names {
@@ -56,20 +57,53 @@ func undocumentedSpec(d *ast.GenDecl, spec ast.Spec, missing func(token.Pos, str
 		switch t := s.Type.(type) {
 		case *ast.InterfaceType:
 			if t.Methods.NumFields() > 1 {
-				undocumentedFields(s.Name.Name, t.Methods, missing)
+				undocumentedFields(s.Name.Name, t.Methods, "", func(*ast.Field, string) bool { return false }, missing)
 			}
 		case *ast.StructType:
-			if strings.HasSuffix(s.Name.Name, "Config") {
-				undocumentedFields(s.Name.Name, t.Fields, missing)
+			switch {
+			case strings.HasSuffix(s.Name.Name, "Config"):
+				undocumentedFields(s.Name.Name, t.Fields, "", func(*ast.Field, string) bool { return false }, missing)
+			case public:
+				undocumentedFields(s.Name.Name, t.Fields, s.Doc.Text()+" "+d.Doc.Text(), plain, missing)
 			}
 		}
 	}
 }
 
-// undocumentedFields passes a field without a comment if another field's comment
-// names it: one comment may speak of a pair.
-func undocumentedFields(owner string, fields *ast.FieldList, missing func(token.Pos, string)) {
+// plain reports whether a field needs no words: an error, a time of an event, or a thing
+// that is called as its type is, as Peer of type PeerID or Waves of type []Wave.
+func plain(field *ast.Field, name string) bool {
+	t := field.Type
+	for {
+		switch e := t.(type) {
+		case *ast.StarExpr:
+			t = e.X
+			continue
+		case *ast.ArrayType:
+			t = e.Elt
+			continue
+		case *ast.SelectorExpr:
+			if name == "At" && e.Sel.Name == "Time" {
+				return true
+			}
+			t = e.Sel
+			continue
+		case *ast.Ident:
+			kind := strings.ToLower(e.Name)
+			name = strings.ToLower(strings.TrimSuffix(name, "s"))
+			return name == "err" && kind == "error" || strings.Contains(kind, name) && ast.IsExported(e.Name)
+		}
+		return false
+	}
+}
+
+// undocumentedFields passes a field without a comment if another field's comment or more
+// names it, for one comment may speak of a pair; or if it is plain.
+func undocumentedFields(owner string, fields *ast.FieldList, more string, plain func(*ast.Field, string) bool, missing func(token.Pos, string)) {
 	said := map[string]bool{}
+	for _, word := range strings.FieldsFunc(more, notInName) {
+		said[word] = true
+	}
 	for _, field := range fields.List {
 		for _, word := range strings.FieldsFunc(field.Doc.Text()+" "+field.Comment.Text(), notInName) {
 			said[word] = true
@@ -77,7 +111,7 @@ func undocumentedFields(owner string, fields *ast.FieldList, missing func(token.
 	}
 	for _, field := range fields.List {
 		for _, name := range field.Names {
-			if name.IsExported() && hasNoText(field.Doc, field.Comment) && !said[name.Name] {
+			if name.IsExported() && hasNoText(field.Doc, field.Comment) && !said[name.Name] && !plain(field, name.Name) {
 				missing(name.Pos(), owner+"."+name.Name)
 			}
 		}

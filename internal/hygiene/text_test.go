@@ -25,7 +25,13 @@ func TestDocumented(t *testing.T) {
 		{"all of it", "punch/a.go", "package p\n\n// F does.\nfunc F() {}\n\n// The values.\nconst (\n\tA = iota\n\tB\n)\n\nvar V int // of\n", 0, ""},
 		{"an interface of one method", "punch/a.go", "package p\n\n// I does M.\ntype I interface{ M() }\n", 0, ""},
 		{"a comment for two fields", "punch/a.go", "package p\n\n// Config is.\ntype Config struct {\n\t// Low and High are.\n\tLow  int\n\tHigh int\n}\n", 0, ""},
-		{"a field of something else", "punch/a.go", "package p\n\n// T is.\ntype T struct{ A int }\n", 0, ""},
+		{"a field of a public type", "punch/a.go", "package p\n\n// T is.\ntype T struct {\n\tA int\n}\n", 5, "T.A"},
+		{"an error by another name", "punch/a.go", "package p\n\n// T is.\ntype T struct {\n\tCause error\n}\n", 5, "T.Cause"},
+		{"a field that is a string", "punch/a.go", "package p\n\n// T is.\ntype T struct {\n\tString string\n}\n", 5, "T.String"},
+
+		{"a field that the type's comment names", "punch/a.go", "package p\n\n// T is A and B.\ntype T struct{ A, B int }\n", 0, ""},
+		{"fields that are called as their types are", "punch/a.go", "package p\n\n// T is.\ntype T struct {\n\tKind TKind\n\tAt time.Time\n\tPeer *ident.PeerID\n\tWaves []Wave\n\tErr error\n}\n", 0, ""},
+		{"a field within", "internal/wire/a.go", "package p\n\n// T is.\ntype T struct{ A int }\n", 0, ""},
 		{"what nobody sees", "punch/a.go", "package p\n\ntype t int\n\nfunc (t) String() string { return \"\" }\n\nfunc f() {}\n", 0, ""},
 		{"a test", "punch/a_test.go", "package p\n\nfunc TestX() {}\n", 0, ""},
 	})

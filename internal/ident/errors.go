@@ -10,7 +10,7 @@ type PeerIDError struct {
 
 // Error names the value and the reason.
 func (e *PeerIDError) Error() string {
-	return fmt.Sprintf("ident: peer ID %q: %s", e.Value, e.Reason)
+	return fmt.Sprintf("PeerID %q %s", e.Value, e.Reason)
 }
 
 // peerIDError keeps at most 64 bytes of the value, so that a hostile one does

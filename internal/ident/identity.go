@@ -87,6 +87,9 @@ func (i Identity) Shared(peer PeerID) ([]byte, error) {
 // same key; another context gives an unrelated one. It is the same in every
 // session, so it has no forward secrecy.
 func DeriveSecret(id *Identity, peer PeerID, context string) ([]byte, error) {
+	if id == nil {
+		return nil, errors.New("ident: no identity given; the secret is of two")
+	}
 	shared, err := id.Shared(peer)
 	if err != nil {
 		return nil, err

@@ -90,6 +90,9 @@ func TestDeriveSecret(t *testing.T) {
 	if ba := derive(bob, alice.ID(), "punch"); ab != ba {
 		t.Errorf("the sides disagree: %x and %x", ab, ba)
 	}
+	if key, err := DeriveSecret(nil, bob.ID(), "punch"); key != nil || err == nil {
+		t.Errorf("without an identity: %x, %v", key, err)
+	}
 	eve, err := NewIdentity(nil)
 	if err != nil {
 		t.Fatal(err)

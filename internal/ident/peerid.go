@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base32"
 	"encoding/hex"
+	"strings"
 )
 
 const (
@@ -37,8 +38,13 @@ type PeerID struct {
 // section 6.1), with which every secret would be zero, are refused. The error is
 // a *[PeerIDError].
 func ParsePeerID(text string) (PeerID, error) {
-	if len(text) != TextSize {
-		return PeerID{}, peerIDError(text, "is %d characters long, want %d of base32", len(text), TextSize)
+	switch {
+	case text == "":
+		return PeerID{}, peerIDError(text, "is empty; give the %d characters that the peer shows as its ID", TextSize)
+	case strings.TrimSpace(text) != text:
+		return PeerID{}, peerIDError(text, "has white space around it; leave that out")
+	case len(text) != TextSize:
+		return PeerID{}, peerIDError(text, "is %d characters long, not the %d that the peer shows as its ID", len(text), TextSize)
 	}
 	var lower [TextSize]byte
 	for i := range len(text) {
@@ -47,17 +53,17 @@ func ParsePeerID(text string) (PeerID, error) {
 			c += 'a' - 'A'
 		}
 		if (c < 'a' || c > 'z') && (c < '2' || c > '7') {
-			return PeerID{}, peerIDError(text, "has %q as character %d, want only a-z and 2-7", text[i], i+1)
+			return PeerID{}, peerIDError(text, "has %q as character %d, where only a-z and 2-7 can be; copy it again", text[i], i+1)
 		}
 		lower[i] = c
 	}
 	var key [KeySize]byte
 	if _, err := encoding.Decode(key[:], lower[:]); err != nil {
-		return PeerID{}, peerIDError(text, "is not base32: %v", err)
+		return PeerID{}, peerIDError(text, "is not base32: %v; copy it again", err)
 	}
 	// 52 characters hold 260 bits; the last four must be zero, or one key would have 16 texts.
 	if last := lower[TextSize-1]; last != 'a' && last != 'q' {
-		return PeerID{}, peerIDError(text, "ends in %q, want a or q: the last character is wrong", last)
+		return PeerID{}, peerIDError(text, "ends in %q, not in a or q: the last character is wrong; copy it again", last)
 	}
 	return fromKey(key, text)
 }
@@ -78,7 +84,7 @@ func fromKey(key [KeySize]byte, value string) (PeerID, error) {
 	}
 	for i := range lowOrder {
 		if key == lowOrder[i] {
-			return PeerID{}, peerIDError(value, "is a low-order point, which is nobody's public key")
+			return PeerID{}, peerIDError(value, "is a low-order point, which is nobody's public key; copy it again")
 		}
 	}
 	return PeerID{key: key}, nil

@@ -66,13 +66,15 @@ func TestPeerIDText(t *testing.T) {
 func TestParsePeerIDRefuses(t *testing.T) {
 	text := func(key string) string { return encoding.EncodeToString(raw(t, key)) }
 	tests := []struct{ name, text, reason string }{
-		{"empty", "", "0 characters"},
+		{"empty", "", "empty"},
 		{"short", aliceText[:51], "51 characters"},
 		{"long", aliceText + "a", "53 characters"},
 		{"padding", aliceText + "====", "56 characters"},
 		{"digit outside the alphabet", "1" + aliceText[1:], `'1' as character 1,`},
 		{"blank", aliceText[:20] + " " + aliceText[21:], "character 21,"},
-		{"line feed, which encoding/base32 skips", aliceText[:51] + "\n", "character 52,"},
+		{"line feed, which encoding/base32 skips", aliceText[:51] + "\n" + aliceText[51:], "53 characters"},
+		{"line feed within", aliceText[:20] + "\n" + aliceText[21:], "character 21,"},
+		{"line feed at the end", aliceText + "\n", "white space around it"},
 		{"a letter that folds to k", aliceText[:49] + "\u212a", "character 50,"},
 		{"trailing bits", aliceText[:51] + "b", "last character"},
 		{"trailing bits, upper case", strings.ToUpper(aliceText[:51]) + "R", "last character"},

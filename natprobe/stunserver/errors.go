@@ -2,7 +2,7 @@ package stunserver
 
 // ConfigError says that a field of Config cannot be used.
 type ConfigError struct {
-	Field  string
+	Field  string // which
 	Reason string // why, with the value and the remedy
 }
 

@@ -49,7 +49,7 @@ func (e *RouterError) Error() string {
 
 // MethodError says why one protocol of one router was of no use.
 type MethodError struct {
-	Gateway netip.Addr
+	Gateway netip.Addr // the router
 	Method  Method
 	Err     error // a *RouterError, ErrNoAnswer, or what else went wrong
 }
@@ -63,9 +63,9 @@ func (e *MethodError) Unwrap() error { return e.Err }
 // MapError says why there is no mapping.
 type MapError struct {
 	Protocol Protocol
-	Internal netip.AddrPort
-	Methods  []error // a *MethodError for each protocol tried, or ErrNoGateway
-	Cause    error   // the context's error, where that ended the wait; else nil
+	Internal netip.AddrPort // what was to be mapped
+	Methods  []error        // a *MethodError for each protocol tried, or ErrNoGateway
+	Cause    error          // the context's error, where that ended the wait; else nil
 }
 
 // Error lists what each protocol came to.

@@ -40,7 +40,7 @@ var steps = map[State][]State{
 type Info struct {
 	External netip.AddrPort // what reaches Internal from outside; of a pinhole, Internal itself
 	Internal netip.AddrPort
-	Gateway  netip.Addr
+	Gateway  netip.Addr // the router that made it
 	Method   Method
 	Lifetime time.Duration // as granted last; 0: until it is deleted
 	// Public is whether External may be on the internet. It is not where there is another

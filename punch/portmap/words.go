@@ -46,7 +46,7 @@ func (m Method) String() string {
 // Word is what is known of one protocol of one router, for people who ask why there is
 // no mapping.
 type Word struct {
-	Gateway  netip.Addr
+	Gateway  netip.Addr // the router
 	Method   Method
 	Speaks   bool       // the router answered
 	External netip.Addr // the outside address that it told; not valid: none

@@ -86,8 +86,8 @@ type Bus interface {
 // Topic is where messages are published to: a room or a peer. One of the two
 // fields is set, but for what the bus itself says.
 type Topic struct {
-	Room string
-	Peer ident.PeerID
+	Room string       // its name
+	Peer ident.PeerID // on whichever node it is signed on
 }
 
 // BusKind says what a BusMessage is about.
@@ -129,12 +129,12 @@ type BusMember struct {
 // form that keeps nil and empty Data apart.
 type BusMessage struct {
 	Kind   BusKind
-	To     uint64 // published to a peer: the session meant; 0: the present one
-	From   BusMember
-	Room   string
+	To     uint64    // published to a peer: the session meant; 0: the present one
+	From   BusMember // who asks, or whom it is about
+	Room   string    // that it is about, if any
 	Data   []byte
 	Code   Code
-	Reason string
+	Reason string // one line of English, beside Code
 
 	// Undelivered is set by the bus alone: this node published the message, and
 	// nobody subscribes its topic.

@@ -158,7 +158,8 @@ func (c *ClientMachine) Join(room string, message []byte) error {
 }
 
 // Update replaces the client's message in room. Until the client is paired it
-// is what the other will be handed; afterwards it waits for the next member.
+// is what the other will be handed; afterwards it waits for the next member. A
+// refusal comes as an *Error that names the room.
 func (c *ClientMachine) Update(room string, message []byte) error {
 	if message == nil {
 		message = []byte{}
@@ -166,7 +167,8 @@ func (c *ClientMachine) Update(room string, message []byte) error {
 	return c.room(typeUpdate, room, message)
 }
 
-// Leave ends the client's membership of room. Nothing answers.
+// Leave ends the client's membership of room. Nothing answers. The error is a
+// *ConfigError, or why the connection has ended.
 func (c *ClientMachine) Leave(room string) error { return c.room(typeLeave, room, nil) }
 
 // Send sends an opaque message to a peer. Only a failure is answered, by an

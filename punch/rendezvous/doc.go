@@ -16,10 +16,12 @@
 // for anything that matters: what goes into them should be sealed to the peer's
 // key, and names in a room are only as good as that room's secrecy.
 //
-// A session of package bradawl comes here by a [Signaler], which needs no more
-// than a URL. Beneath it, [Dial] gives a [Client]; [NewServer] gives a [Server],
-// an http.Handler. Both are shells around [ClientMachine] and [ServerMachine],
-// which have no network and also run in the simulator.
+// Its PeerID and Identity, which go doc shows as ident's, are those of package bradawl.
+//
+// A session of that package comes here by a [Signaler], which needs no more than a
+// URL. Beneath it, [Dial] gives a [Client]; [NewServer] gives a [Server], an
+// http.Handler. Both are shells around [ClientMachine] and [ServerMachine], which
+// have no network and also run in the simulator.
 //
 // # Running a server
 //

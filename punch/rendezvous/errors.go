@@ -46,7 +46,7 @@ func quoted(v any) any {
 // OpError is the error of an operation on a rendezvous.
 type OpError struct {
 	Op  string // "dial", "sign on", "join"
-	URL string // the rendezvous, as it was given to Dial
+	URL string // the rendezvous, as it was given to Dial, without a password
 	Err error  // what went wrong
 }
 
@@ -82,7 +82,7 @@ func (e *NotRendezvousError) Unwrap() error { return e.Err }
 // CloseError is what the other side said when it closed the connection.
 type CloseError struct {
 	Code   Code
-	Reason string
+	Reason string // one line of English
 }
 
 // Error gives code and reason.
@@ -112,7 +112,7 @@ func (e *Error) Undeliverable() (peer ident.PeerID, ok bool) {
 
 // ProtocolError says that the server sent what the protocol does not allow.
 type ProtocolError struct {
-	Reason string
+	Reason string // what is wrong with it
 }
 
 // Error gives the reason.

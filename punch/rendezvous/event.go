@@ -47,9 +47,9 @@ type Paired struct {
 
 // Message is an opaque message from a peer.
 type Message struct {
-	From    ident.PeerID
-	Proven  bool   // the server has checked that the peer holds its key; do not rely on the server alone
-	Message []byte // the receiver owns it
+	From    ident.PeerID // who sent it
+	Proven  bool         // the server has checked that the peer holds its key; do not rely on the server alone
+	Message []byte       // the receiver owns it
 }
 
 // PeerLeft says that a peer which the client was paired with has left Room, or

@@ -178,7 +178,7 @@ func (s *ServerMachine) hello(now time.Time, c *client, f frame) {
 
 const (
 	takenReason    = "this peer ID is in use, and you give no proof that it is yours"
-	replacedReason = "you signed on again elsewhere"
+	replacedReason = "a newer sign-on of the same identity took its place; give each program one of its own"
 )
 
 // contend takes in a sign-on of c's peer: c's own, or one at another node. Every

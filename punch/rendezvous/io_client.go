@@ -201,7 +201,8 @@ func (c *Client) Update(ctx context.Context, room string, message []byte) error 
 }
 
 // Leave ends the client's membership of room; those it was paired with there
-// get a [PeerLeft].
+// get a [PeerLeft]. The error is a *ConfigError, the context's cause, or why the
+// connection has ended.
 func (c *Client) Leave(ctx context.Context, room string) error {
 	return c.call(ctx, func() error { return c.m.Leave(room) })
 }

@@ -117,8 +117,15 @@ func TestDialErrors(t *testing.T) {
 		{"no scheme", "x:80", nil, isConfig},
 		{"no host", "ws:///x", nil, isConfig},
 		{"no URL", "ws://%zz", nil, isConfig},
+		{"nothing", "", nil, isConfig},
+		{"no port", "ws://x:65536/", nil, isConfig},
+		{"port 0", "ws://x:0/", nil, isConfig},
+		{"a fragment", "ws://x/#y", nil, isConfig},
 		{"unreachable", testURL, nil, func(err error) bool {
-			return !errors.As(err, new(*NotRendezvousError)) && strings.Contains(err.Error(), "refused")
+			return !errors.As(err, new(*NotRendezvousError)) && strings.Contains(err.Error(), "refused; see that a rendezvous runs there")
+		}},
+		{"a password", "ws://u:sesame@" + strings.TrimPrefix(testURL, "ws://"), nil, func(err error) bool {
+			return strings.Contains(err.Error(), "://u:") && !strings.Contains(err.Error(), "sesame")
 		}},
 		{"not HTTP", testURL, text("SSH-2.0-x\r\n"), isNotRendezvous},
 		{"hangs up", testURL, func(conn net.Conn) { conn.Close() }, isNotRendezvous},

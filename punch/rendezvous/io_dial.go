@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -26,6 +28,7 @@ func Dial(ctx context.Context, rawURL string, cfg ClientConfig) (*Client, error)
 	if err != nil {
 		return nil, err
 	}
+	named := redacted(rawURL)
 	m, err := NewClientMachine(cfg, host)
 	if err != nil {
 		return nil, err
@@ -37,13 +40,13 @@ func Dial(ctx context.Context, rawURL string, cfg ClientConfig) (*Client, error)
 	}
 	conn, err := connect(ctx, target, m.cfg)
 	if err != nil {
-		return nil, &OpError{Op: "dial", URL: rawURL, Err: err}
+		return nil, &OpError{Op: "dial", URL: named, Err: err}
 	}
-	c, err := run(m, conn, rawURL)
+	c, err := run(m, conn, named)
 	if err != nil {
 		conn.kill()
 		<-conn.gone
-		return nil, &OpError{Op: "dial", URL: rawURL, Err: err}
+		return nil, &OpError{Op: "dial", URL: named, Err: err}
 	}
 	select {
 	case w := <-c.welcome:
@@ -56,7 +59,7 @@ func Dial(ctx context.Context, rawURL string, cfg ClientConfig) (*Client, error)
 		conn.kill() // the server is not owed a farewell within closeGrace
 	}
 	_ = c.Close()
-	return nil, &OpError{Op: "sign on", URL: rawURL, Err: err}
+	return nil, &OpError{Op: "sign on", URL: named, Err: err}
 }
 
 const urlForm = "give ws://HOST[:PORT]/PATH, or wss:// for TLS"
@@ -65,10 +68,10 @@ const urlForm = "give ws://HOST[:PORT]/PATH, or wss:// for TLS"
 // the proof names: in lower case, without the scheme's default port.
 func parseURL(rawURL string) (target *url.URL, host string, err error) {
 	wrong := func(reason string) (*url.URL, string, error) {
-		return nil, "", badConfig("URL", rawURL, reason)
+		return nil, "", badConfig("URL", redacted(rawURL), reason)
 	}
 	u, err := url.Parse(rawURL)
-	if err != nil {
+	if err != nil || rawURL == "" {
 		return wrong("is no URL; " + urlForm)
 	}
 	port := ""
@@ -83,11 +86,27 @@ func parseURL(rawURL string) (target *url.URL, host string, err error) {
 	if u.Hostname() == "" {
 		return wrong("names no host; " + urlForm)
 	}
+	if p := u.Port(); p != "" {
+		if n, err := strconv.ParseUint(p, 10, 16); err != nil || n == 0 {
+			return wrong("names no port from 1 to 65535; " + urlForm)
+		}
+	}
+	if u.Fragment != "" { // RFC 6455 section 3
+		return wrong("has a fragment, which means nothing to a server; leave out what begins with #")
+	}
 	host = strings.TrimSuffix(strings.ToLower(u.Host), ":")
 	if u.Port() == port {
 		host = strings.TrimSuffix(host, ":"+port)
 	}
 	return u, host, nil
+}
+
+// redacted is a URL without its password, for errors.
+func redacted(rawURL string) string {
+	if u, err := url.Parse(rawURL); err == nil && u.User != nil {
+		return u.Redacted()
+	}
+	return rawURL
 }
 
 // connect opens the WebSocket. When it fails nothing stays open.
@@ -163,6 +182,9 @@ func dialCause(ctx context.Context, resp *http.Response, err error, connected bo
 			err = errors.New("it does not speak TLS; use ws://")
 		}
 		return &NotRendezvousError{Err: err}
+	}
+	if !connected {
+		err = fmt.Errorf("%w; see that a rendezvous runs there, and that the URL names it", err)
 	}
 	return err
 }

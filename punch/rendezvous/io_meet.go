@@ -2,6 +2,7 @@ package rendezvous
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/ident"
@@ -51,7 +52,7 @@ func (c *Client) Meet(ctx context.Context, room string) (ident.PeerID, error) {
 		case <-c.events.ended:
 			cause = c.events.cause()
 		case <-ctx.Done():
-			cause = context.Cause(ctx)
+			cause = fmt.Errorf("nobody else came to room %q: %w; see that the other program runs and uses the same name", room, context.Cause(ctx))
 		}
 	}
 	select {

@@ -28,6 +28,7 @@ type Signaler struct {
 
 	mu     sync.Mutex
 	client *Client       // of the last sign-on; nil: there was none
+	failed error         // of the last try; nil: it signed on
 	next   chan struct{} // closed by the next sign-on; nil: nobody waits for it
 }
 
@@ -45,6 +46,9 @@ type Signals = interface {
 // Check returns a *ConfigError where URL or Client can be seen to be wrong, as SignOn
 // would. It sends nothing.
 func (s *Signaler) Check() error {
+	if s == nil {
+		return &ConfigError{Field: "Signaler", Reason: "is nil; give one with a URL"}
+	}
 	if _, _, err := parseURL(s.URL); err != nil {
 		return err
 	}
@@ -74,11 +78,12 @@ func (s *Signaler) SignOn(ctx context.Context, id *ident.Identity) (Signals, err
 		s.mu.Unlock()
 	}
 	client, err := Dial(ctx, s.URL, cfg)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = err
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.client = client
 	if s.next != nil {
 		close(s.next)
@@ -112,7 +117,12 @@ func (s *Signaler) Meet(ctx context.Context, room string) (ident.PeerID, error) 
 		select {
 		case <-next:
 		case <-ctx.Done():
-			return ident.PeerID{}, &OpError{Op: "meet", URL: s.URL, Err: fmt.Errorf("%w; not signed on: %w", context.Cause(ctx), lost)}
+			s.mu.Lock()
+			if s.failed != nil {
+				lost = s.failed
+			}
+			s.mu.Unlock()
+			return ident.PeerID{}, &OpError{Op: "meet", URL: redacted(s.URL), Err: fmt.Errorf("%w; not signed on: %w", context.Cause(ctx), lost)}
 		}
 	}
 }

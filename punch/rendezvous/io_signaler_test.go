@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -287,8 +288,17 @@ func TestMeetHeedsItsContext(t *testing.T) {
 		if _, err := s.Meet(short(), "r"); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "SignOn") {
 			t.Errorf("nobody has signed on: %v", err)
 		}
+		cut := &Signaler{URL: testURL, Client: ClientConfig{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return nil, errors.New("no cable")
+		}}}
+		if _, err := cut.SignOn(short(), identity(t, 1)); err == nil {
+			t.Error("signed on without a cable")
+		}
+		if _, err := cut.Meet(short(), "r"); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no cable") {
+			t.Errorf("the sign-on failed: %v", err)
+		}
 		on := signOn(t, s, identity(t, 1))
-		if _, err := s.Meet(short(), "r"); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := s.Meet(short(), "r"); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), `nobody else came to room "r"`) {
 			t.Errorf("alone: %v", err)
 		}
 		synctest.Wait()

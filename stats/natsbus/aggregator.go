@@ -150,7 +150,7 @@ func (a *Aggregator) Err() error {
 // Done is closed when the Aggregator has ended, by Close or because it was replaced.
 func (a *Aggregator) Done() <-chan struct{} { return a.done }
 
-// Flush stores the state now.
+// Flush stores the state now. The error is NATS's, ctx's, or that of Err after the end.
 func (a *Aggregator) Flush(ctx context.Context) error {
 	answer := make(chan error, 1)
 	select {

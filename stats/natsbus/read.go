@@ -16,7 +16,7 @@ type Fleet struct {
 }
 
 // Read loads what all aggregators have stored; cfg.Recorder's Window, Hop and Lateness must
-// be theirs.
+// be theirs. The error is a *ConfigError, NATS's, or ctx's.
 func Read(ctx context.Context, cfg Config, recorder stats.Config) (*Fleet, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err

@@ -64,9 +64,9 @@ type Server struct {
 	// Counts of what clients sent, and how many allocations there have been.
 	Requests    map[wire.Method]int
 	Indications int // Binding indications
-	ChannelData int
-	Sends       int
-	Made        int
+	ChannelData int // messages
+	Sends       int // Send indications
+	Made        int // allocations
 
 	out machine.Queue[machine.Transmit]
 	msg wire.Message

@@ -70,7 +70,7 @@ func TestWait(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var screen bytes.Buffer
-			stop := wait(&screen, "asking")
+			stop := watch(&screen, func() string { return "asking" })
 			time.Sleep(took)
 			stop()
 			stop() // again does nothing

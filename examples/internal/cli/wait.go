@@ -12,13 +12,19 @@ import (
 // takes the line away. Where w is no terminal it says nothing. While it is there, nobody else
 // should write to the terminal.
 func Wait(w io.Writer, what string) (stop func()) {
+	return Watch(w, func() string { return what })
+}
+
+// Watch is [Wait] for what changes meanwhile. what is called each second, on a goroutine of
+// its own.
+func Watch(w io.Writer, what func() string) (stop func()) {
 	if !IsTerminal(w) {
 		return func() {}
 	}
-	return wait(w, what)
+	return watch(w, what)
 }
 
-func wait(w io.Writer, what string) (stop func()) {
+func watch(w io.Writer, what func() string) (stop func()) {
 	var wg sync.WaitGroup
 	done := make(chan struct{})
 	wg.Go(func() {
@@ -27,7 +33,7 @@ func wait(w io.Writer, what string) (stop func()) {
 		for seconds := 1; ; seconds++ {
 			select {
 			case <-tick.C:
-				fmt.Fprintf(w, "\r\x1b[K%s, %d s", what, seconds)
+				fmt.Fprintf(w, "\r\x1b[K%s, %d s", what(), seconds)
 			case <-done:
 				if seconds > 1 {
 					fmt.Fprint(w, "\r\x1b[K")

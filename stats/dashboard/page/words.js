@@ -34,6 +34,7 @@ const reasons = {
   unanswered: 'checks were sent, and no answer came back',
   unconfirmed: 'the other side never confirmed',
   no_pairs: 'there was no pair of addresses to try',
+  no_stun: 'no STUN server answered',
   nat_unknown: 'it is not known what the NATs do',
   direct_narrow: 'a direct path came up that is too narrow to use',
   direct_in_doubt: 'a direct path came up that does not hold',
