@@ -372,6 +372,7 @@ func (k *link) stopLanes(now time.Time) {
 			k.laneEvent(now, e)
 		}
 	}
+	k.unproven()
 	c.timers.Stop(&a.timer)
 	delete(c.sprayers.byID, a.id)
 	pause := a.cooldown(a.spend.budget.WithDefaults())

@@ -108,21 +108,24 @@ func TestHardPairs(t *testing.T) {
 	pairs, table := allPairs(t), ""
 	for _, loss := range []float64{0, 0.05} {
 		for _, p := range pairs {
-			var got tried
-			for seed := range uint64(max(1, *seeds/10)) {
-				w, after, ok := hardRun(t, seed+1, p.a, p.b, lossy(loss), p.option)
-				if got.n++; ok {
-					got.direct = append(got.direct, after.Seconds())
+			name := fmt.Sprintf("%s and %s, %g %% loss", p.a.Name, p.b.Name, 100*loss)
+			t.Run(strings.ReplaceAll(name, "/", " per "), func(t *testing.T) { // for -run splits at a /
+				var got tried
+				for seed := range uint64(max(1, *seeds/10)) {
+					w, after, ok := hardRun(t, seed+1, p.a, p.b, lossy(loss), p.option)
+					if got.n++; ok {
+						got.direct = append(got.direct, after.Seconds())
+					}
+					if got.count(w); ok && p.path != nil && !p.path(w.peers[0].path()) {
+						w.fail("by another path")
+					}
+					if !ok && p.atLeast == 0 && *seeds <= 20 {
+						w.fail("not direct after 10 s")
+					}
 				}
-				if got.count(w); ok && p.path != nil && !p.path(w.peers[0].path()) {
-					w.fail("%s and %s, %g loss: by another path", p.a.Name, p.b.Name, loss)
-				}
-				if !ok && p.atLeast == 0 && *seeds <= 20 {
-					w.fail("%s and %s, %g loss: not direct after 10 s", p.a.Name, p.b.Name, loss)
-				}
-			}
-			table += got.row(p, loss)
-			got.judge(t, p, loss)
+				table += got.row(p, loss)
+				got.judge(t, p, loss)
+			})
 		}
 	}
 	t.Log("\n" + tableHead + table)

@@ -22,12 +22,15 @@ const (
 	firstLaneQuery  machine.StreamID = 1 << 29
 )
 
+// noSocket is no socket's number: an attempt by TCP has none of UDP.
+const noSocket = ^machine.SocketID(0)
+
 // isQuery reports whether a connection is one of a lane's to a STUN server.
 func isQuery(id machine.StreamID) bool { return id >= firstLaneQuery && id < firstLaneStream }
 
 // lookAtTCP has the shell find out what our NAT does with TCP, once, when that matters.
 func (c *control) lookAtTCP() {
-	if c.tcpAsked || c.profile == (natprobe.Profile{}) || c.profile.TCP != (natprobe.TCPProfile{}) || c.cfg.policy == RelayOnly {
+	if c.tcpAsked || c.profile == (natprobe.Profile{}) || c.profile.TCP != (natprobe.TCPProfile{}) || c.cfg.policy == RelayOnly || c.cfg.noLanes {
 		return
 	}
 	if c.profile.Type == natprobe.TypeUDPBlocked || slices.ContainsFunc(c.links, func(k *link) bool { return k.profile.Type == natprobe.TypeUDPBlocked }) {
@@ -54,7 +57,7 @@ type laneEnds struct {
 func (k *link) laneEnds() (e laneEnds, ok bool) {
 	t := ice.UDP
 	if slices.ContainsFunc(k.lane.plan, func(l punch.Lane) bool { return l.Ruled == "" && l.Kind.Guesses() && l.Kind.OverTCP() }) {
-		t = ice.TCP
+		t, e.socket = ice.TCP, noSocket
 		e.local, ok = k.opensFrom()
 	} else {
 		var base ice.Base
@@ -97,6 +100,19 @@ func (k *link) adopt(now time.Time, e punch.LaneEvent) bool {
 		a.holes = append(a.holes, hole{stream: e.Stream, base: made})
 	}
 	return true
+}
+
+// unproven takes it that an attempt by TCP is over. A connection proves nothing by itself: where
+// the agent got no answer of the peer's on it, somebody else was at its other end.
+func (k *link) unproven() {
+	if k.over || k.isDirect() {
+		return
+	}
+	for i := range k.lane.reports {
+		if r := &k.lane.reports[i]; r.Attempt == k.lane.tries && r.Kind.OverTCP() && r.State == LaneOpened {
+			r.State, r.Outcome = LaneEnded, "a connection stood, but nobody answered on it as the peer does"
+		}
+	}
 }
 
 // uses reports whether a path goes by a hole.

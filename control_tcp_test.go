@@ -46,6 +46,15 @@ func tcpPairs(t *testing.T) (pairs []hardPair) {
 	}
 	add(resets(blocked), resets(sequence(1, 5)))
 	add(resets(sequence(2, 0)), resets(blocked))
+	// As Linux does, the NAT forgets a mapping with that.
+	forgets := func(p *simnet.Preset) *simnet.Preset {
+		q := named(p, p.Name+", forgets")
+		q.NATs = slices.Clone(p.NATs)
+		q.NATs[0].TCPReset = -1
+		return q
+	}
+	add(resets(blocked), forgets(sequence(1, 5)))
+	add(forgets(sequence(2, 0)), resets(blocked))
 	return pairs
 }
 
@@ -130,12 +139,21 @@ func TestTCPPredictedIsTold(t *testing.T) {
 	}
 }
 
-// TestTCPIsLeftAlone: where UDP passes on both sides, nobody asks what the NATs do with TCP.
+// TestTCPIsLeftAlone: where UDP passes on both sides, nobody asks what the NATs do with TCP; nor
+// does a side that takes no part in lanes, or that is always relayed, whatever the peer says.
 func TestTCPIsLeftAlone(t *testing.T) {
-	for _, other := range []string{"port-restricted-cone", "symmetric-sequential"} {
-		w, _, ok := hardRun(t, 1, namedPreset(t, "port-restricted-cone"), namedPreset(t, other), withTCP)
-		if !ok {
-			w.fail("not direct")
+	for _, c := range []struct {
+		a, b   string
+		change func(*controlConfig)
+	}{
+		{"port-restricted-cone", "port-restricted-cone", nil},
+		{"port-restricted-cone", "symmetric-sequential", nil},
+		{"udp-blocked", "symmetric-sequential", func(c *controlConfig) { c.noLanes = true }},
+		{"udp-blocked", "symmetric-sequential", func(c *controlConfig) { c.policy = RelayOnly }},
+	} {
+		w, _, ok := hardRun(t, 1, namedPreset(t, c.a), namedPreset(t, c.b), withTCP, func(o *worldOptions) { o.config = c.change })
+		if ok != (c.change == nil) {
+			w.fail("direct: %v", ok)
 		}
 		for _, p := range w.peers {
 			if p.tcpAsked || p.profile.TCP != (natprobe.TCPProfile{}) {

@@ -90,8 +90,6 @@ func (g *generation) adopt(now time.Time, b *base, id machine.StreamID, local, a
 	s := &stream{m: g.a.m, id: id, base: b, local: local, remote: at, pair: p, up: true}
 	g.a.m.streams[id] = s
 	p.stream = s
-	if p.state != Succeeded {
-		p.trigger(now)
-	}
+	p.trigger(now)
 	return true
 }

@@ -70,17 +70,62 @@ func TestAdoptFromAKnownPort(t *testing.T) {
 	}
 }
 
-// Whoever is at the other end and does not prove to be the peer gets no data.
-func TestAdoptAStranger(t *testing.T) {
+// An attempt of the agent's own that is still under way is called off, once the other stands.
+func TestAdoptInPlaceOfADial(t *testing.T) {
 	l := tcpLab(t, ice.SimultaneousOpen, ice.AgentConfig{Controlling: true, Multipath: true})
 	l.know(peerCreds)
-	l.hosts[peerAt] = func(l *lab, s sent) { l.frame(s.stream, []byte("220 mail.example.com")) }
-	if _, err := l.opened(punched, netip.AddrPortFrom(ours.Addr(), 51234), peerAt); err != nil {
+	l.candidate(peerAt, highPriority, tcp(ice.SimultaneousOpen))
+	l.run(10 * time.Millisecond) // less than a round trip
+	l.hosts[peerAt] = answering
+	if _, err := l.opened(punched, ours, peerAt); err != nil {
 		t.Fatal(err)
 	}
-	l.run(time.Minute)
-	if p := l.pair(peerAt); p.Valid || p.State != ice.PairFailed || len(l.streams) != 0 {
-		t.Errorf("%v, %d connections", p.State, len(l.streams))
+	dials, ends := l.ops(machine.Dial), l.ops(machine.Close)
+	if len(dials) != 1 || len(ends) != 1 || ends[0].stream != dials[0].stream {
+		t.Errorf("dialled %+v, ended %+v", dials, ends)
+	}
+}
+
+// Where an agent has no room for another pair, nothing is left of the attempt to make one.
+func TestAdoptWithoutRoom(t *testing.T) {
+	l := tcpLab(t, ice.SimultaneousOpen, ice.AgentConfig{Controlling: true, Multipath: true, MaxPairs: 1})
+	l.know(peerCreds)
+	l.hosts[peerAt] = answering
+	if _, err := l.opened(punched, ours, peerAt); err != nil {
+		t.Fatal(err)
+	}
+	l.until(time.Second, ice.Connected)
+	locals, remotes := len(l.m.Candidates(l.id)), len(l.m.RemoteCandidates(l.id))
+	if base, err := l.opened(punched+1, netip.AddrPortFrom(ours.Addr(), 51234), peerAt2); base != 0 || !errors.Is(err, ice.ErrNoPair) {
+		t.Errorf("base %d, %v", base, err)
+	}
+	if len(l.m.Candidates(l.id)) != locals || len(l.m.RemoteCandidates(l.id)) != remotes || len(l.m.Pairs(l.id)) != 1 {
+		t.Errorf("%d local and %d remote candidates, before %d and %d", len(l.m.Candidates(l.id)), len(l.m.RemoteCandidates(l.id)), locals, remotes)
+	}
+}
+
+// Whoever is at the other end and does not prove to be the peer gets no data, and is left: one
+// who speaks at once, one who says nothing, and one who answers checks by another password.
+func TestAdoptAStranger(t *testing.T) {
+	for what, stranger := range map[string]func(*lab, sent){
+		"speaks": func(l *lab, s sent) { l.frame(s.stream, []byte("220 mail.example.com")) },
+		"silent": func(*lab, sent) {},
+		"forges": answeringAs(func(o *outgoing) { o.pwd = "another password of 22" }),
+	} {
+		l := tcpLab(t, ice.SimultaneousOpen, ice.AgentConfig{Controlling: true, Multipath: true})
+		l.know(peerCreds)
+		l.hosts[peerAt] = stranger
+		if _, err := l.opened(punched, netip.AddrPortFrom(ours.Addr(), 51234), peerAt); err != nil {
+			t.Fatal(err)
+		}
+		l.run(10 * time.Second)
+		if err := l.send("data"); !errors.Is(err, ice.ErrNoPair) {
+			t.Errorf("%s: sending: %v", what, err)
+		}
+		l.run(time.Minute)
+		if p := l.pair(peerAt); p.Valid || p.State != ice.PairFailed || len(l.streams) != 0 {
+			t.Errorf("%s: %v, %d connections", what, p.State, len(l.streams))
+		}
 	}
 }
 

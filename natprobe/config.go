@@ -115,7 +115,7 @@ type Config struct {
 	// 1 hour.
 	Lifetime time.Duration
 
-	// TCP finds out how TCP is mapped, too, and how its ports are chosen, by at most eight
+	// TCP finds out how TCP is mapped, too, and how its ports are chosen, by at most twelve
 	// connections. Default: only where UDP is blocked, and unless NoTCP is set.
 	TCP bool
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/machine"
@@ -49,18 +50,19 @@ type TCPEvent struct{ Report TCPReport }
 // port to several addresses and asks each where it sees the connection come from (RFC 5780
 // section 4.3 over TCP), and again from a second port. Each connection that gets a mapping of
 // its own tells where the NAT is in its choice of ports. It makes at most eight, one a little
-// after the other, so that the order of the mappings is that of the connections. Use
-// NewTCPProbe, then Start.
+// after the other, so that the order of the mappings is that of the connections; and four more
+// where lost packets have hidden that order. Use NewTCPProbe, then Start.
 //
 // Like every machine it is not safe for concurrent use.
 type TCPProbe struct {
 	cfg     DiscoveryConfig
 	servers []netip.AddrPort
-	ports   [tcpPorts]uint16
+	ports   [tcpPorts + 1]uint16
 	conns   []*tcpConn
 	dialled int       // of conns
 	next    time.Time // when the next one is
 	other   bool      // the first server's other address is being asked
+	again   bool      // more are made, from the last port
 	started time.Time
 	now     time.Time
 	packets int
@@ -76,6 +78,7 @@ const (
 	tcpPorts    = 2               // local ports
 	tcpServers  = 3               // servers that are asked at most
 	tcpMost     = 8               // connections
+	tcpAgain    = 4               // more of them
 	tcpPatience = 4 * time.Second // for all connections together
 	// tcpGap is the time between two connections: dials that begin together leave in any order.
 	tcpGap = 20 * time.Millisecond
@@ -118,6 +121,8 @@ func (m *TCPProbe) Start(now time.Time) {
 	m.now, m.started = now, now
 	for i := range m.ports {
 		m.ports[i] = uint16(32768 + m.cfg.Rand.IntN(32768))
+	}
+	for i := range tcpPorts {
 		for _, s := range m.servers {
 			m.plan(i, s)
 		}
@@ -132,7 +137,7 @@ func (m *TCPProbe) plan(port int, server netip.AddrPort) {
 			return
 		}
 	}
-	if len(m.conns) == tcpMost {
+	if len(m.conns) == tcpMost && !m.again {
 		return
 	}
 	id, err := wire.NewTransactionID(m.cfg.Random)
@@ -202,7 +207,7 @@ func (m *TCPProbe) read(c *tcpConn) {
 	c.mapped = mapped
 	if other, fault := otherOf(c.server, msg); fault == "" && !m.other {
 		m.other = true
-		for i := range m.ports {
+		for i := range tcpPorts {
 			m.plan(i, netip.AddrPortFrom(other.Addr(), c.server.Port()))
 			m.plan(i, other)
 		}
@@ -216,7 +221,31 @@ func (m *TCPProbe) advance() {
 			return
 		}
 	}
+	if !m.again && m.now.Sub(m.started) < tcpPatience && unsure(m.conns) {
+		m.once()
+		return
+	}
 	m.finish()
+}
+
+// once asks the servers that have answered once more.
+func (m *TCPProbe) once() {
+	m.again = true
+	for _, c := range m.conns[:len(m.conns):len(m.conns)] {
+		if c.mapped.IsValid() && len(m.conns) < tcpMost+tcpAgain {
+			m.plan(tcpPorts, c.server)
+		}
+	}
+	m.advance()
+}
+
+// unsure reports whether there may be a sequence that is not seen, for connections were late.
+func unsure(conns []*tcpConn) bool {
+	r := classifyTCP(conns)
+	if r.Mapping == MappingUnknown || r.Mapping == MappingEndpointIndependent || r.Ports.Model == PortsPreserving || r.Ports.Model == PortsSequential {
+		return false
+	}
+	return slices.ContainsFunc(conns, func(c *tcpConn) bool { return !c.mapped.IsValid() || c.took >= tcpClean })
 }
 
 // HandleTimeout makes the next connection, or ends the waiting.
@@ -270,7 +299,9 @@ func classifyTCP(conns []*tcpConn) (r TCPReport) {
 			}
 			continue
 		}
-		by[c.port] = append(by[c.port], seen{c.server, c.mapped})
+		if c.port < tcpPorts {
+			by[c.port] = append(by[c.port], seen{c.server, c.mapped})
+		}
 		if !r.Mapped.IsValid() {
 			r.Mapped = c.mapped
 		}

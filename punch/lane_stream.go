@@ -45,7 +45,7 @@ func (m *Lanes) dial(now time.Time, r *laneRun, local, remote netip.AddrPort, as
 	if key == 0 {
 		key = machine.SocketID(*last)
 	}
-	if m.limits.left(r.use()).sockets <= 0 || !m.limits.room(key, remote, r.use()) || !m.limits.pacer.Open() {
+	if !m.limits.room(key, remote, r.use()) || !m.limits.pacer.Open() {
 		return nil
 	}
 	ok, fresh := m.limits.take(now, key, remote)

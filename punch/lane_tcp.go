@@ -13,9 +13,12 @@ const (
 	// tcpGap is the time between two connections of a bracket: dials that begin together leave
 	// in any order.
 	tcpGap = 10 * time.Millisecond
-	// tcpRoundTime is how long a round lasts. A lost SYN is repeated after a second.
-	tcpRoundTime = 2 * time.Second
+	// tcpRoundTime is how long a round lasts. A lost SYN is repeated after a second; and five
+	// rounds have room within laneTime.
+	tcpRoundTime = 1900 * time.Millisecond
 	maxTCPRounds = 5
+	// maxTCPPorts is how many ports the peer can have us dial, in all rounds.
+	maxTCPPorts = maxTCPRounds * (maxBracket + maxFollowing)
 	// tcpLate is how long the answer of one server is waited for when the other's is there. One
 	// port alone leaves more to try.
 	tcpLate = 100 * time.Millisecond
@@ -47,6 +50,11 @@ func (m *Lanes) newTCPPredicted(r *laneRun) laneWork {
 }
 
 // tcpSandwich is the hard side.
+//
+// Where its SYN is refused, it has come before the peer's had opened the way in. Some NATs,
+// Linux among them, forget a mapping with that, and then no other connection gets its port. So
+// the peer is told, dials the ports that come next as well, and says when it has: only then is
+// it dialled again, from whatever port comes.
 type tcpSandwich struct {
 	silent
 	m             *Lanes
@@ -59,9 +67,12 @@ type tcpSandwich struct {
 	peer, last    *laneStream // last is the one of the round before: the peer may be late
 	told          [2]uint16
 	late          time.Time // when the peer is told one port alone; zero: not
+	refused       bool
+	ready         bool // the peer has dialled what comes next, too
 	redials       int
 	again         time.Time // when the peer is dialled again; zero: it is not
 	odd           int       // rounds whose bracket cannot be: each counts as three that failed
+	served        bool      // a server has answered, in any round
 }
 
 func (w *tcpSandwich) begin(now time.Time) {
@@ -71,7 +82,7 @@ func (w *tcpSandwich) begin(now time.Time) {
 	w.round++
 	w.at, w.step, w.told = now, 0, [2]uint16{}
 	w.before, w.after, w.last, w.peer = nil, nil, w.peer, nil
-	w.redials, w.again, w.late = 0, time.Time{}, time.Time{}
+	w.refused, w.ready, w.redials, w.again, w.late = false, false, 0, time.Time{}, time.Time{}
 	// A port of our own choice, so that it can be dialled from again.
 	w.local = netip.AddrPortFrom(w.m.bind.Addr(), uint16(32768+w.m.rng.IntN(28232)))
 }
@@ -87,14 +98,14 @@ func (w *tcpSandwich) send(now time.Time) {
 	ok := true
 	switch {
 	case w.step == 0:
-		w.before = w.m.dial(now, w.run, w.m.bind, w.m.stuns[0], true)
+		w.before = w.m.dial(now, w.run, w.m.bind, w.server(0), true)
 		ok = w.before != nil
 		w.step, w.at = 1, now // the others follow it, however late it is
 	case w.step == 1:
 		w.step = 2
 		ok = w.dial(now)
 	case w.step == 2:
-		w.after = w.m.dial(now, w.run, w.m.bind, w.m.stuns[len(w.m.stuns)-1], true)
+		w.after = w.m.dial(now, w.run, w.m.bind, w.server(-1), true)
 		w.step = 3
 		if ok = w.after != nil; ok && w.before.port != 0 { // a server that is near
 			w.late = now.Add(tcpLate)
@@ -105,6 +116,8 @@ func (w *tcpSandwich) send(now time.Time) {
 	case !w.again.IsZero() && !w.again.After(now):
 		w.again = time.Time{}
 		ok = w.dial(now)
+	case w.round == maxTCPRounds && !w.served:
+		w.m.end(now, w.run, "no STUN server has answered over TCP")
 	case w.round == maxTCPRounds:
 		w.m.end(now, w.run, "no port was foretold rightly in 5 rounds")
 	case !w.m.believed(w.round+2*w.odd, natprobe.Profile{Ports: w.m.cfg.Local.TCP.Ports}):
@@ -117,12 +130,20 @@ func (w *tcpSandwich) send(now time.Time) {
 	}
 }
 
+// server is the one that is asked before the peer is dialled, or -1 the one before that in the
+// list, which is asked behind: not all may serve TCP, so each round has others.
+func (w *tcpSandwich) server(i int) netip.AddrPort {
+	n := len(w.m.stuns)
+	return w.m.stuns[(w.round-1+i+n)%n]
+}
+
 func (w *tcpSandwich) dial(now time.Time) bool {
 	w.peer = w.m.dial(now, w.run, w.local, w.m.dests[(w.round-1)%len(w.m.dests)], false)
 	return w.peer != nil
 }
 
 func (w *tcpSandwich) saw(now time.Time, s *laneStream) {
+	w.served = true
 	if w.before == nil || w.after == nil || s != w.before && s != w.after {
 		return
 	}
@@ -137,11 +158,24 @@ func (w *tcpSandwich) saw(now time.Time, s *laneStream) {
 	w.tell(now)
 }
 
-// broke dials the peer again: the port that it has been told is still that of our mapping.
+// broke has the peer dialled again, when it is ready for that.
 func (w *tcpSandwich) broke(now time.Time, s *laneStream) {
-	if s == w.peer && w.redials < tcpRedials {
+	if s != w.peer {
+		return
+	}
+	if !w.refused {
+		w.refused = true
+		if w.told != [2]uint16{} {
+			w.m.tell(now)
+		}
+	}
+	w.redial(now.Add(tcpAgain))
+}
+
+func (w *tcpSandwich) redial(at time.Time) {
+	if w.ready && w.peer.gone && w.redials < tcpRedials {
 		w.redials++
-		w.again = now.Add(tcpAgain)
+		w.again = at
 	}
 }
 
@@ -158,11 +192,18 @@ func (w *tcpSandwich) say(t *tellEntry) bool {
 		return false
 	}
 	t.round, t.first, t.second = uint16(w.round), w.told[0], w.told[1]
-	t.delta, t.rate = w.m.cfg.Local.TCP.Ports.Delta, w.m.cfg.Local.TCP.Ports.Rate
+	t.delta, t.rate, t.refused = w.m.cfg.Local.TCP.Ports.Delta, w.m.cfg.Local.TCP.Ports.Rate, w.refused
 	return true
 }
 
-func (w *tcpSandwich) heard(now time.Time, t tellEntry) { w.m.overThere(now, w.run, t) }
+// heard takes it that the peer has dialled the ports of a round, and those behind.
+func (w *tcpSandwich) heard(now time.Time, t tellEntry) {
+	w.m.overThere(now, w.run, t)
+	if int(t.round) == w.round && t.refused && w.refused && !w.ready {
+		w.ready = true
+		w.redial(now)
+	}
+}
 
 // tcpBracket is the easy side.
 type tcpBracket struct {
@@ -170,7 +211,9 @@ type tcpBracket struct {
 	m     *Lanes
 	run   *laneRun
 	told  tellEntry
+	done  bool      // the peer knows that all of tries were dialled
 	tries []*tcpTry // of this round, the likeliest first
+	named int       // ports that the peer has named, in all rounds
 }
 
 // tcpTry is a port of the peer's that is dialled.
@@ -184,19 +227,25 @@ type tcpTry struct {
 func (w *tcpBracket) heard(now time.Time, t tellEntry) {
 	w.m.overThere(now, w.run, t)
 	t.over = false
-	if t.round == 0 || t.round < w.told.round || t == w.told {
+	if t.round == 0 || t.round > maxTCPRounds || t.round < w.told.round || t == w.told {
 		return
 	}
 	ports := []uint16{}
 	if t.delta != 0 {
 		ports = bracketed(t)
+		if t.refused {
+			ports = append(ports, following(t)...)
+		}
 	}
 	var next []*tcpTry
 	for _, port := range ports {
-		i := slices.IndexFunc(w.tries, func(y *tcpTry) bool { return y.port == port })
-		if i >= 0 && t.round == w.told.round {
+		same := func(y *tcpTry) bool { return y.port == port }
+		switch i := slices.IndexFunc(w.tries, same); {
+		case slices.ContainsFunc(next, same):
+		case i >= 0 && t.round == w.told.round:
 			next = append(next, w.tries[i])
-		} else if port >= leastPort {
+		case w.named < maxTCPPorts:
+			w.named++
 			next = append(next, &tcpTry{port: port, at: now})
 		}
 	}
@@ -205,7 +254,7 @@ func (w *tcpBracket) heard(now time.Time, t tellEntry) {
 			w.m.drop(y.s)
 		}
 	}
-	w.told, w.tries = t, next
+	w.told, w.tries, w.done = t, next, false
 }
 
 // due is what is to be dialled next; nil: nothing.
@@ -218,8 +267,9 @@ func (w *tcpBracket) due() (first *tcpTry) {
 	return first
 }
 
+// wants leaves what there is no socket for until one of the others fails.
 func (w *tcpBracket) wants() (int, time.Time) {
-	if y := w.due(); y != nil {
+	if y := w.due(); y != nil && w.m.limits.left(w.run.use()).sockets > 0 {
 		return 1, y.at
 	}
 	return 0, time.Time{}
@@ -230,9 +280,20 @@ func (w *tcpBracket) send(now time.Time) {
 	ip := w.m.ips[int(w.told.round-1)%len(w.m.ips)]
 	y.dials++
 	if y.s = w.m.dial(now, w.run, w.m.cfg.LocalTCP, netip.AddrPortFrom(ip, y.port), false); y.s == nil {
-		w.m.end(now, w.run, "the budget is spent")
+		w.tries = slices.DeleteFunc(w.tries, func(o *tcpTry) bool { return o == y })
+		if !slices.ContainsFunc(w.tries, (*tcpTry).waits) { // those that wait may yet be answered
+			w.m.end(now, w.run, "the budget is spent")
+			return
+		}
+	}
+	if n, _ := w.wants(); !w.done && (n == 0 || !slices.ContainsFunc(w.tries, func(y *tcpTry) bool { return y.dials == 0 })) {
+		w.done = true
+		w.m.tell(now)
 	}
 }
+
+// waits reports whether the connection may yet stand.
+func (y *tcpTry) waits() bool { return y.s != nil && !y.s.gone }
 
 func (w *tcpBracket) saw(time.Time, *laneStream) {}
 
@@ -245,8 +306,10 @@ func (w *tcpBracket) broke(now time.Time, s *laneStream) {
 }
 
 func (w *tcpBracket) say(t *tellEntry) bool {
-	t.round = w.told.round
-	return t.round != 0
+	if w.done {
+		t.round, t.refused = w.told.round, w.told.refused
+	}
+	return w.done
 }
 
 var _, _ streamWork = (*tcpSandwich)(nil), (*tcpBracket)(nil)

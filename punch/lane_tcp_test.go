@@ -1,6 +1,7 @@
 package punch
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"syscall"
@@ -65,13 +66,23 @@ func (r *lanesRig) told() (round, first, second uint16) {
 	return 0, 0, 0
 }
 
-// tellPorts is what a hard side tells.
+// tellPorts is what a hard side tells, and tellRefused when it was refused, too.
 func (r *lanesRig) tellPorts(number uint32, round, first, second uint16, delta int) {
+	r.t.Helper()
+	r.tellHard(number, round, first, second, delta, false)
+}
+
+func (r *lanesRig) tellRefused(number uint32, round, first, second uint16, delta int) {
+	r.t.Helper()
+	r.tellHard(number, round, first, second, delta, true)
+}
+
+func (r *lanesRig) tellHard(number uint32, round, first, second uint16, delta int, refused bool) {
 	other := newLanesRig(r.t, tcpConfig(Ours))
 	m := other.Lanes
 	m.told = number - 1
 	w := m.lanes[0].work.(*tcpSandwich)
-	w.round, w.told = int(round), [2]uint16{first, second}
+	w.round, w.told, w.refused = int(round), [2]uint16{first, second}, refused
 	m.cfg.Local.TCP.Ports.Delta = delta
 	m.cfg.Dialler = !r.cfg.Dialler
 	m.tell(r.now)
@@ -80,6 +91,31 @@ func (r *lanesRig) tellPorts(number uint32, round, first, second uint16, delta i
 			r.HandleMessage(r.now, e.Message)
 		}
 	}
+	r.drain()
+}
+
+// toldRefused reports whether the last message for the peer says that it has refused.
+func (r *lanesRig) toldRefused() bool {
+	for _, e := range slices.Backward(r.events) {
+		if e.Kind == LaneTell {
+			return e.Message[tellHead+1]&tellRefused != 0
+		}
+	}
+	return false
+}
+
+// tellDialled is what an easy side tells.
+func (r *lanesRig) tellDialled(number uint32, round int, refused bool) {
+	b := make([]byte, tellHead+tellSize)
+	b[0], b[7] = tellVersion, byte(number)
+	if !r.cfg.Dialler {
+		b[1] = laneDialler
+	}
+	binary.BigEndian.PutUint64(b[8:], r.ID())
+	if b[tellHead], b[tellHead+3] = byte(LaneTCPPredicted), byte(round); refused {
+		b[tellHead+1] = tellRefused
+	}
+	r.HandleMessage(r.now, b)
 	r.drain()
 }
 
@@ -126,13 +162,30 @@ func TestTCPSandwich(t *testing.T) {
 		if len(a.streams) != 1 {
 			t.Errorf("%d connections are left", len(a.streams))
 		}
-		// A refusal says that the peer's SYN has not crossed ours: again, from the same port.
-		d := a.dials[1]
+		// A refusal says that the peer's SYN has not crossed ours: again, but only when the peer
+		// has dialled what comes next as well.
+		d, tells := a.dials[1], a.count(LaneTell)
 		a.notice(machine.Notice{Kind: machine.Closed, Stream: d.Stream, Err: syscall.ECONNREFUSED})
 		a.run(100 * time.Millisecond)
+		if len(a.dials) != 3 || a.count(LaneTell) != tells+1 || !a.toldRefused() {
+			t.Fatalf("%d dialled, told %d times more, refused: %v", len(a.dials), a.count(LaneTell)-tells, a.toldRefused())
+		}
+		a.tellDialled(1, 1, false)
+		a.tellDialled(2, 2, true)
+		if a.run(100 * time.Millisecond); len(a.dials) != 3 {
+			t.Fatal("dialled before the peer had")
+		}
+		a.tellDialled(3, 1, true)
 		again := a.dials[len(a.dials)-1]
-		if len(a.dials) != 4 || again.Local != d.Local || again.Remote != d.Remote || again.Stream == d.Stream {
+		if len(a.dials) != 4 || again.Remote != d.Remote || again.Stream == d.Stream {
 			t.Fatalf("dialled %+v after %+v", again, d)
+		}
+		for i := range tcpRedials - 1 { // refusals go on
+			a.notice(machine.Notice{Kind: machine.Closed, Stream: again.Stream, Err: syscall.ECONNREFUSED})
+			a.run(tcpAgain)
+			if again = a.dials[len(a.dials)-1]; len(a.dials) != 5+i {
+				t.Fatalf("%d dialled", len(a.dials))
+			}
 		}
 		a.notice(machine.Notice{Kind: machine.Connected, Stream: again.Stream, Local: again.Local, Remote: again.Remote})
 		i := slices.IndexFunc(a.events, func(e LaneEvent) bool { return e.Kind == LaneOpened })
@@ -158,6 +211,9 @@ func TestTCPBracket(t *testing.T) {
 	b.run(50 * time.Millisecond)
 	if len(b.dials) != maxBracket/2 || b.dials[0].Remote.Port() != 2002 || b.dials[0].Local != laneLocal {
 		t.Fatalf("dialled %+v", b.dials)
+	}
+	if round, _, _ := b.told(); round != 1 || b.toldRefused() || b.count(LaneTell) != 1 {
+		t.Errorf("told %d times, of round %d", b.count(LaneTell), round)
 	}
 	b.tellPorts(2, 1, 2000, 2006, 2) // one of somebody else came in between
 	b.run(50 * time.Millisecond)

@@ -18,18 +18,20 @@ const (
 	tellHead    = 16
 	tellSize    = 12
 
-	tellOver = 1 << 0 // the lane has ended on the sender's side
+	tellOver    = 1 << 0 // the lane has ended on the sender's side
+	tellRefused = 1 << 1 // of LaneTCPPredicted: see tcpSandwich
 )
 
 // tellEntry is what one side tells the other of a lane. What the numbers mean is the
 // lane's affair.
 type tellEntry struct {
-	over   bool
-	round  uint16
-	first  uint16
-	second uint16
-	delta  int
-	rate   float64
+	over    bool
+	refused bool
+	round   uint16
+	first   uint16
+	second  uint16
+	delta   int
+	rate    float64
 }
 
 // tell gives the peer the whole state of all lanes.
@@ -49,7 +51,10 @@ func (m *Lanes) tell(now time.Time) {
 		}
 		flags := byte(0)
 		if r.ended {
-			flags = tellOver
+			flags |= tellOver
+		}
+		if t.refused {
+			flags |= tellRefused
 		}
 		b = append(b, byte(r.Kind), flags)
 		b = binary.BigEndian.AppendUint16(b, t.round)
@@ -79,7 +84,7 @@ func (m *Lanes) HandleMessage(now time.Time, b []byte) {
 			break
 		}
 		t := tellEntry{
-			over: e[1]&tellOver != 0, round: binary.BigEndian.Uint16(e[2:]),
+			over: e[1]&tellOver != 0, refused: e[1]&tellRefused != 0, round: binary.BigEndian.Uint16(e[2:]),
 			first: binary.BigEndian.Uint16(e[4:]), second: binary.BigEndian.Uint16(e[6:]),
 			delta: int(int16(binary.BigEndian.Uint16(e[8:]))), rate: float64(binary.BigEndian.Uint16(e[10:])) / 10,
 		}

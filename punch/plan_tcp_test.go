@@ -1,6 +1,7 @@
 package punch
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -70,6 +71,11 @@ func TestPlanTCP(t *testing.T) {
 				t.Errorf("%+v: %+v, want %+v", c.budget, x.got, x.want)
 			}
 		}
+	}
+	a.Mapped, b.Mapped = netip.MustParseAddrPort("203.0.113.1:2000"), netip.MustParseAddrPort("203.0.113.1:3000")
+	a.Hairpin, b.Hairpin = natprobe.No, natprobe.No
+	if l := laneOf(Plan(a, b, Budget{}), LaneTCPPredicted); l.Ruled != noHairpin {
+		t.Errorf("behind one NAT: %+v", l)
 	}
 	if l := laneOf(Plan(profileOf("cone"), profileOf("sequential"), Budget{}), LaneTCPPredicted); !strings.Contains(l.Ruled, "not known to be blocked") {
 		t.Errorf("%+v", l)

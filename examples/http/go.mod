@@ -4,8 +4,11 @@ go 1.26.0
 
 replace github.com/bradawl/bradawl => ../..
 
+replace github.com/bradawl/bradawl/examples/internal/quicpeer => ../internal/quicpeer
+
 require (
 	github.com/bradawl/bradawl v0.0.0
+	github.com/bradawl/bradawl/examples/internal/quicpeer v0.0.0
 	github.com/quic-go/quic-go v0.65.0
 )
 

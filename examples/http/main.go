@@ -12,18 +12,12 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -34,7 +28,8 @@ import (
 
 	"github.com/bradawl/bradawl"
 	"github.com/bradawl/bradawl/examples/internal/cli"
-	"github.com/bradawl/bradawl/punch/rendezvous"
+	"github.com/bradawl/bradawl/examples/internal/loopback"
+	"github.com/bradawl/bradawl/examples/internal/quicpeer"
 )
 
 func main() {
@@ -71,26 +66,14 @@ func run(ctx context.Context, args []string, out, stderr io.Writer) error {
 func meet(ctx context.Context, n int, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true") // the session has set its sockets' already
-	url, stop, err := serveRendezvous()
+	peers, err := loopback.Open(ctx, "bradawl examples/http 1")
 	if err != nil {
 		return err
 	}
-	defer stop()
-	var peers [2]*bradawl.Session
-	for i := range peers {
-		peers[i], err = bradawl.New(ctx, bradawl.Config{Signaler: &rendezvous.Signaler{URL: url}, Loopback: true, Protocol: "bradawl examples/http 1"})
-		if err != nil {
-			return err
-		}
-		defer peers[i].Close()
-	}
-	if err := peers[0].WaitSignedOn(ctx); err != nil {
-		return err
-	}
+	defer peers.Close()
 	served := make(chan error, 1)
-	go func() { served <- serve(ctx, peers[0]) }()
-	err = browse(ctx, peers[1], peers[0].ID(), n, out)
+	go func() { served <- serve(ctx, peers.Ends[0]) }()
+	err = browse(ctx, peers.Ends[1], peers.Ends[0].ID(), n, out)
 	return errors.Join(err, <-served)
 }
 
@@ -101,7 +84,7 @@ func serve(ctx context.Context, s *bradawl.Session) error {
 		return err
 	}
 	defer conn.Close()
-	cert, err := certificate()
+	tls, err := quicpeer.ServerTLS()
 	if err != nil {
 		return err
 	}
@@ -110,11 +93,11 @@ func serve(ctx context.Context, s *bradawl.Session) error {
 		fmt.Fprintf(w, "hello %s, you came by %v", r.PathValue("name"), conn.Path())
 	})
 	server := http3.Server{
-		Handler: mux, TLSConfig: http3.ConfigureTLSConfig(&tls.Config{Certificates: []tls.Certificate{cert}}), QUICConfig: config(),
+		Handler: mux, TLSConfig: http3.ConfigureTLSConfig(tls), QUICConfig: quicpeer.Config(),
 		Logger: slog.New(slog.DiscardHandler), // it would have a port to announce
 	}
 	done := make(chan error, 1)
-	go func() { done <- server.Serve(conn.PacketConn()) }()
+	go func() { done <- server.Serve(quicpeer.PacketConn(conn)) }()
 	for range conn.Paths(ctx) { // until the peer has had enough
 	}
 	err = server.Close()
@@ -129,11 +112,11 @@ func browse(ctx context.Context, s *bradawl.Session, peer bradawl.PeerID, n int,
 		return err
 	}
 	defer conn.Close()
-	quicConn := quic.Transport{Conn: conn.PacketConn()}
+	quicConn := quic.Transport{Conn: quicpeer.PacketConn(conn)}
 	defer quicConn.Close()
 	transport := &http3.Transport{
 		// The connection proves the peer already, whatever the certificate says.
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, QUICConfig: config(),
+		TLSClientConfig: quicpeer.ClientTLS(), QUICConfig: quicpeer.Config(),
 		Dial: func(ctx context.Context, _ string, tls *tls.Config, cfg *quic.Config) (*quic.Conn, error) {
 			return quicConn.DialEarly(ctx, conn.RemoteAddr(), tls, cfg)
 		},
@@ -161,43 +144,4 @@ func browse(ctx context.Context, s *bradawl.Session, peer bradawl.PeerID, n int,
 		fmt.Fprintf(out, "%s (%v)\n", page, time.Since(began).Round(time.Microsecond))
 	}
 	return nil
-}
-
-// config fits QUIC into the datagrams of a connection.
-func config() *quic.Config {
-	return &quic.Config{InitialPacketSize: bradawl.MaxDatagram, DisablePathMTUDiscovery: true}
-}
-
-// certificate makes one that says nothing.
-func certificate() (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
-}
-
-// serveRendezvous runs a rendezvous on loopback.
-func serveRendezvous() (url string, stop func(), err error) {
-	handler, err := rendezvous.NewServer(rendezvous.ServerConfig{})
-	if err != nil {
-		return "", nil, err
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, err
-	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = server.Serve(ln) // ends by Close
-	}()
-	return fmt.Sprintf("ws://%v/", ln.Addr()), func() {
-		handler.Close()
-		server.Close()
-		<-done
-	}, nil
 }

@@ -15,20 +15,13 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"math/big"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"time"
@@ -37,7 +30,8 @@ import (
 
 	"github.com/bradawl/bradawl"
 	"github.com/bradawl/bradawl/examples/internal/cli"
-	"github.com/bradawl/bradawl/punch/rendezvous"
+	"github.com/bradawl/bradawl/examples/internal/loopback"
+	"github.com/bradawl/bradawl/examples/internal/quicpeer"
 )
 
 func main() {
@@ -92,32 +86,15 @@ func run(ctx context.Context, args []string, out, stderr io.Writer) error {
 func meet(ctx context.Context, count int64) (took time.Duration, path bradawl.Path, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true") // the session has set its sockets' already
-	url, stop, err := serveRendezvous()
+	peers, err := loopback.Open(ctx, "bradawl examples/quic 1")
 	if err != nil {
 		return 0, path, err
 	}
-	defer stop()
-	var peers [2]*bradawl.Session
-	for i := range peers {
-		peers[i], err = bradawl.New(ctx, bradawl.Config{Signaler: &rendezvous.Signaler{URL: url}, Loopback: true, Protocol: "bradawl examples/quic 1"})
-		if err != nil {
-			return 0, path, err
-		}
-		defer peers[i].Close()
-	}
-	if err := peers[1].WaitSignedOn(ctx); err != nil {
-		return 0, path, err
-	}
+	defer peers.Close()
 	served := make(chan error, 1)
-	go func() { served <- echo(ctx, peers[1]) }()
-	took, path, err = send(ctx, peers[0], peers[1].ID(), count)
+	go func() { served <- echo(ctx, peers.Ends[1]) }()
+	took, path, err = send(ctx, peers.Ends[0], peers.Ends[1].ID(), count)
 	return took, path, errors.Join(err, <-served)
-}
-
-// config fits QUIC into the datagrams of a connection.
-func config() *quic.Config {
-	return &quic.Config{InitialPacketSize: bradawl.MaxDatagram, DisablePathMTUDiscovery: true, KeepAlivePeriod: 10 * time.Second}
 }
 
 const protocol = "bradawl-quic-example"
@@ -130,9 +107,9 @@ func send(ctx context.Context, s *bradawl.Session, peer bradawl.PeerID, count in
 		return 0, path, err
 	}
 	defer conn.Close()
-	transport := quic.Transport{Conn: conn.PacketConn()}
+	transport := quic.Transport{Conn: quicpeer.PacketConn(conn)}
 	defer transport.Close()
-	q, err := transport.Dial(ctx, conn.RemoteAddr(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}}, config())
+	q, err := transport.Dial(ctx, conn.RemoteAddr(), quicpeer.ClientTLS(protocol), quicpeer.Config())
 	if err != nil {
 		return 0, path, fmt.Errorf("QUIC: %w", err)
 	}
@@ -165,13 +142,13 @@ func echo(ctx context.Context, s *bradawl.Session) error {
 		return err
 	}
 	defer conn.Close()
-	cert, err := certificate()
+	tls, err := quicpeer.ServerTLS(protocol)
 	if err != nil {
 		return err
 	}
-	transport := quic.Transport{Conn: conn.PacketConn()}
+	transport := quic.Transport{Conn: quicpeer.PacketConn(conn)}
 	defer transport.Close()
-	listener, err := transport.Listen(&tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{protocol}}, config())
+	listener, err := transport.Listen(tls, quicpeer.Config())
 	if err != nil {
 		return fmt.Errorf("QUIC: %w", err)
 	}
@@ -191,38 +168,4 @@ func echo(ctx context.Context, s *bradawl.Session) error {
 	}
 	<-q.Context().Done() // the other side has what it wanted
 	return nil
-}
-
-// certificate makes one that says nothing.
-func certificate() (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
-}
-
-// serveRendezvous runs a rendezvous on loopback.
-func serveRendezvous() (url string, stop func(), err error) {
-	handler, err := rendezvous.NewServer(rendezvous.ServerConfig{})
-	if err != nil {
-		return "", nil, err
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, err
-	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = server.Serve(ln) // ends by Close
-	}()
-	return fmt.Sprintf("ws://%v/", ln.Addr()), func() {
-		handler.Close()
-		server.Close()
-		<-done
-	}, nil
 }

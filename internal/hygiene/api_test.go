@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "rewrite docs/api.txt")
+var update = flag.Bool("update", false, "rewrite docs/api.txt, and the Go in the documents")
 
 const (
 	apiFile    = "docs/api.txt"
@@ -21,8 +21,7 @@ const (
 
 // TestAPI holds docs/api.txt to the public API.
 func TestAPI(t *testing.T) {
-	root := filepath.Join("..", "..")
-	repo, err := load(root)
+	repo, err := repository()
 	if err != nil {
 		t.Fatalf("reading the repository: %v", err)
 	}

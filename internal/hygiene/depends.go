@@ -30,6 +30,8 @@ var guards = []guard{
 	{"github.com/prometheus", []string{"stats/prom"}, true, "metrics are a leaf"},
 	{"github.com/nats-io", []string{"stats/natsbus", "punch/rendezvous/natsbus", "examples/collector"}, true, "NATS is a leaf"},
 	{"github.com/quic-go", []string{"examples"}, true, "QUIC is an example"},
+	{"google.golang.org/grpc", []string{"examples/grpc"}, false, "gRPC is an example"},
+	{"golang.zx2c4.com/wireguard", []string{"examples/wireguard"}, false, "WireGuard is an example"},
 	{"database/sql", []string{"stats/sqlstore", "examples"}, true, "SQL is a leaf"},
 	{"net/http", []string{"punch/rendezvous", "stats/prom", "stats/dashboard", "examples"}, true, "it doubles a small binary"},
 	{"html/template", []string{"stats/dashboard", "examples"}, true, "it keeps the linker from dropping unused methods"},

@@ -2,16 +2,18 @@ package hygiene
 
 import (
 	"path/filepath"
+	"sync"
 	"testing"
 )
 
+var root = filepath.Join("..", "..")
+
+// repository is read once, for all tests that look at it.
+var repository = sync.OnceValues(func() (*tree, error) { return load(root) })
+
 // TestRepository holds every file of the repository to every rule.
 func TestRepository(t *testing.T) {
-	root, err := filepath.Abs(filepath.Join("..", ".."))
-	if err != nil {
-		t.Fatal(err)
-	}
-	repo, err := load(root)
+	repo, err := repository()
 	if err != nil {
 		t.Fatalf("reading the repository: %v", err)
 	}
@@ -50,6 +52,7 @@ func TestRepository(t *testing.T) {
 	found = append(found, checkUnfixed(document("go.mod"))...)
 	found = append(found, checkCommands(document("README.md"), ci)...)
 	found = append(found, checkCommands(document("CONTRIBUTING.md"), ci)...)
+	found = append(found, checkTranslation(document("README.md"), document("README.zh-CN.md"))...)
 
 	for _, f := range found {
 		t.Error(f)

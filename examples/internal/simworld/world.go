@@ -26,21 +26,27 @@ const (
 // Config is what a world is like.
 type Config struct {
 	Seed uint64      // of what happens by chance in it, but for the sessions' keys and waits
-	NATs [2]string   // presets of simnet that the peers are behind
+	NATs [2]string   // presets of simnet that the peers are behind; "": the peer is not there
 	Link simnet.Link // between each peer and the internet
 	// Session may change what each session is made with. nil: nothing.
 	Session func(end int, cfg *bradawl.Config)
 }
 
 // World is an internet with a STUN server of two addresses, a TURN server, a rendezvous and
-// two sessions behind NATs. It runs in the time that its user has: real, or a bubble's.
+// two sessions behind NATs, or as many as join. It runs in the time that its user has: real, or a bubble's.
 type World struct {
 	*simnet.World
-	Meet netip.Addr // of the rendezvous
-	Ends [2]*bradawl.Session
+	Meet  netip.Addr // of the rendezvous
+	Ends  [2]*bradawl.Session
+	Sites [2]*simnet.Site // that they are on
 
-	link    simnet.Link
-	closers []func()
+	link     simnet.Link
+	url      string // of the rendezvous
+	stun     string
+	turn     []bradawl.TURNServer
+	names    []string // of all hosts with sessions, as they joined
+	sessions []*bradawl.Session
+	closers  []func()
 }
 
 // Open makes a world. Close it, whether it is used or not.
@@ -77,34 +83,53 @@ func (w *World) open(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
+	w.url, w.stun, w.turn = url, stun, turn
 	for i, nat := range c.NATs {
-		site, err := w.AddSite(Peers[i], nat, c.Link)
-		if err != nil {
+		if nat == "" {
+			continue
+		}
+		if w.Ends[i], w.Sites[i], err = w.Join(ctx, Peers[i], nat, c.Link, func(cfg *bradawl.Config) {
+			if c.Session != nil {
+				c.Session(i, cfg)
+			}
+		}); err != nil {
 			return err
 		}
-		cfg := bradawl.Config{
-			Signaler: &rendezvous.Signaler{URL: url, Client: rendezvous.ClientConfig{DialContext: site.DialContext}},
-			STUN:     []string{stun}, TURN: turn,
-			ListenPacket: site.ListenPacket, Dial: site.DialFrom,
-			Listen: func(ctx context.Context, network, address string) (net.Listener, error) {
-				return site.Listen(ctx, network, address, true)
-			},
-			Addrs: func() (all []ice.HostAddr, err error) {
-				for _, a := range site.Addrs() {
-					all = append(all, ice.HostAddr{Addr: a})
-				}
-				return all, nil
-			},
-		}
-		if c.Session != nil {
-			c.Session(i, &cfg)
-		}
-		if w.Ends[i], err = bradawl.New(ctx, cfg); err != nil {
-			return err
-		}
-		w.closers = append(w.closers, func() { _ = w.Ends[i].Close() }) // simulated sockets
 	}
 	return nil
+}
+
+// Join adds a host behind a NAT, and a session on it that the world closes. session may change
+// what it is made with; nil: nothing.
+func (w *World) Join(ctx context.Context, name, nat string, link simnet.Link, session func(*bradawl.Config)) (*bradawl.Session, *simnet.Site, error) {
+	site, err := w.AddSite(name, nat, link)
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg := bradawl.Config{
+		Signaler: &rendezvous.Signaler{URL: w.url, Client: rendezvous.ClientConfig{DialContext: site.DialContext}},
+		STUN:     []string{w.stun}, TURN: w.turn,
+		ListenPacket: site.ListenPacket, Dial: site.DialFrom,
+		Listen: func(ctx context.Context, network, address string) (net.Listener, error) {
+			return site.Listen(ctx, network, address, true)
+		},
+		Addrs: func() (all []ice.HostAddr, err error) {
+			for _, a := range site.Addrs() {
+				all = append(all, ice.HostAddr{Addr: a})
+			}
+			return all, nil
+		},
+	}
+	if session != nil {
+		session(&cfg)
+	}
+	s, err := bradawl.New(ctx, cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	w.names, w.sessions = append(w.names, name), append(w.sessions, s)
+	w.closers = append(w.closers, func() { _ = s.Close() }) // simulated sockets
+	return s, site, nil
 }
 
 // Peers are the names of the two hosts.
@@ -177,24 +202,32 @@ func (w *World) serveRendezvous(ctx context.Context) (url string, err error) {
 	return fmt.Sprintf("ws://%v:443/", host.Addr()), nil
 }
 
-// Settle waits until both sessions can be dialled and, but not for ever, until they know
+// Settle waits until all sessions can be dialled and, but not for ever, until they know
 // their NATs.
 func (w *World) Settle(ctx context.Context) error {
 	know, cancel := context.WithTimeout(ctx, knowLimit)
 	defer cancel()
-	for _, s := range w.Ends {
+	for _, s := range w.sessions {
 		Await(know, s, func() bool { _, known := s.NAT(); return known })
 	}
-	sign, stop := context.WithTimeout(ctx, signLimit)
-	defer stop()
-	for i, s := range w.Ends {
-		if !Await(sign, s, s.SignedOn) {
-			return fmt.Errorf("%s could not sign on to the rendezvous within %v", Peers[i], signLimit)
-		}
+	if err := w.SignOn(ctx); err != nil {
+		return err
 	}
 	select { // the sessions tell it before they make use of it
 	case <-time.After(w.RoundTrip()):
 	case <-ctx.Done():
+	}
+	return nil
+}
+
+// SignOn waits until all sessions can be dialled.
+func (w *World) SignOn(ctx context.Context) error {
+	sign, stop := context.WithTimeout(ctx, signLimit)
+	defer stop()
+	for i, s := range w.sessions {
+		if !Await(sign, s, s.SignedOn) {
+			return fmt.Errorf("%s could not sign on to the rendezvous within %v", w.names[i], signLimit)
+		}
 	}
 	return nil
 }

@@ -98,6 +98,9 @@ type NATConfig struct {
 	// Ports, if set, are the least and the greatest public port, as of a host
 	// that shares its address with others.
 	Ports [2]uint16
+	// Sequential gives every connection, of UDP and of TCP, the next port: a symmetric NAT
+	// with ports that can be foretold.
+	Sequential bool
 	// OpenInput lets in what nobody asked for as far as the router itself, as a computer
 	// that masquerades for others does. The kernel then remembers it for 30 s, and gives no
 	// flow towards its sender the port that it came to.

@@ -21,6 +21,8 @@ import (
 //
 //	postrouting: oifname up snat to public:ports [fully-random]
 //
+// With Sequential, the same with ports numgen inc mod 40000 offset 20000.
+//
 // With BlockUDP, before the others:
 //
 //	forward: meta l4proto udp drop
@@ -42,9 +44,16 @@ func masquerade(n *Namespace, c NATConfig) error {
 		return err
 	}
 	post := r.chain("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
-	if c.Ports == [2]uint16{} {
+	switch {
+	case c.Sequential:
+		r.rule(post, ifname(expr.MetaKeyOIFNAME),
+			load(1, c.Public.AsSlice()),
+			&expr.Numgen{Register: 2, Type: unix.NFT_NG_INCREMENTAL, Modulus: 40000, Offset: 20000},
+			&expr.Byteorder{SourceRegister: 2, DestRegister: 2, Op: expr.ByteorderHton, Len: 2, Size: 2},
+			&expr.NAT{Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1, RegProtoMin: 2, Specified: true})
+	case c.Ports == [2]uint16{}:
 		r.rule(post, ifname(expr.MetaKeyOIFNAME), &expr.Masq{FullyRandom: c.FullyRandom})
-	} else { // what masquerade would do; only that nftables.Masq does not get the ports across
+	default: // what masquerade would do; only that nftables.Masq does not get the ports across
 		r.rule(post, ifname(expr.MetaKeyOIFNAME),
 			load(1, c.Public.AsSlice()),
 			load(2, binaryutil.BigEndian.PutUint16(c.Ports[0])),

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// folder is where files are received. Nothing is written outside of it, and nothing that is
+// there is overwritten.
+type folder struct {
+	root *os.Root
+	max  int64                          // bytes of a file
+	disk func(f *os.File) io.ReadWriter // nil: the file itself
+}
+
+// receive takes one file from a peer. What has come when it breaks off is kept, and the next
+// transfer of the same content goes on from there.
+func (d *folder) receive(ctx context.Context, conn net.Conn, meter *meter) (res result, err error) {
+	var o offer
+	if err := readMessage(patient{conn}, &o); err != nil {
+		return res, fmt.Errorf("no offer: %w", err)
+	}
+	res = result{Name: o.Name, Bytes: o.Size, Hash: fmt.Sprintf("%x", o.Hash)}
+	err = d.take(ctx, conn, o, &res, meter)
+	if gone := (*goneError)(nil); err != nil && !errors.As(err, &gone) {
+		return res, errors.Join(err, writeMessage(patient{conn}, reply{Error: err.Error()}))
+	}
+	if err == nil {
+		err = writeMessage(patient{conn}, reply{From: o.Size})
+	}
+	return res, err
+}
+
+// goneError is a peer that has gone, so that nobody need be told.
+type goneError struct {
+	have, size int64
+	err        error
+}
+
+func (e *goneError) Error() string {
+	why := e.err.Error()
+	if errors.Is(e.err, net.ErrClosed) || errors.Is(e.err, io.EOF) {
+		why = "the sender has gone"
+	}
+	return fmt.Sprintf("broken off after %d of %d bytes, which are kept for the next time: %s", e.have, e.size, why)
+}
+
+func (e *goneError) Unwrap() error { return e.err }
+
+func (d *folder) take(ctx context.Context, conn net.Conn, o offer, res *result, meter *meter) (err error) {
+	if err := d.check(o); err != nil {
+		return err
+	}
+	partial := partName(o)
+	part, err := d.root.OpenFile(partial, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer part.Close()
+	disk := io.ReadWriter(part)
+	if d.disk != nil {
+		disk = d.disk(part)
+	}
+	sum := sha256.New()
+	meter.start("reading what there is of "+o.Name, 0, 0)
+	have, err := io.Copy(io.MultiWriter(sum, meter), contextReader{ctx, disk})
+	if err != nil {
+		return err
+	}
+	if have > o.Size {
+		return d.drop(part, partial, fmt.Errorf("there were %d bytes of %s, which has %d; send it again", have, o.Name, o.Size))
+	}
+	res.Resumed = have
+	if err := writeMessage(patient{conn}, reply{From: have}); err != nil {
+		return &goneError{have, o.Size, err}
+	}
+	meter.start("receiving "+o.Name, have, o.Size)
+	came := &arrival{r: contextReader{ctx, patient{conn}}}
+	n, err := io.CopyN(io.MultiWriter(disk, sum, meter), came, o.Size-have)
+	if err = errors.Join(err, part.Sync()); came.err != nil && n < o.Size-have {
+		return &goneError{have + n, o.Size, came.err}
+	}
+	if err != nil {
+		return fmt.Errorf("after %d of %d bytes: %w", have+n, o.Size, err)
+	}
+	if !bytes.Equal(sum.Sum(nil), o.Hash) {
+		return d.drop(part, partial, fmt.Errorf("%s is not what was offered: its SHA-256 is %x; send it again", o.Name, sum.Sum(nil)))
+	}
+	if err := part.Close(); err != nil {
+		return err
+	}
+	if err := d.free(o.Name); err != nil { // somebody may have made it meanwhile
+		return err
+	}
+	return d.root.Rename(partial, o.Name)
+}
+
+// arrival keeps apart the errors of the peer and of the disk.
+type arrival struct {
+	r   io.Reader
+	err error
+}
+
+func (a *arrival) Read(b []byte) (n int, err error) {
+	n, err = a.r.Read(b)
+	if err != nil {
+		a.err = err
+	}
+	return n, err
+}
+
+// drop deletes what nobody can go on from.
+func (d *folder) drop(part *os.File, name string, why error) error {
+	return errors.Join(why, part.Close(), d.root.Remove(name))
+}
+
+// check refuses what cannot be kept in the folder.
+func (d *folder) check(o offer) error {
+	switch {
+	case !validName(o.Name):
+		return fmt.Errorf("%q cannot be the name of a file here; want one without folders", o.Name)
+	case o.Size < 0 || o.Size > d.max:
+		return fmt.Errorf("%d bytes are too many; at most %d are taken", o.Size, d.max)
+	case len(o.Hash) != sha256.Size:
+		return errors.New("the offer has no SHA-256")
+	}
+	return d.free(o.Name)
+}
+
+func (d *folder) free(name string) error {
+	_, err := d.root.Lstat(name)
+	if err == nil {
+		return fmt.Errorf("there is a %s already", name)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// validName reports whether a file may be named so, on every system: it is a name and not a
+// path, and shows as it is.
+func validName(name string) bool {
+	return name != "" && len(name) <= 200 && utf8.ValidString(name) && filepath.IsLocal(name) && name != "." &&
+		!strings.ContainsAny(name, `/\:`) && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) &&
+		!strings.HasSuffix(name, partSuffix)
+}
+
+const partSuffix = ".part"
+
+// partName names what there is of a file. Another content of the same name has another one.
+func partName(o offer) string { return fmt.Sprintf("%s.%x%s", o.Name, o.Hash[:8], partSuffix) }
