@@ -52,3 +52,16 @@ func TestTuningPage(t *testing.T) {
 		}
 	}
 }
+
+// TestQuestionsPage: docs/faq.md says of every reason what to do about it.
+func TestQuestionsPage(t *testing.T) {
+	page, err := os.ReadFile("docs/faq.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range Reasons() {
+		if !strings.Contains(string(page), fmt.Sprintf("`%v`", r)) {
+			t.Errorf("docs/faq.md does not say what to do about %q", r)
+		}
+	}
+}

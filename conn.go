@@ -257,7 +257,7 @@ func (c *Conn) Explain() (e Explanation) {
 	known := false
 	_ = c.s.loop.Do(func(now time.Time) { e, known = c.s.c.explain(now, c.number) })
 	if !known {
-		return Explanation{Peer: c.peer, State: connStates[over], Why: c.ending().Error()}
+		return Explanation{Peer: c.peer, State: connStates[over], Reason: ReasonOver, Why: c.ending().Error()}
 	}
 	e.Routers = c.s.routerWords()
 	return e

@@ -10,6 +10,7 @@ import (
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/internal/simnet"
 	"github.com/bradawl/bradawl/natprobe"
+	"github.com/bradawl/bradawl/punch"
 )
 
 // TestExplain asks sessions behind preset pairs why their path is what it is.
@@ -20,31 +21,31 @@ func TestExplain(t *testing.T) {
 		cure  = "infeasible without port mapping; enable UPnP or PCP on either router"
 	)
 	for _, r := range []struct {
-		nats       [2]string
-		blind      bool // the NATs are not known
-		policy     Policy
-		kind       PathKind
-		why        string // contains
-		infeasible bool
+		nats   [2]string
+		blind  bool // the NATs are not known
+		policy Policy
+		kind   PathKind
+		why    string // contains
+		reason Reason
 	}{
 		{nats: [2]string{"port-restricted-cone", "port-restricted-cone"}, kind: PathDirect, why: "direct: direct udp srflx 203.0.113.1:40000 -> srflx 203.0.113.2:40000"},
-		{nats: [2]string{"port-restricted-cone", "symmetric-random"}, kind: PathRelay,
+		{nats: [2]string{"port-restricted-cone", "symmetric-random"}, reason: ReasonRemoteSymmetric, kind: PathRelay,
 			why: "peer's NAT is symmetric with " + whole + "; yours filters by port; " + off},
-		{nats: [2]string{"symmetric-random", "port-restricted-cone"}, kind: PathRelay,
+		{nats: [2]string{"symmetric-random", "port-restricted-cone"}, reason: ReasonLocalSymmetric, kind: PathRelay,
 			why: "your NAT is symmetric with " + whole + "; the peer's filters by port; " + off},
-		{nats: [2]string{"symmetric-random", "symmetric-random"}, kind: PathRelay, infeasible: true,
+		{nats: [2]string{"symmetric-random", "symmetric-random"}, reason: ReasonInfeasibleBothSymmetric, kind: PathRelay,
 			why: "peer's NAT is symmetric with " + whole + ", and so is yours, with " + whole + ": " + cure},
-		{nats: [2]string{"symmetric-random", "symmetric-sequential-2"}, kind: PathRelay, infeasible: true,
+		{nats: [2]string{"symmetric-random", "symmetric-sequential-2"}, reason: ReasonInfeasibleBothSymmetric, kind: PathRelay,
 			why: "peer's NAT is symmetric with sequential ports, +2 each time, and so is yours, with " + whole + ": " + cure},
-		{nats: [2]string{"port-restricted-cone", "symmetric-sequential"}, kind: PathRelay,
-			why: "sequential ports, +1 each time; yours filters by port: a plain punch does not meet the port"},
-		{nats: [2]string{"port-restricted-cone", "symmetric-block"}, kind: PathRelay, why: "random ports from 2048 to 2559; yours filters by port"},
-		{nats: [2]string{"cgnat", "cgnat-symmetric"}, kind: PathRelay, why: "random ports from 2048 to 4095; yours filters by port"},
-		{nats: [2]string{"udp-blocked", "full-cone"}, kind: PathRelay, why: "UDP does not get out of your network"},
-		{nats: [2]string{"open", "only-443"}, kind: PathRelay, why: "UDP does not get out of the peer's network"},
-		{nats: [2]string{"symmetric-random", "symmetric-random"}, blind: true, kind: PathRelay, why: "neither NAT is known yet"},
-		{nats: [2]string{"linux", "linux"}, kind: PathRelay, why: "though the NATs allow it"},
-		{nats: [2]string{"full-cone", "full-cone"}, policy: RelayOnly, kind: PathRelay, why: "as Config.Policy wants it"},
+		{nats: [2]string{"port-restricted-cone", "symmetric-sequential"}, reason: ReasonRemoteSymmetric, kind: PathRelay,
+			why: "sequential ports, +1 each time; yours filters by port; attempts at the ports are switched off"},
+		{nats: [2]string{"port-restricted-cone", "symmetric-block"}, reason: ReasonRemoteSymmetric, kind: PathRelay, why: "random ports from 2048 to 2559; yours filters by port"},
+		{nats: [2]string{"cgnat", "cgnat-symmetric"}, reason: ReasonRemoteSymmetric, kind: PathRelay, why: "random ports from 2048 to 4095; yours filters by port"},
+		{nats: [2]string{"udp-blocked", "full-cone"}, reason: ReasonLocalUDPBlocked, kind: PathRelay, why: "UDP does not get out of your network"},
+		{nats: [2]string{"open", "only-443"}, reason: ReasonRemoteUDPBlocked, kind: PathRelay, why: "UDP does not get out of the peer's network"},
+		{nats: [2]string{"symmetric-random", "symmetric-random"}, blind: true, reason: ReasonNATUnknown, kind: PathRelay, why: "neither NAT is known yet"},
+		{nats: [2]string{"linux", "linux"}, reason: ReasonUnanswered, kind: PathRelay, why: "though the NATs allow it"},
+		{nats: [2]string{"full-cone", "full-cone"}, policy: RelayOnly, reason: ReasonRelayOnly, kind: PathRelay, why: "as Config.Policy wants it"},
 	} {
 		w := newWorld(t, 1, r.nats[0], r.nats[1], func(o *worldOptions) {
 			o.config = func(c *controlConfig) { c.policy, c.noLanes = r.policy, true }
@@ -60,8 +61,8 @@ func TestExplain(t *testing.T) {
 		w.Run(20 * time.Second)
 		a := w.peers[0]
 		e, ok := a.explain(a.now, a.conn)
-		if !ok || e.Path.Kind != r.kind || !strings.Contains(e.Why, r.why) || e.Infeasible != r.infeasible {
-			w.fail("%v: want %v because %q, infeasible: %v", r.nats, r.kind, r.why, r.infeasible)
+		if !ok || e.Path.Kind != r.kind || !strings.Contains(e.Why, r.why) || e.Reason != r.reason || e.Infeasible != r.reason.Infeasible() || !strings.HasSuffix(e.Why, r.reason.Remedy()) {
+			w.fail("%v: want %v because %q, %v", r.nats, r.kind, r.why, r.reason)
 		}
 		ours, theirs := 0, 0
 		for _, c := range e.Candidates {
@@ -91,6 +92,47 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// TestExplainByHand: what NATs that no preset has do to a connection that is relayed.
+func TestExplainByHand(t *testing.T) {
+	at := netip.MustParseAddrPort("203.0.113.9:5000")
+	random := profileOf(*namedPreset(t, "symmetric-random"))
+	cone := natprobe.Profile{Type: natprobe.TypePortRestrictedCone}
+	for _, r := range []struct {
+		ours, theirs natprobe.Profile
+		budget       punch.Budget
+		policy       Policy // of the peer
+		reason       Reason
+		why          string
+	}{
+		{ours: cone, theirs: natprobe.Profile{Type: natprobe.TypeSymmetric}, reason: ReasonRemoteSymmetric, why: "peer's NAT is symmetric with ports that were not found out; yours may filter by port"},
+		{ours: random, theirs: cone, budget: punch.Budget{Probes: 8, Entries: 8}, reason: ReasonLocalSymmetric, why: "takes more than the lesser Config.Budget of both sides allows"},
+		{ours: natprobe.Profile{Mapped: at, Mapping: cone.Mapping, Type: cone.Type, Hairpin: natprobe.No}, theirs: natprobe.Profile{Mapped: at, Type: cone.Type}, reason: ReasonNoHairpin, why: "behind one NAT"},
+		{ours: cone, theirs: cone, policy: RelayOnly, reason: ReasonNoPairs, why: "one of them wants relays alone"},
+		{ours: cone, theirs: natprobe.Profile{NAT: natprobe.Yes}, reason: ReasonNATUnknown, why: "the peer's is not known"},
+		{ours: natprobe.Profile{Type: natprobe.TypeUDPBlocked}, theirs: natprobe.Profile{Type: natprobe.TypeUDPBlocked}, reason: ReasonBothUDPBlocked, why: "UDP does not get out of either network"},
+	} {
+		made := 0
+		w := newWorld(t, 1, "symmetric-random", "symmetric-random", func(o *worldOptions) {
+			o.config = func(c *controlConfig) {
+				if c.budget = r.budget; made == 1 {
+					c.policy = r.policy
+				}
+				made++
+			}
+		})
+		for i, profile := range []natprobe.Profile{r.ours, r.theirs} {
+			w.peers[i].do(func(now time.Time) { w.peers[i].setProfile(now, profile) })
+		}
+		w.dialNow()
+		w.Run(20 * time.Second)
+		e, _ := w.peers[0].explain(w.Now(), w.peers[0].conn)
+		if e.Path.Kind != PathRelay || e.Reason != r.reason || e.Infeasible || !strings.Contains(e.Why, r.why) || !strings.HasSuffix(e.Why, r.reason.Remedy()) ||
+			!strings.Contains(e.String(), "reason: "+r.reason.String()) {
+			w.fail("want %v, %q: %v, %v", r.reason, r.why, e.Reason, e.Why)
+		}
+	}
+}
+
 // TestFailureExplains: a dial that finds no path says what was tried.
 func TestFailureExplains(t *testing.T) {
 	w := newWorld(t, 1, "symmetric-random", "symmetric-random", noTURN)
@@ -107,7 +149,8 @@ func TestFailureExplains(t *testing.T) {
 		if len(p.over) != 1 || !errors.As(p.over[0], &failed) || !errors.Is(failed, ErrNoPath) {
 			w.fail("%v", p.over)
 		}
-		if len(failed.Tried) < 2 || failed.Tried[0].Sent == 0 || failed.Peer.IsZero() || !strings.Contains(failed.Error(), "infeasible without port mapping") {
+		if len(failed.Tried) < 2 || failed.Tried[0].Sent == 0 || failed.Peer.IsZero() || failed.Reason != ReasonInfeasibleBothSymmetric ||
+			!strings.Contains(failed.Error(), "infeasible without port mapping") {
 			w.fail("%+v", failed)
 		}
 	}

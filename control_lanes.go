@@ -269,23 +269,20 @@ func (k *link) laneEvent(now time.Time, e punch.LaneEvent) {
 	a := &k.lane
 	switch e.Kind {
 	case punch.LaneStarted:
-		a.reports = append(a.reports[max(0, len(a.reports)-maxLaneReports+1):], LaneReport{Lane: a.planned(e.Lane), Attempt: a.tries, Outcome: "running"})
+		a.reports = append(a.reports[max(0, len(a.reports)-maxLaneReports+1):], LaneReport{Lane: a.planned(e.Lane), Attempt: a.tries, State: LaneRunning, Outcome: "running"})
 		k.note(now, "lane "+e.Lane.String()+" begins", nil)
 	case punch.LaneTell:
 		k.say(partLanes, update{Lanes: a.said, Lane: e.Message})
 	case punch.LaneOpened:
 		k.laneOpened(now, e)
 	case punch.LaneEnded:
-		for i := range slices.Backward(a.reports) {
-			if r := &a.reports[i]; r.Kind == e.Lane && r.Attempt == a.tries {
-				r.Sent, r.Opened = e.Sent, e.Sockets
-				if r.Outcome == "running" {
-					r.Outcome = e.Reason
-					if a.run != nil && !k.isDirect() { // it was not called off
-						k.remembered(now, e.Lane, false)
-					}
+		if r := a.report(e.Lane); r != nil {
+			r.Sent, r.Opened = e.Sent, e.Sockets
+			if r.State == LaneRunning {
+				r.State, r.Outcome = LaneEnded, e.Reason
+				if a.run != nil && !k.isDirect() { // it was not called off
+					k.remembered(now, e.Lane, false)
 				}
-				break
 			}
 		}
 		k.note(now, "lane "+e.Lane.String()+" ends: "+e.Reason, nil)
@@ -310,11 +307,8 @@ const maxLaneReports = 32
 // laneOpened has the agent check what a lane has opened.
 func (k *link) laneOpened(now time.Time, e punch.LaneEvent) {
 	a, c := &k.lane, k.c
-	for i := range slices.Backward(a.reports) {
-		if r := &a.reports[i]; r.Kind == e.Lane && r.Attempt == a.tries {
-			r.Outcome = "opened"
-			break
-		}
+	if r := a.report(e.Lane); r != nil {
+		r.State, r.Outcome = LaneOpened, "opened"
 	}
 	if a.opened == nil {
 		a.opened = make(map[ice.Route]punch.LaneKind)

@@ -232,11 +232,12 @@ func TestExplainLanes(t *testing.T) {
 		noLanes   [2]bool
 		direct    bool
 		why, lane string
+		state     LaneState // of the first report
 	}{
-		{direct: true, why: "direct", lane: "birthday: attempt 1, chance"},
+		{direct: true, why: "direct", lane: "birthday: attempt 1, chance", state: LaneOpened},
 		{noLanes: [2]bool{true, false}, why: "switched off by Config.Budget"},
 		{noLanes: [2]bool{false, true}, why: "the peer takes no part"},
-		{budget: punch.Budget{Probes: 90, Entries: 90}, why: "attempts were in vain, the best by the lane birthday", lane: "birthday: attempt 1, chance"},
+		{budget: punch.Budget{Probes: 90, Entries: 90}, why: "attempts were in vain, the best by the lane birthday", lane: "birthday: attempt 1, chance", state: LaneEnded},
 	} {
 		made := 0
 		w, _, ok := hardRun(t, 1, random, cone, func(o *worldOptions) {
@@ -247,7 +248,7 @@ func TestExplainLanes(t *testing.T) {
 		})
 		a := w.peers[0]
 		e, _ := a.explain(w.Now(), a.conn)
-		if ok != c.direct || e.Infeasible || !strings.Contains(e.Why, c.why) || !strings.Contains(e.String(), c.lane) {
+		if ok != c.direct || e.Infeasible || !strings.Contains(e.Why, c.why) || !strings.Contains(e.String(), c.lane) || e.Lanes[0].State != c.state {
 			w.fail("%+v: want %q and %q", c, c.why, c.lane)
 		}
 	}

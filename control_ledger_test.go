@@ -262,3 +262,28 @@ func (w *world) sentAt(p *simPeer, ip string, fn func()) (all []time.Time) {
 	w.OnTrace(nil)
 	return all
 }
+
+// send seals data and sends it by the paths in use, as Conn.Write does past the loop.
+func (c *control) send(now time.Time, number uint32, data []byte) error {
+	c.enter(now)
+	defer c.pump(now)
+	k := c.conns[number]
+	switch {
+	case k == nil:
+		return ErrClosed
+	case k.path == nil, k.keys == nil:
+		return ErrLost
+	}
+	if !k.plaintext {
+		data = k.keys.Seal(nil, seal.Data, k.theirs, data)
+	}
+	for _, p := range k.inUse() {
+		_ = c.ice.SendOn(now, k.agent, p.route, data) // lost, as datagrams are
+	}
+	if k.quiet {
+		k.stir(now)
+		k.beat(now)
+		k.link.settle(now)
+	}
+	return nil
+}

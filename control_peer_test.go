@@ -291,6 +291,7 @@ func (p *simPeer) note(now time.Time, n note) {
 			w.After(0, func() { p.do(func(now time.Time) { p.turn.NetworkChanged(now) }) })
 		}
 	case noteRecord:
+		checkWords(p.w.t, n.record)
 		p.record = append(p.record, *n.record)
 	case noteOver:
 		p.over = append(p.over, n.err)

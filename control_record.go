@@ -8,7 +8,6 @@ import (
 
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/internal/machine"
-	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/punch"
 	"github.com/bradawl/bradawl/stats"
 )
@@ -156,9 +155,9 @@ func (a *attempt) gathered(now time.Time) {
 	e := stats.Event{Stage: stats.StageGather, Status: stats.StatusSuccess, Tries: len(all)}
 	switch {
 	case len(all) == 0:
-		e.Status, e.Reason = stats.StatusFail, "no_address"
+		e.Status, e.Reason = stats.StatusFail, endNoAddress
 	case !slices.ContainsFunc(all, func(s ice.Scored) bool { return s.Candidate.Type != ice.Host }):
-		e.Reason = "host_only"
+		e.Reason = endHostOnly
 	}
 	a.record(now, e)
 }
@@ -219,11 +218,12 @@ func (a *attempt) judge(now time.Time) {
 // giveUp records that checks have not brought a path. Of what the peer may not have begun,
 // it says nothing but that.
 func (a *attempt) giveUp(now time.Time) {
-	status, reason := stats.StatusTimeOut, "unanswered"
-	direct, why := a.k.notDirect()
+	status, reason := stats.StatusTimeOut, ReasonUnanswered.String()
+	not := a.k.notDirect().reason
+	direct, why := not.status(), not.String()
 	if a.pending(stats.StageSignal) {
-		status, reason = stats.StatusCancelled, "unconfirmed"
-		if !a.k.infeasible() {
+		status, reason = stats.StatusCancelled, endUnconfirmed
+		if !not.Infeasible() {
 			direct, why = status, reason
 		}
 	}
@@ -242,22 +242,17 @@ func (a *attempt) end(now time.Time, err error) {
 	a.fail(now, stats.StageGather, stats.StatusCancelled, reason)
 	if errors.Is(err, ErrNoPath) {
 		a.giveUp(now)
-		a.fail(now, stats.StageSignal, status, "unconfirmed") // our answer may have got lost
+		a.fail(now, stats.StageSignal, status, endUnconfirmed) // our answer may have got lost
 	}
 	a.fail(now, stats.StageSignal, status, reason)
 	a.fail(now, stats.StageRelay, stats.StatusCancelled, reason)
 	direct, why := stats.StatusCancelled, reason
-	if a.k.infeasible() {
-		direct, why = a.k.notDirect() // more time would not have helped
+	if not := a.k.notDirect().reason; not.Infeasible() { // more time would not have helped
+		direct, why = not.status(), not.String()
 	}
 	a.fail(now, stats.StagePunch, direct, why)
 	a.fail(now, stats.StageUpgrade, direct, why)
 	a.fail(now, stats.StageConnect, status, reason)
-}
-
-func (k *connection) infeasible() bool {
-	_, infeasible := k.whyNoLane(whyNotDirect(k.c.profile, k.profile))
-	return infeasible
 }
 
 // record completes an event and hands it to the shell.
@@ -304,12 +299,12 @@ func (a *attempt) checks(s stats.Stage) (n int) {
 }
 
 // relayedPair reports whether a pair has a relay at either end.
-func (k *connection) relayedPair(p ice.Pair) bool {
+func (k *link) relayedPair(p ice.Pair) bool {
 	return p.Local.Type == ice.Relay || p.Remote.Type == ice.Relay || slices.Contains(k.relays, p.Remote.Addr)
 }
 
 // unsettled reports whether a check is still under way, or to be made.
-func (k *connection) unsettled() bool {
+func (k *link) unsettled() bool {
 	return slices.ContainsFunc(k.c.ice.Pairs(k.agent), func(p ice.Pair) bool {
 		return p.State != ice.Succeeded && p.State != ice.PairFailed
 	})
@@ -336,26 +331,35 @@ func (k *connection) describe(e *stats.Event, p *path) {
 		}
 	case p.route.Stream != 0 && k.laneOf(p) != punch.LaneNone:
 		lane := k.laneOf(p)
-		e.Lane, e.Pair = lane.String(), max(e.Pair, guessedBy[lane])
+		e.Lane, e.Pair = lane.String(), max(e.Pair, guessedBy(lane))
 	case pair.Local.TCPType == ice.SimultaneousOpen:
-		e.Lane = "tcp_simultaneous_open"
+		e.Lane = punch.LaneTCP.String()
 	case p.route.Stream != 0:
-		e.Lane = "tcp"
+		e.Lane = dialledTCP
 	default:
-		e.Lane = "plain"
+		e.Lane = punch.LanePlain.String()
 		if lane := k.laneOf(p); lane != punch.LaneNone {
 			e.Lane = lane.String()
-			e.Pair = max(e.Pair, guessedBy[lane])
+			e.Pair = max(e.Pair, guessedBy(lane))
 		} else if k.c.isMappedAt(pair.Local.Addr) {
 			e.Lane, e.Pair = punch.LaneMapped.String(), max(e.Pair, stats.PairMapped)
 		}
 	}
 }
 
+// dialledTCP is the word for a connection of TCP that one side has opened alone: no lane, for it
+// is not planned.
+const dialledTCP = "tcp_dial"
+
 // guessedBy is the kind of the pairs whose ports a lane had to guess.
-var guessedBy = map[punch.LaneKind]stats.PairKind{
-	punch.LanePredicted: stats.PairPredicted, punch.LaneCrossing: stats.PairPredicted, punch.LaneTCPPredicted: stats.PairPredicted,
-	punch.LaneBirthday: stats.PairBirthday, punch.LaneBlocks: stats.PairBirthday,
+func guessedBy(lane punch.LaneKind) stats.PairKind {
+	switch {
+	case lane.Sprays():
+		return stats.PairBirthday
+	case lane.Guesses():
+		return stats.PairPredicted
+	}
+	return 0
 }
 
 // record is the record of the connection that made the link; nil: there is none.
@@ -378,77 +382,45 @@ func pairKind(t ice.CandidateType) stats.PairKind {
 	return stats.PairPrflx
 }
 
-// notDirect says in a word why no direct path carries data, as explain does in a sentence.
-func (k *connection) notDirect() (stats.Status, string) {
-	for _, p := range k.paths {
-		switch {
-		case p.relayed:
-		case p.narrow:
-			return stats.StatusFail, "direct_narrow"
-		case p.doubt:
-			return stats.StatusFail, "direct_in_doubt"
-		default:
-			return stats.StatusFail, "relay_better"
-		}
-	}
-	if !slices.ContainsFunc(k.c.ice.Pairs(k.agent), func(p ice.Pair) bool { return !k.relayedPair(p) }) {
-		return stats.StatusFail, "no_pairs"
-	}
-	return apart(k.c.profile, k.profile, k.infeasible())
+// endings are how connections end, in a word for each error.
+var endings = [...]struct {
+	err    error
+	status stats.Status
+	word   string
+}{
+	{ErrPeerClosed, stats.StatusCancelled, "peer_closed"},
+	{ErrOffline, stats.StatusFail, "peer_offline"},
+	{ErrNotAllowed, stats.StatusFail, "not_allowed"},
+	{ErrNoAnswer, stats.StatusTimeOut, "no_answer"},
+	{ErrNoPath, stats.StatusTimeOut, "no_path"},
+	{ErrLost, stats.StatusTimeOut, "lost"},
+	{ErrPeerRestarted, stats.StatusFail, "peer_restarted"},
+	{errMadeRoom, stats.StatusFail, "made_room"},
+	{errNonsense, stats.StatusFail, "nonsense"},
 }
 
-// apart says in a word what keeps two NATs apart, as far as their profiles tell:
-// whyNotDirect says it in a sentence.
-func apart(ours, theirs natprobe.Profile, infeasible bool) (stats.Status, string) {
-	word := ""
-	switch {
-	case ours.Type == natprobe.TypeUDPBlocked:
-		word = "local_udp_blocked"
-	case theirs.Type == natprobe.TypeUDPBlocked:
-		word = "remote_udp_blocked"
-	case symmetric(ours) && symmetric(theirs):
-		word = "both_symmetric"
-	case symmetric(theirs) && filtersByPort(ours):
-		word = "remote_symmetric"
-	case symmetric(ours) && filtersByPort(theirs):
-		word = "local_symmetric"
-	case ours.Type == natprobe.TypeUnknown || theirs.Type == natprobe.TypeUnknown:
-		return stats.StatusTimeOut, "nat_unknown"
-	default:
-		return stats.StatusTimeOut, "unanswered"
-	}
-	if infeasible {
-		word = "infeasible_" + word
-	}
-	return stats.StatusFail, word
-}
+// Further words for how stages end.
+const (
+	endClosed      = "closed"      // by our user
+	endRefused     = "refused"     // the peer's words are no word for counting
+	endError       = "error"       // another one
+	endUnconfirmed = "unconfirmed" // it is not known that the peer has begun
+	endNoAddress   = "no_address"
+	endHostOnly    = "host_only" // of the gathering, which succeeded
+)
 
 // outcome is how a connection ended, in a word.
 func outcome(err error) (stats.Status, string) {
 	if err == nil {
-		return stats.StatusCancelled, "closed"
+		return stats.StatusCancelled, endClosed
 	}
 	if refused := new(RefusedError); errors.As(err, &refused) {
-		return stats.StatusFail, "refused" // the peer's words are no word for counting
+		return stats.StatusFail, endRefused
 	}
-	for _, o := range [...]struct {
-		err    error
-		status stats.Status
-		reason string
-	}{
-		{ErrPeerClosed, stats.StatusCancelled, "peer_closed"},
-		{ErrOffline, stats.StatusFail, "peer_offline"},
-		{ErrNotAllowed, stats.StatusFail, "not_allowed"},
-		{ErrNoAnswer, stats.StatusTimeOut, "no_answer"},
-		{ErrNoPath, stats.StatusTimeOut, "no_path"},
-		{ErrLost, stats.StatusTimeOut, "lost"},
-		{ErrPeerRestarted, stats.StatusFail, "peer_restarted"},
-		{errMadeRoom, stats.StatusFail, "made_room"},
-		{errNonsense, stats.StatusFail, "nonsense"},
-	} {
-		if errors.Is(err, o.err) {
-			return o.status, o.reason
+	for _, e := range endings {
+		if errors.Is(err, e.err) {
+			return e.status, e.word
 		}
 	}
-	return stats.StatusFail, "error"
+	return stats.StatusFail, endError
 }

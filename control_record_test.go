@@ -386,34 +386,6 @@ func TestRecordsChangeNothing(t *testing.T) {
 	}
 }
 
-// TestApart: the word for counting says what the sentence does, whatever the profiles are.
-func TestApart(t *testing.T) {
-	t.Parallel()
-	profiles := []natprobe.Profile{{}}
-	for _, name := range simnet.PresetNames() {
-		p, err := simnet.PresetByName(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		profiles = append(profiles, profileOf(p))
-	}
-	seen := make(map[string]int)
-	for _, ours := range profiles {
-		for _, theirs := range profiles {
-			text, infeasible := whyNotDirect(ours, theirs)
-			status, word := apart(ours, theirs, infeasible)
-			seen[word]++
-			if strings.HasPrefix(word, "infeasible_") != infeasible || (status == stats.StatusTimeOut) != strings.HasPrefix(text, "no direct pair") {
-				t.Errorf("%v %s: %v, %s", status, word, infeasible, text)
-			}
-		}
-	}
-	t.Log(seen)
-	if len(seen) != 10 {
-		t.Errorf("%d words: %v", len(seen), seen)
-	}
-}
-
 // A lane that got through is told by its name.
 func TestRecordLane(t *testing.T) {
 	t.Parallel()

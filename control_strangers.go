@@ -70,7 +70,7 @@ func (s *strangers) peer(id PeerID) *peerState {
 	return p
 }
 
-// next is the stamp of an offer: the time on the wall, or one more than the last, for
+// nextStamp is the stamp of an offer: the time on the wall, or one more than the last, for
 // clocks are set back.
 func (s *strangers) nextStamp(to PeerID, wall time.Time) uint64 {
 	s.stamp = max(uint64(max(0, wall.UnixNano())), s.stamp+1)

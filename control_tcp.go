@@ -56,7 +56,7 @@ type laneEnds struct {
 // laneEnds finds the ends of what is planned; false: they are not known yet.
 func (k *link) laneEnds() (e laneEnds, ok bool) {
 	t := ice.UDP
-	if slices.ContainsFunc(k.lane.plan, func(l punch.Lane) bool { return l.Kind == punch.LaneTCPPredicted && l.Ruled == "" }) {
+	if slices.ContainsFunc(k.lane.plan, func(l punch.Lane) bool { return l.Ruled == "" && l.Kind.Guesses() && l.Kind.OverTCP() }) {
 		t, e.socket = ice.TCP, noSocket
 		e.local, ok = k.opensFrom()
 	} else {
@@ -109,8 +109,8 @@ func (k *link) unproven() {
 		return
 	}
 	for i := range k.lane.reports {
-		if r := &k.lane.reports[i]; r.Attempt == k.lane.tries && r.Kind == punch.LaneTCPPredicted && r.Outcome == "opened" {
-			r.Outcome = "a connection stood, but nobody answered on it as the peer does"
+		if r := &k.lane.reports[i]; r.Attempt == k.lane.tries && r.Kind.OverTCP() && r.State == LaneOpened {
+			r.State, r.Outcome = LaneEnded, "a connection stood, but nobody answered on it as the peer does"
 		}
 	}
 }

@@ -167,11 +167,11 @@ func (k *link) readyForLanes(now time.Time) bool {
 		case l.Ruled != "":
 		case l.Kind == punch.LaneMapped:
 			mapped = l.Probability
-		case l.Kind < punch.LanePredicted || l.Kind == punch.LaneTCP:
+		case !l.Kind.Guesses():
 			cheap = max(cheap, l.Probability)
 		default:
 			hard = true
-			sprays = sprays || l.Kind == punch.LaneBirthday || l.Kind == punch.LaneBlocks
+			sprays = sprays || l.Kind.Sprays()
 		}
 	}
 	a.sprays = sprays
@@ -210,7 +210,7 @@ func (k *link) readyForLanes(now time.Time) bool {
 // between the networks: then there is nothing to wait for.
 func (a *laneState) known(networks string, m punch.Memory, now time.Time) bool {
 	first := a.plan[0]
-	if m == nil || first.Kind < punch.LanePredicted {
+	if m == nil || !first.Kind.Guesses() {
 		return false
 	}
 	q, known := m.Recall(networks, first.Kind.String(), now)

@@ -93,6 +93,7 @@ type PathsError struct {
 	Elapsed time.Duration // since the dial, or the peer's offer
 	Tried   []PathError   // each pair of addresses, the best first
 	Err     error         // ErrNoAnswer, ErrNoPath or ErrLost, or the context's cause
+	Reason  Reason        // why there is no direct path, in a word
 	Why     string        // how far it came, and what would change that
 }
 

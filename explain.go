@@ -41,8 +41,9 @@ type Explanation struct {
 	Routers    []string         // what the routers here said to port mapping, in their own words
 	Local      natprobe.Profile // our NAT, as far as it is known
 	Remote     natprobe.Profile // the peer's, as the peer says
-	Why        string           // why it is as it is, and what would change that
-	Infeasible bool             // no direct path is possible without a change at one of the routers
+	Reason     Reason           // why no direct path is in use, in a word; ReasonNone: one is
+	Why        string           // the same in a sentence, with what is done about it and what would change it
+	Infeasible bool             // Reason.Infeasible: no direct path is possible without a change in one of the networks
 	// Shared is how many other connections to the peer use the same paths: what is said of
 	// them is said of all.
 	Shared int
@@ -69,16 +70,16 @@ type Check struct {
 	Err      error
 }
 
-// explain says how things stand.
-func (c *control) explain(now time.Time, number uint32) (Explanation, bool) {
+// explain says how things stand. It needs no time, but is asked as all of the control is.
+func (c *control) explain(_ time.Time, number uint32) (Explanation, bool) {
 	k := c.conns[number]
 	if k == nil {
 		return Explanation{}, false
 	}
-	return k.explain(now), true
+	return k.explain(), true
 }
 
-func (k *connection) explain(time.Time) Explanation {
+func (k *connection) explain() Explanation {
 	m := k.c.ice
 	e := Explanation{
 		Peer: k.peer, State: connStates[k.state], Path: k.public(k.path), Local: k.c.profile, Remote: k.profile, Shared: len(k.conns) - 1,
@@ -116,7 +117,8 @@ func (k *connection) explain(time.Time) Explanation {
 		e.Checks = append(e.Checks, c)
 	}
 	e.Lanes = k.laneReports()
-	e.Why, e.Infeasible = k.why()
+	why := k.why()
+	e.Reason, e.Why, e.Infeasible = why.reason, k.sentence(why), why.reason.Infeasible()
 	return e
 }
 
@@ -124,119 +126,12 @@ func candidateOf(c ice.Candidate) Candidate {
 	return Candidate{Type: c.Type.String(), Protocol: c.Transport.String(), Addr: c.Addr.String(), Priority: c.Priority}
 }
 
-// why says why the path is what it is, and whether it cannot be otherwise.
-func (k *connection) why() (string, bool) {
-	switch {
-	case k.state == dialing && !k.rides && k.c.unsigned != nil:
-		return fmt.Sprintf("not signed on: %v", k.c.unsigned), false
-	case k.state == dialing:
-		return "the peer has not answered yet; its program may hang, or its AllowPeer not have decided", false
-	case k.state == waiting:
-		return "the peer has dialled, and AllowPeer has not decided yet", false
-	case k.path != nil && !k.path.relayed:
-		return "direct: " + k.public(k.path).String(), false
-	case k.c.cfg.policy == RelayOnly:
-		return "relayed, as Config.Policy wants it", false
-	case len(k.c.ice.Pairs(k.agent)) == 0:
-		return "there is no pair of addresses to check: the two sides have no family or transport in common, or no candidates yet", false
-	}
-	if k.path != nil {
-		for _, p := range k.paths {
-			switch {
-			case p.relayed:
-			case p.narrow:
-				return "relayed, for the direct path does not carry full datagrams: " + k.public(p).String(), false
-			case p.doubt:
-				return "relayed, for the direct path does not answer at the moment: " + k.public(p).String(), false
-			default:
-				return fmt.Sprintf("relayed, for the relay is better: %v, round trip %v, loss %.0f %%, against %v, %v, %.0f %%",
-					k.public(k.path), k.path.rtt(), 100*k.path.loss(), k.public(p), p.rtt(), 100*p.loss()), false
-			}
-		}
-	}
-	if k.c.mute && k.c.profile == (natprobe.Profile{}) {
-		return "no STUN server has answered: they are down, or UDP does not get out of your network; open it, or allow TCP or relays", false
-	}
-	return k.whyNoLane(whyNotDirect(k.c.profile, k.profile))
-}
-
-const elsewhere = "neither side can know where the other will be; enable UPnP or PCP on either router"
-
-const remedy = "infeasible without port mapping; enable UPnP or PCP on either router"
-
-// whyNotDirect says what keeps two NATs apart, as far as their profiles tell, and whether
-// that cannot be helped.
-func whyNotDirect(ours, theirs natprobe.Profile) (string, bool) {
-	unknown := natprobe.Profile{}
-	switch {
-	case ours.Type == natprobe.TypeUDPBlocked:
-		return "UDP does not get out of your network; open it, or allow TCP", false
-	case theirs.Type == natprobe.TypeUDPBlocked:
-		return "UDP does not get out of the peer's network; open it there, or allow TCP", false
-	case ours == unknown && theirs == unknown:
-		return "no direct pair of addresses has been answered, and neither NAT is known yet", false
-	case ours == unknown:
-		return "no direct pair of addresses has been answered; what your NAT does is not known yet", false
-	case theirs == unknown:
-		return "no direct pair of addresses has been answered; what the peer's NAT does is not known", false
-	case symmetric(ours) && symmetric(theirs):
-		text := fmt.Sprintf("peer's NAT is symmetric with %s, and so is yours, with %s: ", portsOf(theirs), portsOf(ours))
-		if wholeRange(ours) && wholeRange(theirs) {
-			return text + remedy, true
-		}
-		return text + elsewhere, false
-	case symmetric(theirs) && filtersByPort(ours):
-		return oneSided("peer's NAT is symmetric with "+portsOf(theirs)+"; yours filters by port: ", theirs)
-	case symmetric(ours) && filtersByPort(theirs):
-		return oneSided("your NAT is symmetric with "+portsOf(ours)+"; the peer's filters by port: ", ours)
-	}
-	return fmt.Sprintf("no direct pair of addresses has been answered, though the NATs allow it (yours: %v; the peer's: %v): a firewall may drop UDP between them, or one NAT has more to it than was found", natOf(ours), natOf(theirs)), false
-}
-
-// oneSided ends the explanation of a pair of which one is symmetric.
-func oneSided(text string, hard natprobe.Profile) (string, bool) {
-	if wholeRange(hard) {
-		return text + remedy, true
-	}
-	return text + "a plain punch does not meet the port; enable UPnP or PCP on either router", false
-}
-
-func symmetric(p natprobe.Profile) bool {
-	return (p.Mapping == natprobe.MappingAddressDependent || p.Mapping == natprobe.MappingAddressAndPortDependent) && p.Ports.Model != natprobe.PortsPreserving
-}
-
-func filtersByPort(p natprobe.Profile) bool {
-	return p.Filtering == natprobe.FilteringAddressAndPortDependent
-}
-
-// wholeRange reports whether nothing narrows down the next port of a NAT.
-func wholeRange(p natprobe.Profile) bool {
-	const most = 16384 // ports that a birthday attack of a polite size can find one of
-	spread := int(p.Ports.High) - int(p.Ports.Low) + 1
-	return p.Ports.Model == natprobe.PortsRandom && (p.Ports.High == 0 || spread > most)
-}
-
-func portsOf(p natprobe.Profile) string {
-	switch {
-	case wholeRange(p):
-		return "random ports over the whole range"
-	case p.Ports.Model == natprobe.PortsSequential:
-		return fmt.Sprintf("sequential ports, %+d each time", p.Ports.Delta)
-	case p.Ports.Model == natprobe.PortsRandom, p.Ports.Model == natprobe.PortsBlock:
-		return fmt.Sprintf("random ports from %d to %d", p.Ports.Low, p.Ports.High)
-	}
-	return "ports that were not found out"
-}
-
-func natOf(p natprobe.Profile) string {
-	return fmt.Sprintf("%v mapping, %v filtering, %v ports", p.Mapping, p.Filtering, p.Ports.Model)
-}
-
 // failure is the error of a connection that came to nothing in time, or whose last path has
 // been gone for long.
 func (k *connection) failure(now time.Time) *PathsError {
 	e := &PathsError{Peer: k.peer, Elapsed: now.Sub(k.began), Err: ErrNoPath}
-	e.Why, _ = k.why()
+	why := k.why()
+	e.Reason, e.Why = why.reason, k.sentence(why)
 	switch k.state {
 	case dialing, waiting:
 		e.Err = ErrNoAnswer
@@ -265,6 +160,9 @@ func (e Explanation) String() string {
 		fmt.Fprintf(&b, "usable after %v\n", e.Elapsed.Round(time.Millisecond))
 	}
 	fmt.Fprintf(&b, "why: %s\n", e.Why)
+	if e.Reason != ReasonNone {
+		fmt.Fprintf(&b, "reason: %v\n", e.Reason)
+	}
 	if e.Shared > 0 {
 		fmt.Fprintf(&b, "shared: %d more to the same peer by the same paths\n", e.Shared)
 	}

@@ -3,17 +3,52 @@ package bradawl
 import (
 	"fmt"
 	"slices"
-	"strings"
 
-	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/punch"
 )
+
+// LaneState is what became of a lane. It marshals as text.
+type LaneState uint8
+
+// The states. The zero value is that of a lane that was not run.
+const (
+	LaneRuledOut LaneState = iota // theory or the budget forbids it
+	LaneRunning                   // it is under way
+	LaneOpened                    // it opened a way, which then may have been used or not
+	LaneEnded                     // in vain
+
+	numLaneStates
+)
+
+var laneStates = [numLaneStates]string{"ruled_out", "running", "opened", "ended"}
+
+// String returns the state in a word, such as "opened".
+func (s LaneState) String() string {
+	if s < numLaneStates {
+		return laneStates[s]
+	}
+	return laneStates[LaneRuledOut]
+}
+
+// MarshalText returns what String does.
+func (s LaneState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (s *LaneState) UnmarshalText(text []byte) error {
+	i := slices.Index(laneStates[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("bradawl: %.40q is no LaneState; the words are %q", text, laneStates)
+	}
+	*s = LaneState(i)
+	return nil
+}
 
 // LaneReport is what became of a lane.
 type LaneReport struct {
 	punch.Lane
-	Attempt int    // counted from 1; 0: it was not run
-	Outcome string // "running", "opened" or why it ended
+	Attempt int // counted from 1; 0: it was not run
+	State   LaneState
+	Outcome string // the same for people, with why
 	Sent    int    // packets
 	Opened  int    // sockets
 }
@@ -29,48 +64,14 @@ func (k *link) laneReports() []LaneReport {
 	return all
 }
 
-// whyNoLane adds to what keeps two NATs apart what is done about it.
-func (k *link) whyNoLane(text string, infeasible bool) (string, bool) {
-	a := &k.lane
-	best, open, mapped := punch.Lane{}, false, false
-	all := k.lanes()
-	for _, l := range all {
-		open = open || l.Ruled == "" && l.Kind != punch.LaneTCP
-		mapped = mapped || l.Ruled == "" && l.Kind == punch.LaneMapped
-		if l.Ruled == "" && l.Kind >= punch.LanePredicted && l.Kind != punch.LaneTCP && l.Probability > best.Probability {
-			best = l
+// report is that of a lane of the attempt under way, or of the last; nil: none is kept.
+func (a *laneState) report(kind punch.LaneKind) *LaneReport {
+	for i := range slices.Backward(a.reports) {
+		if r := &a.reports[i]; r.Kind == kind && r.Attempt == a.tries {
+			return r
 		}
 	}
-	ours, theirs := k.c.profile, k.profile
-	blocked := ours.Type == natprobe.TypeUDPBlocked || theirs.Type == natprobe.TypeUDPBlocked
-	known := ours.TCP.Mapping != natprobe.MappingUnknown && theirs.TCP.Mapping != natprobe.MappingUnknown
-	switch {
-	case len(all) > 0 && blocked && known && !punch.Feasible(all):
-		return punch.Infeasible(all), true
-	case len(all) > 0 && !open && symmetric(k.c.profile) && symmetric(k.profile) && !infeasible:
-		return strings.TrimSuffix(text, elsewhere) + remedy, true
-	case best.Kind == punch.LaneNone && mapped:
-		text = strings.TrimSuffix(strings.TrimSuffix(text, remedy), elsewhere)
-		return strings.TrimSuffix(text, ": ") + "; the port that a router has mapped has not been reached yet", false
-	case best.Kind == punch.LaneNone:
-		return text, infeasible
-	}
-	text = strings.TrimSuffix(strings.TrimSuffix(text, remedy), ": ")
-	switch {
-	case a.spend.off && k.c.usual.off:
-		text += "; attempts at the ports are switched off by Config.Budget"
-	case a.spend.off:
-		text += "; attempts at the ports are switched off by Config.TreatPeer"
-	case a.refused:
-		text += "; the peer takes no part in attempts at the ports"
-	case a.run != nil:
-		text += fmt.Sprintf("; the lane %v is tried just now, with a chance of %.0f %%", best.Kind, 100*best.Probability)
-	case a.tries == 0:
-		text += fmt.Sprintf("; the lane %v is to be tried, with a chance of %.0f %%", best.Kind, 100*best.Probability)
-	default:
-		text += fmt.Sprintf("; %d attempts were in vain, the best by the lane %v with a chance of %.0f %% each; more follow", a.tries, best.Kind, 100*best.Probability)
-	}
-	return text, false
+	return nil
 }
 
 // String tells of the lane in one line.

@@ -61,7 +61,7 @@ const maxFlights = 12
 
 func (p *pair) path() path { return path{p.base, p.remote.addr, p.stream} }
 
-// foundation is the pair's (RFC 8445 section 6.1.2.6).
+// sameFoundation reports whether two pairs have one foundation (RFC 8445 section 6.1.2.6).
 func (p *pair) sameFoundation(q *pair) bool {
 	return p.own.cand.Foundation == q.own.cand.Foundation && p.remote.cand.Foundation == q.remote.cand.Foundation &&
 		p.own.cand.TCPType == q.own.cand.TCPType // to open at the same time may work where to dial does not

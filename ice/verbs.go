@@ -36,7 +36,7 @@ func (m *Machine) RemoteCredentials(id AgentID) Credentials {
 // peer must be told (RFC 8445 section 9). The same again change nothing, nor do those of
 // before.
 //
-// The error is ErrClosed or a *ConfigError.
+// The error is ErrClosed or a *CredentialsError.
 func (m *Machine) SetRemote(now time.Time, id AgentID, c Credentials) error {
 	m.enter()
 	a, err := m.agent(id)

@@ -21,12 +21,14 @@
 // [Lanes] goes on where this does not suffice, because a NAT gives a socket another outside
 // port for each remote: it foretells the port where the NAT's ports are a sequence, leads two
 // sequences past each other, and has many mappings of one side meet many tries of the other
-// (a birthday) where they are random, all under one [Budget]. It is a machine for whoever runs
-// checks beside it, such as an ICE agent, and chooses no path.
+// (a birthday) where they are random, all under one [Budget]. Where UDP is blocked, it foretells
+// the port of a TCP connection ([LaneTCPPredicted]). It is a machine for whoever runs checks
+// beside it, such as an ICE agent, and chooses no path.
 //
 // [Plan] says what there is to try between two NATs, of which natprobe tells: each kind of
 // lane with its chance and what it costs this side within a [Budget], or why it is ruled
-// out; [Infeasible] puts into a sentence that nothing can work. [Order] takes into account
+// out. [Between] says what keeps the two from reaching each other by plain checks, [Possible]
+// whether anything helps, and [Infeasible] puts into a sentence that nothing can. [Order] takes into account
 // what worked before between the same networks, as a [Memory] has it. What foretells ports
 // ([Sequence], [Cross]), tries them ([Spray]) and keeps to the budget ([Pacer]) is plain
 // state and pure functions, too.

@@ -1,13 +1,14 @@
 package punch
 
 import (
+	"fmt"
 	"time"
 )
 
-// LaneKind is a way of getting through. The zero value is none.
+// LaneKind is a way of getting through. The zero value is none. It marshals as text.
 type LaneKind uint8
 
-// The ways, the cheapest first.
+// The ways, the cheapest first. What each of them is, laneKinds says.
 const (
 	LaneNone         LaneKind = iota
 	LanePlain                 // both sides send to where STUN servers saw the other
@@ -19,22 +20,99 @@ const (
 	LaneBlocks                // both do, as each has few ports
 	LaneTCP                   // TCP simultaneous open between mappings that stay the same
 	LaneTCPPredicted          // the same, where the next outside port of one side is foretold
+
+	numLaneKinds
 )
 
-var laneKinds = [...]string{"none", "plain", "one_packet", "mapped", "predicted", "crossing", "birthday", "blocks", "tcp", "tcp_predicted"}
-
-// String returns the kind in a word, such as "birthday".
-func (k LaneKind) String() string {
-	if int(k) < len(laneKinds) {
-		return laneKinds[k]
-	}
-	return laneKinds[LaneNone]
+// laneKinds is what there is to know of each kind: who adds one fills in its row, plans it
+// (PlanMapped) and, if it guesses, runs it (begin).
+var laneKinds = [numLaneKinds]struct {
+	word    string
+	guesses guesses
+	tcp     bool
+}{
+	LaneNone:         {word: "none"},
+	LanePlain:        {word: "plain"},
+	LaneOnePacket:    {word: "one_packet"},
+	LaneMapped:       {word: "mapped"},
+	LanePredicted:    {word: "predicted", guesses: guessesNext},
+	LaneCrossing:     {word: "crossing", guesses: guessesNext},
+	LaneBirthday:     {word: "birthday", guesses: guessesMany},
+	LaneBlocks:       {word: "blocks", guesses: guessesMany},
+	LaneTCP:          {word: "tcp_simultaneous_open", tcp: true},
+	LaneTCPPredicted: {word: "tcp_predicted", guesses: guessesNext, tcp: true},
 }
+
+// guesses is how a lane finds ports that nobody has seen.
+type guesses uint8
+
+const (
+	guessesNone guesses = iota // it needs none
+	guessesNext                // it foretells them
+	guessesMany                // it tries many
+)
+
+// LaneKinds returns all kinds but LaneNone, in the order of the constants.
+func LaneKinds() []LaneKind {
+	var all []LaneKind
+	for k := LaneNone + 1; k < numLaneKinds; k++ {
+		all = append(all, k)
+	}
+	return all
+}
+
+// known is the kind, or LaneNone where it is none of the constants.
+func (k LaneKind) known() LaneKind {
+	if k < numLaneKinds {
+		return k
+	}
+	return LaneNone
+}
+
+// Guesses reports whether the lane has to find ports that nobody has seen. Those that do are
+// run by [Lanes]; the others are what plain checks of addresses do anyway.
+func (k LaneKind) Guesses() bool { return laneKinds[k.known()].guesses != guessesNone }
+
+// Sprays reports whether the lane finds them by trying many, so that no two of its kind should
+// run behind one NAT at once.
+func (k LaneKind) Sprays() bool { return laneKinds[k.known()].guesses == guessesMany }
+
+// OverTCP reports whether the lane is one of TCP. The others are of UDP.
+func (k LaneKind) OverTCP() bool { return laneKinds[k.known()].tcp }
+
+// String returns the kind in a word, such as "birthday": the same in plans, in statistics and
+// for a [Memory].
+func (k LaneKind) String() string { return laneKinds[k.known()].word }
 
 // MarshalText returns what String does.
 func (k LaneKind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
-// Side says whose outside ports a lane has to guess.
+// UnmarshalText reads what MarshalText wrote. The error names the words that there are.
+func (k *LaneKind) UnmarshalText(text []byte) error { return parseWord("lane", numLaneKinds, text, k) }
+
+// laneKindOf is the kind of a word; LaneNone: it is the word of none.
+func laneKindOf(word string) (k LaneKind) {
+	_ = k.UnmarshalText([]byte(word))
+	return k
+}
+
+// parseWord finds the value, of so many, that has a word. Nothing is written on an error.
+func parseWord[T interface {
+	~uint8
+	String() string
+}](what string, values T, text []byte, to *T) error {
+	var words []string
+	for v := T(0); v < values; v++ {
+		if words = append(words, v.String()); v.String() == string(text) {
+			*to = v
+			return nil
+		}
+	}
+	return fmt.Errorf("punch: %.40q is no %s; the words are %q", text, what, words)
+}
+
+// Side says whose outside ports a lane has to guess, or what something is about. It marshals
+// as text.
 type Side uint8
 
 // The sides.
@@ -47,6 +125,12 @@ const (
 
 // String returns the side in a word.
 func (s Side) String() string { return [...]string{"neither", "ours", "theirs", "both"}[s&3] }
+
+// MarshalText returns what String does.
+func (s Side) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote. The error names the words that there are.
+func (s *Side) UnmarshalText(text []byte) error { return parseWord("side", Both+1, text, s) }
 
 // Lane is one way to get through between two NATs, with what it costs this side and what
 // can be hoped for.
@@ -63,6 +147,8 @@ type Lane struct {
 	Entries int           // in this side's NAT, at most
 	Time    time.Duration // that this takes at the budget's rate, beside the round trips
 
-	// Ruled is why the lane is not run, in words that follow "because"; "": it is run.
-	Ruled string
+	// Obstacle is why the lane is not run, for programs; Ruled says it in words that follow
+	// "because". ObstacleNone and "": it is run.
+	Obstacle Obstacle
+	Ruled    string
 }

@@ -58,7 +58,7 @@ func (r *laneRun) spare() int {
 }
 
 func (r *laneRun) use() use {
-	if r.Kind == LaneBirthday || r.Kind == LaneBlocks {
+	if r.Kind.Sprays() {
 		return forMany
 	}
 	return forFew

@@ -105,7 +105,7 @@ type LaneEvent struct {
 }
 
 const (
-	laneTime   = 10 * time.Second // how long a lane runs at most (DESIGN.md section 6, pair budget)
+	laneTime   = 10 * time.Second // how long a lane runs at most: as long as the agents check a pair
 	laneLinger = 2 * time.Second  // from the first path to the end: the peer may find another at the same time
 	maxPeerIPs = 4
 	maxOpened  = 4 // paths that are told
@@ -119,9 +119,10 @@ const (
 	lanesOver
 )
 
-// Lanes runs the lanes of one connection that plain checks cannot: it opens sockets, tries
-// ports and predicts them, all lanes interleaved under one budget, as a sans-IO machine
-// (machine.Machine[LaneEvent] and machine.Noticer). It starts when it is first run.
+// Lanes runs the lanes of one connection that plain checks cannot: it opens sockets, or over TCP
+// connections, tries ports and predicts them, all lanes interleaved under one budget, as a
+// sans-IO machine (machine.Machine[LaneEvent] and machine.Noticer). It starts when it is first
+// run.
 //
 // What it opens is for others to check and to keep alive: it chooses no path. It ends by
 // itself, and then has closed all of its sockets but those with an open path; Close these.
@@ -184,7 +185,7 @@ func NewLanes(now time.Time, cfg LanesConfig, rng *rand.Rand, secrets io.Reader)
 	}
 	m.linger.Fire = m.finish
 	m.choosePeer()
-	if slices.ContainsFunc(cfg.Lanes, func(l Lane) bool { return l.Ruled == "" && (l.Kind == LanePredicted || l.Kind == LaneCrossing) }) {
+	if slices.ContainsFunc(cfg.Lanes, func(l Lane) bool { return l.Ruled == "" && l.Kind.Guesses() && !l.Kind.Sprays() && !l.Kind.OverTCP() }) {
 		m.limits.keepBack()
 	}
 	for _, l := range cfg.Lanes {
@@ -239,9 +240,6 @@ func laneID(secret []byte) uint64 {
 
 // ID is what the probes of this connection carry, for LaneID: the same on both sides.
 func (m *Lanes) ID() uint64 { return m.id }
-
-// Owns reports whether a socket is one that Lanes opened and that is not the caller's yet.
-func (m *Lanes) Owns(id machine.SocketID) bool { return m.socks[id] != nil }
 
 // Close ends everything at once and closes all sockets that were opened but those to
 // keep, which are the caller's from now on. What the lanes under way took is told, and no

@@ -3,7 +3,6 @@ package punch
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"github.com/bradawl/bradawl/natprobe"
 )
@@ -39,47 +38,15 @@ func PlanMapped(local, remote natprobe.Profile, b Budget, mapped Side) []Lane {
 	return lanes
 }
 
-// Feasible reports whether any of the lanes can be run: whether there can be a direct path.
-func Feasible(lanes []Lane) bool {
-	return slices.ContainsFunc(lanes, func(l Lane) bool { return l.Ruled == "" })
-}
-
-// Infeasible says in a sentence why none of the lanes can be run, and what can be done
-// about it; "" where one can.
-func Infeasible(lanes []Lane) string {
-	if Feasible(lanes) {
-		return ""
-	}
-	why := make(map[LaneKind]string, len(lanes))
-	for _, l := range lanes {
-		why[l.Kind] = l.Ruled
-	}
-	if r := why[LanePlain]; strings.HasPrefix(r, "UDP is blocked") {
-		reason := why[LaneTCP]
-		if r := why[LaneTCPPredicted]; r != tcpUnknown && r != reason {
-			reason += "; " + r
-		}
-		return "infeasible: " + reason + "; let UDP out of the network that blocks it"
-	}
-	reason := ""
-	for _, kind := range []LaneKind{LaneBirthday, LaneBlocks, LanePredicted, LanePlain} {
-		if r := why[kind]; r != "" && r != onBothSides {
-			reason = ", because " + r
-			break
-		}
-	}
-	return "infeasible without port mapping" + reason + "; enable UPnP or PCP on either router"
-}
-
 // planned is a lane with what it costs both sides together, so that both order alike.
 type planned struct {
 	Lane
 	total int
 }
 
-func (p planned) ruled() bool { return p.Ruled != "" }
+func (l planned) ruled() bool { return l.Ruled != "" }
 
-func (p planned) price() float64 { return float64(p.total) / max(p.Probability, 1e-9) }
+func (l planned) price() float64 { return float64(l.total) / max(l.Probability, 1e-9) }
 
 func boolean(b bool) int {
 	if b {

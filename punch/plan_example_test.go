@@ -31,7 +31,7 @@ func ExamplePlan() {
 	// predicted: no, because the peer's NAT gives random ports out of a block of about 512
 	// crossing: no, because only the peer's NAT is known to give each destination another port
 	// blocks: no, because only the peer's NAT is known to give each destination another port
-	// tcp: no, because UDP is not known to be blocked on either side, and TCP would meet the same NATs
+	// tcp_simultaneous_open: no, because UDP is not known to be blocked on either side, and TCP would meet the same NATs
 	// tcp_predicted: no, because UDP is not known to be blocked on either side, and TCP would meet the same NATs
 }
 

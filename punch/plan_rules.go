@@ -70,15 +70,16 @@ func (p *planner) lane(kind LaneKind) planned {
 	l := planned{Lane: Lane{Kind: kind}}
 	switch {
 	case p.apart != "":
-		l.Ruled = p.apart
-	case kind != LaneTCP && kind != LaneTCPPredicted && (p.a.blocked || p.b.blocked):
-		l.Ruled = blockedWhere(p.a, p.b)
+		return l.rule(ObstacleFamilies, p.apart)
+	case !kind.OverTCP() && (p.a.blocked || p.b.blocked):
+		return l.rule(ObstacleBlocked, blockedWhere(p.a, p.b))
 	}
 	return l
 }
 
-func (l planned) rule(why string) planned {
-	return planned{Lane: Lane{Kind: l.Kind, Hard: l.Hard, Ruled: why}}
+// rule rules a lane out.
+func (l planned) rule(by Obstacle, why string) planned {
+	return planned{Lane: Lane{Kind: l.Kind, Hard: l.Hard, Obstacle: by, Ruled: why}}
 }
 
 // costs fills in what a lane that costs little takes on either side.
@@ -103,9 +104,9 @@ func (p *planner) plain() planned {
 		switch e.keeps {
 		case natprobe.No:
 			if p.a.keeps == p.b.keeps {
-				return l.rule(onBothSides)
+				return l.rule(ObstaclePorts, onBothSides)
 			}
-			return l.rule(e.changes())
+			return l.rule(ObstaclePorts, e.changes())
 		case natprobe.VerdictUnknown:
 			chance *= 0.7
 		}
@@ -157,15 +158,15 @@ func (p *planner) onePacket() planned {
 	}
 	switch {
 	case p.hairs == 0:
-		return l.rule(noHairpin)
+		return l.rule(ObstacleHairpin, noHairpin)
 	case x.keeps == natprobe.No:
-		return l.rule(onBothSides + ", and neither lets the other's first packet in")
+		return l.rule(ObstaclePorts, onBothSides+", and neither lets the other's first packet in")
 	case x.filter == natprobe.FilteringAddressDependent:
-		return l.rule(x.nat() + " filters by address, and that of " + y.own() + " is not known")
+		return l.rule(ObstacleFilter, x.nat()+" filters by address, and that of "+y.own()+" is not known")
 	case y.keeps != natprobe.No:
-		return l.rule(x.nat() + " " + x.filters() + " and " + y.own() + " " + y.filters())
+		return l.rule(ObstacleFilter, x.nat()+" "+x.filters()+" and "+y.own()+" "+y.filters())
 	}
-	return l.rule(x.nat() + " " + x.filters())
+	return l.rule(ObstacleFilter, x.nat()+" "+x.filters())
 }
 
 func (p *planner) mapped(mapped Side) planned {
@@ -188,7 +189,7 @@ func (p *planner) mapped(mapped Side) planned {
 		}
 	}
 	if chance == 0 {
-		return l.rule(noMapping)
+		return l.rule(ObstacleUnmapped, noMapping)
 	}
 	return l.costs(p, chance, 0, 1, 1)
 }
@@ -200,28 +201,28 @@ func (p *planner) guess(l planned, both bool) (_ planned, hard, easy end, chance
 	switch {
 	case l.ruled():
 	case p.hairs == 0:
-		l = l.rule(noHairpin)
+		l = l.rule(ObstacleHairpin, noHairpin)
 	case a.keeps == natprobe.Yes && b.keeps == natprobe.Yes:
-		l = l.rule(noneToGuess)
+		l = l.rule(ObstacleNeedless, noneToGuess)
 	case p.one >= enough:
 		x := a
 		if p.letsIn(b, a) > p.letsIn(a, b) {
 			x = b
 		}
-		l = l.rule("one packet is enough, as " + x.nat() + " " + x.filters())
+		l = l.rule(ObstacleNeedless, "one packet is enough, as "+x.nat()+" "+x.filters())
 	case a.keeps == natprobe.No && b.keeps == natprobe.No:
 		if l.Hard = Both; !both {
-			l = l.rule(onBothSides)
+			l = l.rule(ObstaclePorts, onBothSides)
 		}
 	case a.keeps != natprobe.Yes && b.keeps != natprobe.Yes && a.keeps == b.keeps:
-		l = l.rule(notKnown)
+		l = l.rule(ObstacleUnknown, notKnown)
 	default:
 		hard, easy = a, b
 		if a.keeps == natprobe.Yes || b.keeps == natprobe.No {
 			hard, easy = b, a
 		}
 		if l.Hard = hard.side; both {
-			l = l.rule("only " + hard.nat() + " is known to give each destination another port")
+			l = l.rule(ObstacleNeedless, "only "+hard.nat()+" is known to give each destination another port")
 		}
 	}
 	return l, hard, easy, a.sure() * b.sure() * hard.address() * p.hairs
@@ -246,12 +247,12 @@ func (p *planner) predicted() planned {
 		return l
 	}
 	if m := hard.model(); m == natprobe.PortsRandom || m == natprobe.PortsBlock {
-		return l.rule(hard.nat() + " " + hard.ports())
+		return l.rule(ObstaclePorts, hard.nat()+" "+hard.ports())
 	}
 	// On the hard side: two that ask a STUN server, and the mapping in between.
 	rounds := min(predictRounds, p.budget.most()/3, p.budget.tries()/4)
 	if rounds == 0 {
-		return l.rule(noRoom)
+		return l.rule(ObstacleBudget, noRoom)
 	}
 	once, ports := p.foretell(hard, p.budget.tries()/rounds, p.together())
 	chance := sure * (1 - math.Pow(1-once, float64(rounds)))
@@ -259,7 +260,7 @@ func (p *planner) predicted() planned {
 		chance = sure * 0.1
 	}
 	if chance < p.least() {
-		return l.rule(p.crowded(chance))
+		return l.rule(ObstacleBudget, p.crowded(chance))
 	}
 	return l.fits(p, chance, [3]int{3 * rounds, 4 * rounds, 4 * rounds}, [3]int{0, ports * rounds, ports * rounds})
 }
@@ -314,20 +315,20 @@ func (p *planner) crossing() planned {
 				other = p.a
 			}
 			if !other.foretold() {
-				return l.rule(p.neither())
+				return l.rule(ObstaclePorts, p.neither())
 			}
-			return l.rule(e.nat() + " " + e.ports())
+			return l.rule(ObstaclePorts, e.nat()+" "+e.ports())
 		}
 		s[i], _ = SequenceOf(e.Profile, e.Mapped.Port(), told)
 	}
 	c := Cross(s[0], s[1], p.budget)
 	peers := Cross(s[1], s[0], p.budget)
 	if c.Count == 0 {
-		return l.rule(noRoom)
+		return l.rule(ObstacleBudget, noRoom)
 	}
 	chance := c.Probability * p.a.address() * p.b.address() * p.hairs
 	if chance < worth {
-		return l.rule(p.crowded(chance))
+		return l.rule(ObstacleBudget, p.crowded(chance))
 	}
 	probes := func(c Crossing) int { return min(2*c.Sockets, max(p.budget.Probes, 0)) }
 	l.Probability = chance
@@ -352,18 +353,18 @@ func (p *planner) birthday() planned {
 	l, hard, easy, sure := p.guess(p.lane(LaneBirthday), false)
 	if l.ruled() {
 		if l.Hard == Both && p.apart == "" {
-			return l.rule(onBothSides)
+			return l.rule(ObstaclePorts, onBothSides)
 		}
 		return l
 	}
 	if hard.foretold() {
 		if once, _ := p.foretell(hard, p.budget.tries(), p.together()); once >= 0.5 {
-			return l.rule("the next port of " + hard.nat() + " can be foretold")
+			return l.rule(ObstacleNeedless, "the next port of "+hard.nat()+" can be foretold")
 		}
 	}
 	most, tries := p.budget.most(), p.budget.tries()
 	if most == 0 || tries == 0 {
-		return l.rule(noRoom)
+		return l.rule(ObstacleBudget, noRoom)
 	}
 	size := RangeOf(hard.Profile).Size()
 	n := sized(size, aim, most, tries)
@@ -373,7 +374,7 @@ func (p *planner) birthday() planned {
 	open := min(n, most)
 	chance := sure * min(certain, BirthdayCourse{Mappings: n, Open: open, Probes: n, Ports: size, Rate: p.budget.Rate}.Total())
 	if chance < p.least() {
-		return l.rule(fmt.Sprintf("%s %s and %s %s, so that the budget gives it a chance of %.1f %%",
+		return l.rule(ObstacleBudget, fmt.Sprintf("%s %s and %s %s, so that the budget gives it a chance of %.1f %%",
 			hard.nat(), hard.ports(), easy.own(), easy.filters(), 100*chance))
 	}
 	return l.fits(p, chance, [3]int{open, min(2*n, p.budget.Probes), n}, [3]int{0, n, n})
@@ -388,11 +389,11 @@ func (p *planner) blocks() planned {
 		return l
 	}
 	if p.a.foretold() && p.b.foretold() {
-		return l.rule(sameSequence)
+		return l.rule(ObstacleNeedless, sameSequence)
 	}
 	ours, theirs := p.mappings(p.a, p.b), p.mappings(p.b, p.a)
 	if ours == 0 || theirs == 0 {
-		return l.rule(noRoom)
+		return l.rule(ObstacleBudget, noRoom)
 	}
 	ourPorts, theirPorts := RangeOf(p.a.Profile).Size(), RangeOf(p.b.Profile).Size()
 	var chance float64
@@ -406,7 +407,7 @@ func (p *planner) blocks() planned {
 	}
 	chance *= p.a.address() * p.b.address() * p.hairs
 	if chance < worth {
-		return l.rule(p.neither())
+		return l.rule(ObstaclePorts, p.neither())
 	}
 	sockets := func(e end, n int) int {
 		if e.Mapping == natprobe.MappingAddressAndPortDependent {

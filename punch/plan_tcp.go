@@ -49,7 +49,7 @@ func (p *planner) tcp() planned {
 		return l
 	}
 	if !p.a.blocked && !p.b.blocked {
-		return l.rule(notBlocked)
+		return l.rule(ObstacleNeedless, notBlocked)
 	}
 	chance, known := 0.6, 0
 	if p.a.blocked && p.b.blocked {
@@ -58,7 +58,11 @@ func (p *planner) tcp() planned {
 	for _, e := range []end{p.a, p.b} {
 		switch keeps := e.overTCP().keeps; {
 		case keeps == natprobe.No, keeps == natprobe.VerdictUnknown && !e.blocked && e.keeps == natprobe.No && e.model() != natprobe.PortsPreserving:
-			return l.rule(blockedWhere(p.a, p.b) + ", and " + e.changes())
+			by := ObstacleUnknown // of TCP
+			if p.a.overTCP().keeps == natprobe.No || p.b.overTCP().keeps == natprobe.No {
+				by = ObstaclePorts
+			}
+			return l.rule(by, blockedWhere(p.a, p.b)+", and "+e.changes())
 		case keeps == natprobe.Yes:
 			known++
 		}
@@ -81,16 +85,16 @@ func (p *planner) tcpPredicted() planned {
 	case l.ruled():
 		return l
 	case !p.a.blocked && !p.b.blocked:
-		return l.rule(notBlocked)
+		return l.rule(ObstacleNeedless, notBlocked)
 	case p.hairs == 0:
-		return l.rule(noHairpin)
+		return l.rule(ObstacleHairpin, noHairpin)
 	case a.keeps == natprobe.VerdictUnknown || b.keeps == natprobe.VerdictUnknown:
-		return l.rule(tcpUnknown)
+		return l.rule(ObstacleUnknown, tcpUnknown)
 	case a.keeps == natprobe.Yes && b.keeps == natprobe.Yes:
-		return l.rule(noneToGuess)
+		return l.rule(ObstacleNeedless, noneToGuess)
 	case a.keeps == natprobe.No && b.keeps == natprobe.No:
 		l.Hard = Both
-		return l.rule(tcpOnBoth)
+		return l.rule(ObstaclePorts, tcpOnBoth)
 	}
 	hard := a
 	if a.keeps == natprobe.Yes {
@@ -98,18 +102,18 @@ func (p *planner) tcpPredicted() planned {
 	}
 	l.Hard = hard.side
 	if hard.model() != natprobe.PortsSequential {
-		return l.rule(hard.nat() + " " + strings.Replace(hard.ports(), "gives", "gives TCP", 1))
+		return l.rule(ObstaclePorts, hard.nat()+" "+strings.Replace(hard.ports(), "gives", "gives TCP", 1))
 	}
 	// On the hard side: two connections to STUN servers, and the one in between, of this round;
 	// and that of the round before. On the other: one for each port, of this round.
 	rounds := min(tcpPlanRounds, p.budget.tries()/tcpHardPackets)
 	if rounds == 0 || p.budget.most() < tcpHardSockets {
-		return l.rule(noRoom)
+		return l.rule(ObstacleBudget, noRoom)
 	}
 	once, ports := p.foretell(hard, min(p.budget.tries()/rounds, p.budget.most(), maxBracket), 2*tcpGap)
 	chance := certain * hard.address() * p.hairs * (1 - math.Pow(1-once, float64(rounds)))
 	if chance < p.least() {
-		return l.rule(p.crowded(chance))
+		return l.rule(ObstacleBudget, p.crowded(chance))
 	}
 	return l.fits(p, chance, [3]int{tcpHardSockets, tcpHardPackets * rounds, 3 * rounds}, [3]int{ports, ports * rounds, ports * rounds})
 }

@@ -20,10 +20,10 @@ func overTCP(p natprobe.Profile, name string) natprobe.Profile {
 func TestPlanTCP(t *testing.T) {
 	const blocked = "UDP is blocked on your side"
 	for _, c := range []struct{ a, tcpA, b, tcpB, want string }{
-		{"blocked", "cone", "cone", "cone", "tcp 95%"},
-		{"blocked", "cone", "random", "cone", "tcp 95%"}, // TCP is not what UDP is
-		{"blocked", "preserving", "sequential", "preserving", "tcp 95%"},
-		{"blocked", "cone", "cone", "", "tcp 60%"},
+		{"blocked", "cone", "cone", "cone", "tcp_simultaneous_open 95%"},
+		{"blocked", "cone", "random", "cone", "tcp_simultaneous_open 95%"}, // TCP is not what UDP is
+		{"blocked", "preserving", "sequential", "preserving", "tcp_simultaneous_open 95%"},
+		{"blocked", "cone", "cone", "", "tcp_simultaneous_open 60%"},
 		{"blocked", "cone", "sequential", "sequential", "tcp_predicted 99%"},
 		{"sequential", "sequential", "blocked", "cone", "tcp_predicted 99%"},
 		{"blocked", "sequential, busy", "cone", "cone", "tcp_predicted 99%"},

@@ -141,11 +141,11 @@ func TestPlan(t *testing.T) {
 		{"random", "random", "- infeasible without port mapping, because both NATs " + whole + "; enable UPnP or PCP on either router"},
 		{"random", "sequential", "- infeasible without port mapping, because your NAT gives random ports of its whole range and the peer's gives ports that can be foretold; enable UPnP or PCP on either router"},
 		{"random", "block of 512", "- infeasible without port mapping, because your NAT gives random ports of its whole range and the peer's gives random ports out of a block of about 512; enable UPnP or PCP on either router"},
-		{"blocked", "cone", "tcp 60%"},
-		{"blocked", "open", "tcp 95%"},
-		{"blocked", "preserving", "tcp 60%"},
+		{"blocked", "cone", "tcp_simultaneous_open 60%"},
+		{"blocked", "open", "tcp_simultaneous_open 95%"},
+		{"blocked", "preserving", "tcp_simultaneous_open 60%"},
 		{"blocked", "random", "- infeasible: UDP is blocked on your side, and the peer's NAT gives each destination another port; let UDP out of the network that blocks it"},
-		{"blocked", "blocked", "tcp 40%"},
+		{"blocked", "blocked", "tcp_simultaneous_open 40%"},
 	} {
 		a, b := pair(c.a, c.b)
 		lanes := Plan(a, b, Budget{})
@@ -250,7 +250,7 @@ func TestPlanReasons(t *testing.T) {
 		{func() { b.Mapped = a.Mapped }, "birthday 50%, plain 50%"},
 		{func() { a.Hairpin = natprobe.No }, "plain 50%"},
 		{func() { a.Hairpin = natprobe.Yes }, "birthday 99%"},
-		{func() { b.Mapped = netip.MustParseAddrPort("[2001:db8::1]:1") }, "- infeasible without port mapping, because one side's address is IPv4 and the other's is IPv6; enable UPnP or PCP on either router"},
+		{func() { b.Mapped = netip.MustParseAddrPort("[2001:db8::1]:1") }, "- infeasible: one side's address is IPv4 and the other's is IPv6; give both sides an address of one family"},
 	} {
 		c.change()
 		got := strings.Split(brief(Plan(a, b, Budget{})), ", ")
@@ -331,7 +331,7 @@ func checkPlan(t *testing.T, a, b natprobe.Profile, budget Budget) {
 	t.Helper()
 	ours, theirs := Plan(a, b, budget), Plan(b, a, budget)
 	full := budget.WithDefaults()
-	if len(ours) != len(laneKinds)-1 || len(theirs) != len(ours) {
+	if len(ours) != len(LaneKinds()) || len(theirs) != len(ours) {
 		t.Fatalf("%d and %d lanes", len(ours), len(theirs))
 	}
 	seen := make(map[LaneKind]bool)
@@ -339,7 +339,7 @@ func checkPlan(t *testing.T, a, b natprobe.Profile, budget Budget) {
 	for i, l := range ours {
 		m := theirs[i]
 		turned := [...]Side{Neither, Theirs, Ours, Both}[m.Hard]
-		if l.Kind != m.Kind || l.Probability != m.Probability || l.Hard != turned || l.Time != m.Time || (l.Ruled == "") != (m.Ruled == "") || len(l.Ruled) > 0 && len(m.Ruled) == 0 {
+		if l.Kind != m.Kind || l.Probability != m.Probability || l.Hard != turned || l.Time != m.Time || (l.Ruled == "") != (m.Ruled == "") || l.Obstacle != m.Obstacle || (l.Ruled == "") != (l.Obstacle == ObstacleNone) {
 			t.Fatalf("%+v\nwith %+v:\n%sthe other way about\n%s", a, b, table(ours), table(theirs))
 		}
 		if seen[l.Kind] || ruled && l.Ruled == "" {
@@ -349,10 +349,10 @@ func checkPlan(t *testing.T, a, b natprobe.Profile, budget Budget) {
 		if !(l.Probability >= 0 && l.Probability <= 1) || (l.Ruled == "") != (l.Probability > 0) {
 			t.Fatalf("%+v\nwith %+v: %+v", a, b, l)
 		}
-		if ruled && l != (Lane{Kind: l.Kind, Hard: l.Hard, Ruled: l.Ruled}) {
+		if ruled && l != (Lane{Kind: l.Kind, Hard: l.Hard, Obstacle: l.Obstacle, Ruled: l.Ruled}) {
 			t.Fatalf("ruled out, with a cost: %+v", l)
 		}
-		if l.Kind < LanePredicted || l.Kind == LaneTCP || ruled {
+		if !l.Kind.Guesses() || ruled {
 			continue
 		}
 		if l.Hard == Neither || l.Sockets < 0 || l.Probes < 0 || l.Sockets > max(full.Sockets, 0) || l.Probes > max(full.Probes, 0) || l.Entries > full.entries() ||

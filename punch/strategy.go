@@ -90,7 +90,7 @@ type laneOutcomes struct {
 
 type pairOutcomes struct {
 	networks string
-	lanes    [len(laneKinds)]decay.Tally
+	lanes    [numLaneKinds]decay.Tally
 }
 
 func (o *laneOutcomes) find(networks string) int {
@@ -98,8 +98,8 @@ func (o *laneOutcomes) find(networks string) int {
 }
 
 func (o *laneOutcomes) remember(networks, lane string, ok bool, at time.Time) {
-	kind := slices.Index(laneKinds[:], lane)
-	if networks == "" || kind <= int(LaneNone) {
+	kind := laneKindOf(lane)
+	if networks == "" || kind == LaneNone {
 		return
 	}
 	var p *pairOutcomes
@@ -118,8 +118,8 @@ func (o *laneOutcomes) remember(networks, lane string, ok bool, at time.Time) {
 }
 
 func (o *laneOutcomes) recall(networks, lane string, now time.Time) (float64, bool) {
-	i, kind := o.find(networks), slices.Index(laneKinds[:], lane)
-	if i < 0 || kind <= int(LaneNone) {
+	i, kind := o.find(networks), laneKindOf(lane)
+	if i < 0 || kind == LaneNone {
 		return decay.Neutral, false
 	}
 	return decay.Quality(o.pairs[i].lanes[kind].Sum(now))

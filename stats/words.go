@@ -93,13 +93,12 @@ func (v *vocabulary) number(word string) uint16 {
 func (v *vocabulary) words() []string { return v.now.Load().words }
 
 // ownWords are the lanes and reasons of this module's own events, which a recorder tells
-// apart whatever strangers send it.
+// apart whatever strangers send it. A test of the session's says which are missing.
 var ownWords = []string{
-	"plain", "one_packet", "mapped", "predicted", "crossing", "birthday", "blocks", "tcp", "tcp_simultaneous_open", "tcp_predicted",
-	"no_address", "host_only", "unanswered", "unconfirmed", "direct_narrow", "direct_in_doubt", "relay_better", "no_pairs", "nat_unknown",
-	"local_udp_blocked", "remote_udp_blocked", "both_symmetric", "remote_symmetric", "local_symmetric",
-	"infeasible_local_udp_blocked", "infeasible_remote_udp_blocked", "infeasible_both_symmetric", "infeasible_remote_symmetric",
-	"infeasible_local_symmetric",
+	"plain", "one_packet", "mapped", "predicted", "crossing", "birthday", "blocks", "tcp_dial", "tcp_simultaneous_open", "tcp_predicted",
+	"no_address", "host_only", "unanswered", "unconfirmed", "direct_narrow", "direct_in_doubt", "relay_better", "no_pairs", "no_stun", "nat_unknown",
+	"local_udp_blocked", "remote_udp_blocked", "both_udp_blocked", "local_symmetric", "remote_symmetric", "both_symmetric", "no_hairpin",
+	"infeasible_local_udp_blocked", "infeasible_remote_udp_blocked", "infeasible_both_udp_blocked", "infeasible_both_symmetric",
 	"closed", "peer_closed", "peer_offline", "not_allowed", "no_answer", "no_path", "lost", "peer_restarted", "made_room", "nonsense",
 	"refused", "error",
 }

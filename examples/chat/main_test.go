@@ -104,7 +104,7 @@ func TestBadFlags(t *testing.T) {
 	for args, want := range map[string]string{
 		"":                                      "-rendezvous is missing",
 		"-rendezvous ws://127.0.0.1:1/ x y":     "one PEERID at most",
-		"-rendezvous ws://127.0.0.1:1/ x":       "52 of base32",
+		"-rendezvous ws://127.0.0.1:1/ x":       "not the 52",
 		"-rendezvous ws://127.0.0.1:1/ -room /": "-room",
 		"-rendezvous ws://127.0.0.1:1/ -timeout 1ms": "-timeout",
 		"-rendezvous ws://127.0.0.1:1/ -room a bcde": "not both",

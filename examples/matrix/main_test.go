@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl"
+	"github.com/bradawl/bradawl/punch"
 )
 
 // The whole in virtual time: real sessions, and a table of what became of them.
@@ -164,24 +165,30 @@ func TestJobs(t *testing.T) {
 }
 
 func TestWay(t *testing.T) {
-	step := func(what string) bradawl.Step { return bradawl.Step{What: what} }
+	lane := func(kind punch.LaneKind, state bradawl.LaneState) bradawl.LaneReport {
+		return bradawl.LaneReport{Lane: punch.Lane{Kind: kind}, Attempt: 1, State: state}
+	}
 	for _, c := range []struct {
 		protocol string
-		story    []bradawl.Step
+		lane     bradawl.LaneReport
 		want     string
 	}{
-		{"udp", nil, "udp"},
-		{"tcp", []bradawl.Step{step("lane birthday opened the way to 203.0.113.1:1")}, "tcp"},
-		{"udp", []bradawl.Step{step("lane birthday begins"), step("lane birthday ends: in vain")}, "udp"},
-		{"udp", []bradawl.Step{step("lane predicted begins"), step("lane predicted opened the way to 203.0.113.1:1")}, "predicted"},
+		{"udp", bradawl.LaneReport{}, "udp"},
+		{"udp", lane(punch.LaneBirthday, bradawl.LaneEnded), "udp"},
+		{"udp", lane(punch.LanePredicted, bradawl.LaneOpened), "predicted"},
+		{"tcp", lane(punch.LaneBirthday, bradawl.LaneOpened), "tcp"},
+		{"tcp", lane(punch.LaneTCPPredicted, bradawl.LaneOpened), "tcp_predicted"},
 	} {
-		e := bradawl.Explanation{Path: bradawl.Path{Protocol: c.protocol}, Story: c.story}
-		if got := wayOf(e, bradawl.Explanation{}); got != c.want {
-			t.Errorf("%v: %q, want %q", c, got, c.want)
+		e, none := bradawl.Explanation{Path: bradawl.Path{Protocol: c.protocol}}, bradawl.Explanation{}
+		with, theirs := e, none
+		with.Lanes, theirs.Lanes = []bradawl.LaneReport{c.lane}, []bradawl.LaneReport{c.lane}
+		if got, other := wayOf(with, none), wayOf(e, theirs); got != c.want || other != c.want {
+			t.Errorf("%v: %q, on the other side %q, want %q", c, got, other, c.want)
 		}
-		e.Story = nil
-		if got := wayOf(e, bradawl.Explanation{Story: c.story}); got != c.want {
-			t.Errorf("%v, on the other side: %q, want %q", c, got, c.want)
+	}
+	for _, k := range punch.LaneKinds() {
+		if k.Guesses() && aboutWays[k.String()] == "" {
+			t.Errorf("the legend has no words for %v", k)
 		}
 	}
 }

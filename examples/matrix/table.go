@@ -205,12 +205,13 @@ func (t table) caption() string {
 
 // aboutWays says what the words for ways are that a cell may name; there may be others.
 var aboutWays = map[string]string{
-	"tcp":       "direct over TCP",
-	"mapped":    "a router mapped a port on request",
-	"predicted": "the next port of one NAT was foretold",
-	"crossing":  "the next ports of both were foretold",
-	"birthday":  "one side had many ports open, and the other found one of them",
-	"blocks":    "both had many ports open, out of the few that their NATs give them",
+	"tcp":           "direct over TCP",
+	"mapped":        "a router mapped a port on request",
+	"predicted":     "the next port of one NAT was foretold",
+	"crossing":      "the next ports of both were foretold",
+	"birthday":      "one side had many ports open, and the other found one of them",
+	"blocks":        "both had many ports open, out of the few that their NATs give them",
+	"tcp_predicted": "over TCP, the next port of one NAT was foretold",
 }
 
 // legend says what the words in the cells are.

@@ -7,7 +7,6 @@ import (
 	"hash/fnv"
 	"math"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -215,19 +214,14 @@ func (w *world) answered(ctx context.Context, end int) bradawl.Explanation {
 	return conn.Explain()
 }
 
-// wayOf is in a word how a direct path came about: "tcp", the lane by which either side
-// opened the way between NATs that ordinary checks do not get through, else "udp". ours is
-// of the side whose path it is.
+// wayOf is in a word how a direct path came about: the lane by which either side opened the way
+// between NATs that ordinary checks do not get through, else "udp" or "tcp". ours is of the side
+// whose path it is.
 func wayOf(ours, theirs bradawl.Explanation) string {
-	if ours.Path.Protocol != "udp" {
-		return ours.Path.Protocol
-	}
 	way := ours.Path.Protocol
-	for _, s := range slices.Concat(theirs.Story, ours.Story) {
-		if lane, found := strings.CutPrefix(s.What, "lane "); found {
-			if lane, _, opened := strings.Cut(lane, " opened the way"); opened {
-				way = lane
-			}
+	for _, l := range slices.Concat(theirs.Lanes, ours.Lanes) {
+		if l.State == bradawl.LaneOpened && l.Kind.OverTCP() == (ours.Path.Protocol == "tcp") {
+			way = l.Kind.String()
 		}
 	}
 	return way

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"html/template"
 	"net/netip"
-	"strings"
 
 	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/punch"
@@ -104,10 +103,8 @@ func reach(r *natprobe.Report) []reached {
 
 // reaching tells of a plan the likeliest lane, of several the cheapest.
 func reaching(name string, lanes []punch.Lane) reached {
-	out := reached{State: bad, Peer: name, Chance: "no", How: "through a relay", Cost: strings.TrimLeft(strings.TrimPrefix(punch.Infeasible(lanes), "infeasible"), ": ")}
-	if strings.HasPrefix(out.Cost, "without ") {
-		out.Cost = "no direct path " + out.Cost
-	}
+	why, remedy := punch.Because(lanes)
+	out := reached{State: bad, Peer: name, Chance: "no", How: "through a relay", Cost: "no direct path, because " + why + "; " + remedy}
 	var best punch.Lane
 	for _, l := range lanes {
 		if l.Ruled == "" && l.Probability > best.Probability {

@@ -101,7 +101,7 @@ func TestReachIsWhatIsPlanned(t *testing.T) {
 			}
 		}
 	}
-	for k := punch.LanePlain; k <= punch.LaneTCPPredicted; k++ {
+	for _, k := range punch.LaneKinds() {
 		if laneWords[k] == "" {
 			t.Errorf("lane %v has no words", k)
 		}

@@ -20,8 +20,9 @@ var notCore = []string{"ice/pionice", "turnclient/dtlstransport", "punch/rendezv
 // shellFiles are the names under which a protocol package touches the world.
 var shellFiles = []string{"io*.go", "sockopt_*.go", "config.go", "pool.go", "doc.go", "*_test.go"}
 
-// rootCore are the root package's core files: the control of a session.
-var rootCore = []string{"control*.go", "connect.go", "path.go", "explain.go"}
+// rootShell are the root package's files that are not core. All others are, so that a new one
+// is: they are the control of a session.
+var rootShell = []string{"io*.go", "config.go", "conn.go", "session.go", "signal.go", "keyfile.go", "logging.go", "errors.go", "doc.go", "*_test.go"}
 
 // coreImports are barred from core files. What lies under "net" and "os" is
 // barred with it, but for net/netip, which is a value type.
@@ -42,7 +43,7 @@ var randTypes = []string{"New", "NewPCG", "NewChaCha8", "NewZipf", "Rand", "PCG"
 
 func isCore(f *goFile) bool {
 	if f.pkg == "" {
-		return matchesAny(f.base(), rootCore)
+		return !matchesAny(f.base(), rootShell)
 	}
 	return withinAny(f.pkg, corePackages) && !withinAny(f.pkg, notCore) && !matchesAny(f.base(), shellFiles)
 }

@@ -153,7 +153,7 @@ func TestBirthdayThroughKernelNATs(t *testing.T) {
 						continue
 					}
 					sent[l.Attempt] += l.Sent
-					opened = opened || l.Kind == punch.LaneBirthday && l.Outcome == "opened"
+					opened = opened || l.Kind == punch.LaneBirthday && l.State == bradawl.LaneOpened
 					t.Logf("%s: %v", s.host.Name, l)
 				}
 				for attempt, n := range sent {
@@ -182,7 +182,7 @@ func TestBirthdayThroughKernelNATs(t *testing.T) {
 // under reports whether an attempt is under way.
 func under(lanes []bradawl.LaneReport) bool {
 	for _, l := range lanes {
-		if l.Outcome == "running" || l.Outcome == "opened" && l.Sent == 0 {
+		if l.State == bradawl.LaneRunning || l.State == bradawl.LaneOpened && l.Sent == 0 {
 			return true
 		}
 	}
@@ -210,7 +210,7 @@ func TestNoLanesThroughKernelNATs(t *testing.T) {
 			}
 			return true
 		})
-		if want += "; attempts at the ports are switched off by Config.Budget"; e.Path.Kind != bradawl.PathRelay || e.Why != want || e.Infeasible {
+		if want += "; attempts at the ports are switched off by Config.Budget; enable UPnP or PCP on either router"; e.Path.Kind != bradawl.PathRelay || e.Why != want || e.Infeasible {
 			t.Errorf("want a relay, because %s:\n%v", want, e)
 		}
 		for _, l := range e.Lanes {

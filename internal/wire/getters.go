@@ -72,22 +72,11 @@ func (m *Message) MappedAddress() (netip.AddrPort, bool) { return m.Address(Attr
 // XORPeerAddress returns the peer that a TURN message is about (RFC 8656 section 18.3).
 func (m *Message) XORPeerAddress() (netip.AddrPort, bool) { return m.XORAddress(AttrXORPeerAddress) }
 
-// XORRelayedAddress returns the address that a TURN server allocated (RFC 8656 section 18.5).
-func (m *Message) XORRelayedAddress() (netip.AddrPort, bool) {
-	return m.XORAddress(AttrXORRelayedAddress)
-}
-
 // OtherAddress returns the server's alternate address and port (RFC 5780 section 7.4).
 func (m *Message) OtherAddress() (netip.AddrPort, bool) { return m.Address(AttrOtherAddress) }
 
 // ChangedAddress returns what RFC 3489 had for OTHER-ADDRESS.
 func (m *Message) ChangedAddress() (netip.AddrPort, bool) { return m.Address(AttrChangedAddress) }
-
-// ResponseOrigin returns where the server says it sent the response from (RFC 5780 section 7.3).
-func (m *Message) ResponseOrigin() (netip.AddrPort, bool) { return m.Address(AttrResponseOrigin) }
-
-// SourceAddress returns what RFC 3489 had for RESPONSE-ORIGIN.
-func (m *Message) SourceAddress() (netip.AddrPort, bool) { return m.Address(AttrSourceAddress) }
 
 // ErrorCode returns the code, 300 to 699, and the reason phrase (RFC 8489 section 14.8).
 func (m *Message) ErrorCode() (code int, reason []byte, ok bool) {
@@ -121,9 +110,6 @@ func (m *Message) Realm() ([]byte, bool) { return m.Get(AttrRealm) }
 
 // Nonce returns NONCE.
 func (m *Message) Nonce() ([]byte, bool) { return m.Get(AttrNonce) }
-
-// Software returns SOFTWARE, which is the sender's free choice.
-func (m *Message) Software() ([]byte, bool) { return m.Get(AttrSoftware) }
 
 // ChangeRequest returns which of its address and port the server is asked to
 // change for the response (RFC 5780 section 7.2).

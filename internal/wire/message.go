@@ -22,8 +22,7 @@ type Message struct {
 	integrity2  int // MESSAGE-INTEGRITY-SHA256
 	fingerprint int
 
-	classic bool
-	mac     mac
+	mac mac
 }
 
 // Decode reads b, which must hold one STUN message and nothing else. Attributes
@@ -47,15 +46,11 @@ func (m *Message) DecodeClassic(b []byte) error {
 	if len(b) < HeaderSize || b[0]&0xC0 != 0 || binary.BigEndian.Uint32(b[4:]) == MagicCookie {
 		return ErrNotSTUN
 	}
-	if err := m.index(b); err != nil {
-		return err
-	}
-	m.classic = true
-	return nil
+	return m.index(b)
 }
 
 func (m *Message) clear() {
-	m.raw, m.classic = nil, false
+	m.raw = nil
 	m.end, m.integrity, m.integrity2, m.fingerprint = 0, 0, 0, 0
 }
 
@@ -129,9 +124,6 @@ func (m *Message) TransactionID() (id TransactionID) {
 	}
 	return id
 }
-
-// IsClassic tells whether the message came by DecodeClassic.
-func (m *Message) IsClassic() bool { return m.classic }
 
 // ClassicID returns the transaction ID as RFC 3489 has it: the 12 bytes and, in
 // front of them, the four where later messages have the magic cookie.

@@ -110,7 +110,7 @@ func TestNothingBehindIntegritySurfaces(t *testing.T) {
 		if u := m.AppendUnknown(nil, nil); len(u) != 0 {
 			t.Errorf("%s: hidden attributes count as unknown: %v", name, u)
 		}
-		if got, _ := m.Software(); string(got) != "real" {
+		if got, _ := m.Get(AttrSoftware); string(got) != "real" {
 			t.Errorf("%s: Software = %q", name, got)
 		}
 		if m.Has(AttrMessageIntegrity) && m.CheckIntegrity(key) != nil {
@@ -140,11 +140,11 @@ func TestGettersWithAnyLength(t *testing.T) {
 		AttrXORMappedAddress:  func(m *Message) bool { _, ok := m.XORMappedAddress(); return ok },
 		AttrMappedAddress:     func(m *Message) bool { _, ok := m.MappedAddress(); return ok },
 		AttrXORPeerAddress:    func(m *Message) bool { _, ok := m.XORPeerAddress(); return ok },
-		AttrXORRelayedAddress: func(m *Message) bool { _, ok := m.XORRelayedAddress(); return ok },
+		AttrXORRelayedAddress: func(m *Message) bool { _, ok := m.XORAddress(AttrXORRelayedAddress); return ok },
 		AttrOtherAddress:      func(m *Message) bool { _, ok := m.OtherAddress(); return ok },
 		AttrChangedAddress:    func(m *Message) bool { _, ok := m.ChangedAddress(); return ok },
-		AttrResponseOrigin:    func(m *Message) bool { _, ok := m.ResponseOrigin(); return ok },
-		AttrSourceAddress:     func(m *Message) bool { _, ok := m.SourceAddress(); return ok },
+		AttrResponseOrigin:    func(m *Message) bool { _, ok := m.Address(AttrResponseOrigin); return ok },
+		AttrSourceAddress:     func(m *Message) bool { _, ok := m.Address(AttrSourceAddress); return ok },
 		AttrChangeRequest:     func(m *Message) bool { _, _, ok := m.ChangeRequest(); return ok },
 		AttrResponsePort:      func(m *Message) bool { _, ok := m.ResponsePort(); return ok },
 		AttrPriority:          func(m *Message) bool { _, ok := m.Priority(); return ok },
@@ -202,7 +202,7 @@ func TestAddressForms(t *testing.T) {
 
 func TestFirstOfDuplicatesCounts(t *testing.T) {
 	m := decode(t, message(AttrSoftware, []byte("one"), AttrSoftware, []byte("two")))
-	if v, _ := m.Software(); string(v) != "one" {
+	if v, _ := m.Get(AttrSoftware); string(v) != "one" {
 		t.Errorf("Software = %q", v)
 	}
 }
@@ -263,14 +263,14 @@ func TestClassic(t *testing.T) {
 		t.Fatal(err)
 	}
 	ip, port, ok := m.ChangeRequest()
-	if m.ClassicID() != id || !m.IsClassic() || m.Type() != BindingRequest || !ip || port || !ok {
+	if m.ClassicID() != id || m.Type() != BindingRequest || !ip || port || !ok {
 		t.Errorf("id %x, type %v, change %v %v %v", m.ClassicID(), m.Type(), ip, port, ok)
 	}
 	if err := m.DecodeClassic(message()); !errors.Is(err, ErrNotSTUN) {
 		t.Errorf("DecodeClassic of a message with a cookie = %v", err)
 	}
-	if err := m.Decode(message()); err != nil || m.IsClassic() {
-		t.Errorf("Decode after DecodeClassic: %v, classic %v", err, m.IsClassic())
+	if err := m.Decode(message()); err != nil {
+		t.Errorf("Decode after DecodeClassic: %v", err)
 	}
 }
 

@@ -39,7 +39,7 @@ func vectors() []vector {
 			if got, ok := m.XORMappedAddress(); !ok || got != netip.MustParseAddrPort(want) {
 				t.Errorf("XORMappedAddress = %v, %v, want %s", got, ok, want)
 			}
-			if got, _ := m.Software(); string(got) != "test vector" {
+			if got, _ := m.Get(AttrSoftware); string(got) != "test vector" {
 				t.Errorf("Software = %q", got)
 			}
 			if m.Type() != BindingSuccess || !m.IsResponse() {
@@ -60,7 +60,7 @@ func vectors() []vector {
 				if got, _ := m.Username(); string(got) != "evtj:h6vY" {
 					t.Errorf("Username = %q", got)
 				}
-				if got, _ := m.Software(); string(got) != "STUN test client" {
+				if got, _ := m.Get(AttrSoftware); string(got) != "STUN test client" {
 					t.Errorf("Software = %q", got)
 				}
 				if got, ok := m.Priority(); !ok || got != 0x6e0001ff {

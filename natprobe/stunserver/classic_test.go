@@ -42,7 +42,7 @@ func TestRFC3489_8_1_Classic(t *testing.T) {
 				t.Fatalf("%v, %v", err, msg.Type())
 			}
 			mapped, _ := msg.MappedAddress()
-			source, _ := msg.SourceAddress()
+			source, _ := msg.Address(wire.AttrSourceAddress)
 			changed, _ := msg.ChangedAddress()
 			if mapped != client || source != four[at^change] || changed != four[3-at] || msg.Has(wire.AttrXORMappedAddress) {
 				t.Errorf("mapped %v, source %v, changed %v", mapped, source, changed)

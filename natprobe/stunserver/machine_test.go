@@ -97,7 +97,7 @@ func TestRFC5780Table1(t *testing.T) {
 			if a, ok := msg.MappedAddress(); !ok || a != client {
 				t.Errorf("MAPPED-ADDRESS %v", a)
 			}
-			if a, ok := msg.ResponseOrigin(); !ok || a != four[tt.from] {
+			if a, ok := msg.Address(wire.AttrResponseOrigin); !ok || a != four[tt.from] {
 				t.Errorf("RESPONSE-ORIGIN %v, want %v", a, four[tt.from])
 			}
 			if a, ok := msg.OtherAddress(); !ok || a != four[3-to] {
@@ -129,7 +129,7 @@ func TestSeveralSocketsForAnAddress(t *testing.T) {
 				if from%n != want || from >= 3*n {
 					t.Errorf("%d addresses: asked socket %d to change %02b: answer from socket %d, want one of address %d", n, to, change, from, want)
 				}
-				if a, ok := msg.ResponseOrigin(); !ok || a != four[want] {
+				if a, ok := msg.Address(wire.AttrResponseOrigin); !ok || a != four[want] {
 					t.Errorf("%d addresses: RESPONSE-ORIGIN %v, want %v", n, a, four[want])
 				}
 			}

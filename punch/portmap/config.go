@@ -23,8 +23,9 @@ type Gateway struct {
 // Config says how routers are found and asked. The zero value is ready.
 type Config struct {
 	// Gateways finds the routers. It is called on goroutines of the Client's, again and again,
-	// and must return soon, for Close waits for it; with an error what was known is kept. Default: the system's default routes on Linux; elsewhere the first address of
-	// the private IPv4 networks that the host is on.
+	// and must return soon, for Close waits for it; with an error what was known is kept.
+	// Default: the system's default routes on Linux; elsewhere the first address of the private
+	// IPv4 networks that the host is on.
 	Gateways func() ([]Gateway, error)
 
 	// Lifetime is what mappings are asked for, in whole seconds; they are renewed. Default

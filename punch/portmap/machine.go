@@ -86,12 +86,6 @@ func NewMachine(cfg Config, random *rand.Rand, secrets io.Reader) (*Machine, err
 	return m, nil
 }
 
-// Number sets the first numbers of the machine's sockets and streams, for one that runs
-// beside another in the same runner. Default 0 and 1. Call it before SetGateways.
-func (m *Machine) Number(socket machine.SocketID, stream machine.StreamID) {
-	m.sockets, m.streams = socket, stream-1
-}
-
 // SetGateways says which routers there are. Mappings of those that are gone are lost, and
 // made anew at others. What cannot be a router is passed over.
 func (m *Machine) SetGateways(now time.Time, list []Gateway) {

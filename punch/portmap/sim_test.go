@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/simnet"
 )
 
@@ -304,34 +303,5 @@ func TestWhoIsSearchedByUPnP(t *testing.T) {
 		if g := (Gateway{netip.MustParseAddr(c.router), netip.MustParseAddr(c.local)}); g.isLocal() != c.want {
 			t.Errorf("%+v: %v", g, g.isLocal())
 		}
-	}
-}
-
-// Beside another machine in one runner, it keeps to its own numbers.
-func TestNumbers(t *testing.T) {
-	w := newWorld(t, simnet.GatewayConfig{UPnP: true}, Config{})
-	m, err := NewMachine(Config{}, w.w.Rand("second"), w.w.Secrets("second"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.Number(70, 700)
-	m.SetGateways(w.w.Now(), []Gateway{{w.gw.Addr(), w.site.Addr()}})
-	if x, ok := m.PollTransmit(); !ok || x.Op != machine.OpenSocket || x.Socket != 70 {
-		t.Errorf("%+v", x)
-	}
-	mapped := false
-	run, err := simnet.Run(w.site.Host, machine.Machine[Event](m), simnet.RunOptions{}, func(_ time.Time, e Event) { mapped = mapped || e.State == Mapped })
-	if err != nil {
-		t.Fatal(err)
-	}
-	run.Do(func(now time.Time) { // the number was polled away above
-		m.SetGateways(now, nil)
-		m.SetGateways(now, []Gateway{{w.gw.Addr(), w.site.Addr()}})
-		if _, err := m.Map(now, Request{UDP, any4(5000), 0}); err != nil {
-			t.Fatal(err)
-		}
-	})
-	if !w.w.RunUntil(time.Second, func() bool { return mapped }) || m.sockets < 71 || m.streams < 700 {
-		t.Errorf("mapped %v, sockets up to %d, streams up to %d", mapped, m.sockets, m.streams)
 	}
 }

@@ -24,15 +24,17 @@ const reasons = {
   remote_symmetric: 'the other NAT gives each destination another port',
   local_symmetric: 'the own NAT gives each destination another port',
   infeasible_both_symmetric: 'no way by theory: both NATs give out ports at random',
-  infeasible_remote_symmetric: 'no way by theory against the other NAT',
-  infeasible_local_symmetric: 'no way by theory against the own NAT',
   local_udp_blocked: 'UDP does not get out here',
   remote_udp_blocked: 'UDP does not get out at the other end',
+  both_udp_blocked: 'UDP does not get out at either end',
+  no_hairpin: 'both are behind one NAT that does not turn packets back',
   infeasible_local_udp_blocked: 'no way by theory: UDP does not get out here',
   infeasible_remote_udp_blocked: 'no way by theory: UDP does not get out at the other end',
+  infeasible_both_udp_blocked: 'no way by theory: UDP does not get out at either end',
   unanswered: 'checks were sent, and no answer came back',
   unconfirmed: 'the other side never confirmed',
   no_pairs: 'there was no pair of addresses to try',
+  no_stun: 'no STUN server answered',
   nat_unknown: 'it is not known what the NATs do',
   direct_narrow: 'a direct path came up that is too narrow to use',
   direct_in_doubt: 'a direct path came up that does not hold',
@@ -62,11 +64,16 @@ const pairs = {
   predicted: 'predicted port', birthday: 'many ports tried', relay: 'relay',
 };
 
+// lanes are the ways through; "" where the kind of the pair and the protocol say it.
+const lanes = {
+  plain: '', one_packet: 'one packet let in', mapped: '', predicted: '', crossing: 'on both sides', birthday: '',
+  blocks: 'on both sides', tcp_dial: 'dialled by one side', tcp_simultaneous_open: 'dialled by both sides', tcp_predicted: '',
+};
+
 // way is how an attempt got through.
 export function way(a) {
   const parts = [Object.hasOwn(pairs, a.pair) ? pairs[a.pair] : a.pair];
-  const lanes = new Set(['plain', 'predicted', 'birthday', 'mapped']);
-  if (a.lane && !lanes.has(a.lane)) parts.push(String(a.lane).replaceAll('_', ' '));
+  if (a.lane) parts.push(Object.hasOwn(lanes, a.lane) ? lanes[a.lane] : String(a.lane).replaceAll('_', ' '));
   if (a.protocol && (a.protocol !== 'udp' || a.pair === 'relay')) parts.push(`by ${String(a.protocol).toUpperCase()}`);
   if (a.ip === 6) parts.push('IPv6');
   return parts.filter(Boolean).join(', ');
