@@ -39,9 +39,12 @@ type control struct {
 	strangers
 	unsigned error // why the signalling reaches nobody; nil: it does
 	profile  natprobe.Profile
-	mute     bool // no STUN server answered those who asked for the profile
-	tcpAsked bool // the shell is to find out what the NAT does with TCP
-	doubted  bool // it is finding out anew what the NAT does
+	mute     bool          // no STUN server answered those who asked for the profile
+	tcpAsked bool          // the shell is to find out what the NAT does with TCP
+	doubted  bool          // it is finding out anew what the NAT does
+	doubtAt  time.Time     // not before
+	doubtGap time.Duration // the last one
+	movedAt  time.Time     // to another network
 	moving   moving
 	sprayers sprayers
 	waking   waking
@@ -348,6 +351,9 @@ func (c *control) networkChanged(now time.Time, moved bool) {
 		c.forgetNAT()
 	}
 	c.disturbed(now, "the network changed")
+	if moved {
+		c.forgive(now)
+	}
 	c.pump(now)
 }
 

@@ -43,6 +43,7 @@ type laneState struct {
 	spend    *treatment // what we may
 	refused  bool       // the peer does not take part
 	wanted   bool       // by either side
+	idle     bool       // there was no lane that could do anything, by what was known then
 	peerFree bool       // its handshake said that it could begin at once
 	plan     []punch.Lane
 	reports  []LaneReport
@@ -95,6 +96,14 @@ func (k *link) tryLanes(now time.Time) {
 // wantLanes has an attempt begin as soon as one may.
 func (k *link) wantLanes(now time.Time) {
 	k.lane.wanted = true
+	k.tryLanes(now)
+}
+
+// lanesAnew is for when something else is known of either NAT.
+func (k *link) lanesAnew(now time.Time) {
+	if a := &k.lane; a.idle {
+		a.idle, a.wanted = false, !k.over && !k.isDirect()
+	}
 	k.tryLanes(now)
 }
 

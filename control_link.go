@@ -166,7 +166,7 @@ func (k *link) remember(now time.Time, profile []byte) {
 	if len(profile) > 0 && p.UnmarshalBinary(profile) == nil {
 		k.profile = p
 		k.c.lookAtTCP()
-		k.tryLanes(now)
+		k.lanesAnew(now)
 	}
 }
 

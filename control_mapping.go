@@ -177,7 +177,7 @@ func (m *mappings) seen(now time.Time, e ice.Event) {
 	}
 	at, server := e.Candidate.Addr, e.Candidate.Related.Addr()
 	if blocked := m.c.profile.Type == natprobe.TypeUDPBlocked; at.Addr().Is4() && (blocked || server == o.server && at.Addr() != o.addr.Addr()) {
-		m.c.doubtNAT() // it lets UDP through after all, or is another one
+		m.c.doubtNAT(now) // it lets UDP through after all, or is another one
 	}
 	switch {
 	case !o.addr.IsValid():

@@ -36,20 +36,29 @@ func (e *moving) want(now time.Time) {
 // lookAtNAT has the shell find out anew what our NAT does, and give up what it is about to
 // find out.
 func (c *control) lookAtNAT() {
-	c.doubted = true
+	c.doubted, c.tcpAsked = true, false
 	c.notes.Push(note{kind: noteNAT, forget: c.profile == (natprobe.Profile{})})
 }
 
-// doubtNAT has it found out anew, for what is known of it is wrong.
-func (c *control) doubtNAT() {
-	if !c.doubted {
-		c.lookAtNAT()
+const (
+	doubtGap  = time.Minute // between two doubts, doubling while looking finds the same
+	doubtMost = time.Hour
+)
+
+// doubtNAT has it found out anew, for what is known of it seems to be wrong. Looking may find
+// the same every time: a firewall may let this socket through and not those that look.
+func (c *control) doubtNAT(now time.Time) {
+	if c.doubted || c.doubtAt.After(now) {
+		return
 	}
+	c.doubtGap = min(max(2*c.doubtGap, doubtGap), doubtMost)
+	c.doubtAt = now.Add(c.doubtGap)
+	c.lookAtNAT()
 }
 
 // forgetNAT forgets what our NAT did, for the host is behind another one, and lets peers know.
 func (c *control) forgetNAT() {
-	c.tcpAsked, c.mute = false, false
+	c.tcpAsked, c.mute, c.doubtAt, c.doubtGap = false, false, time.Time{}, 0
 	if c.profile != (natprobe.Profile{}) {
 		c.profile = natprobe.Profile{}
 		c.tellProfile()
@@ -59,16 +68,37 @@ func (c *control) forgetNAT() {
 // setProfile takes in what our NAT was found to be.
 func (c *control) setProfile(now time.Time, p natprobe.Profile) {
 	c.enter(now)
-	if p.TCP == (natprobe.TCPProfile{}) {
-		p.TCP = c.profile.TCP
-	}
-	c.profile, c.doubted = p, false
+	c.doubted = false
+	c.learn(now, p)
 	c.lookAtTCP()
+	c.pump(now)
+}
+
+// learn is for when more or something else is known of our NAT. Lanes that could do nothing may
+// do something now.
+func (c *control) learn(now time.Time, p natprobe.Profile) {
+	if p == c.profile {
+		return
+	}
+	c.profile = p
 	c.tellProfile()
 	for _, k := range c.links {
-		k.tryLanes(now)
+		k.lanesAnew(now)
 	}
-	c.pump(now)
+}
+
+const forgiveAfter = time.Minute
+
+// forgive lets attempts begin that waited for the sake of the NAT before. A network that comes
+// and goes has them wait on.
+func (c *control) forgive(now time.Time) {
+	if now.Sub(c.movedAt) >= forgiveAfter {
+		c.sprayers.next = time.Time{}
+		for _, k := range c.links {
+			k.lane.notBefore = time.Time{}
+		}
+	}
+	c.movedAt = now
 }
 
 // tellProfile lets peers know what our NAT does, or that this is not known any more.

@@ -58,3 +58,41 @@ func TestProfilesOfNetworksBefore(t *testing.T) {
 		w.fail("the peer knows %+v", b.links[0].profile)
 	}
 }
+
+// TestDoubtsThatFindTheSame: where looking at the NAT finds every time what a STUN server
+// contradicts, it is looked at ever more seldom.
+func TestDoubtsThatFindTheSame(t *testing.T) {
+	w := newWorld(t, 1, "", "", cones...)
+	a := w.peers[0]
+	blocked := natprobe.Profile{Type: natprobe.TypeUDPBlocked}
+	a.do(func(now time.Time) { a.setProfile(now, blocked) })
+	seen := 0
+	for range 180 {
+		w.Run(time.Minute)
+		if len(a.doubts) > seen {
+			seen = len(a.doubts)
+			a.do(func(now time.Time) { a.setProfile(now, blocked) })
+		}
+	}
+	if seen < 3 || seen > 9 {
+		w.fail("looked %d times in three hours: %v", seen, a.doubts)
+	}
+}
+
+// TestLanesOfAnotherNetwork: two NATs that no lane joins are left alone; when one of them is
+// found to be another, a lane begins at once.
+func TestLanesOfAnotherNetwork(t *testing.T) {
+	w := newWorld(t, 1, "symmetric-random", "symmetric-random", func(o *worldOptions) { o.probe = true })
+	w.connect(PathRelay)
+	w.Run(5 * time.Second)
+	a := w.peers[0]
+	if a.links[0].lane.tries != 0 {
+		w.fail("%d attempts at NATs that cannot be joined", a.links[0].lane.tries)
+	}
+	cone := natprobe.Profile{Type: natprobe.TypePortRestrictedCone, Mapping: natprobe.MappingEndpointIndependent, Filtering: natprobe.FilteringAddressAndPortDependent}
+	a.do(func(now time.Time) { a.setProfile(now, cone) })
+	w.Run(5 * time.Second)
+	if a.links[0].lane.tries == 0 {
+		w.fail("no attempt, though the NAT is another")
+	}
+}

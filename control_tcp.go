@@ -30,10 +30,13 @@ func isQuery(id machine.StreamID) bool { return id >= firstLaneQuery && id < fir
 
 // lookAtTCP has the shell find out what our NAT does with TCP, once, when that matters.
 func (c *control) lookAtTCP() {
-	if c.tcpAsked || c.profile == (natprobe.Profile{}) || c.profile.TCP != (natprobe.TCPProfile{}) || c.cfg.policy == RelayOnly || c.cfg.noLanes {
+	if c.tcpAsked || c.profile == (natprobe.Profile{}) || c.profile.TCP != (natprobe.TCPProfile{}) || c.cfg.policy == RelayOnly {
 		return
 	}
-	if c.profile.Type == natprobe.TypeUDPBlocked || slices.ContainsFunc(c.links, func(k *link) bool { return k.profile.Type == natprobe.TypeUDPBlocked }) {
+	blocked := c.profile.Type == natprobe.TypeUDPBlocked
+	if blocked && !c.cfg.noLanes || slices.ContainsFunc(c.links, func(k *link) bool {
+		return (blocked || k.profile.Type == natprobe.TypeUDPBlocked) && k.lane.spend != nil && !k.lane.spend.off
+	}) {
 		c.tcpAsked = true
 		c.notes.Push(note{kind: noteTCP})
 	}
@@ -41,9 +44,12 @@ func (c *control) lookAtTCP() {
 
 // setTCP takes in what our NAT was found to do with TCP, and lets peers know.
 func (c *control) setTCP(now time.Time, p natprobe.TCPProfile) {
-	all := c.profile
-	all.TCP = p
-	c.setProfile(now, all)
+	if all := c.profile; all != (natprobe.Profile{}) { // else it is of another NAT
+		c.enter(now)
+		all.TCP = p
+		c.learn(now, all)
+		c.pump(now)
+	}
 }
 
 // laneEnds are the two ends of an attempt.

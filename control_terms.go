@@ -176,7 +176,7 @@ func (k *link) readyForLanes(now time.Time) bool {
 	}
 	a.sprays = sprays
 	if !hard {
-		a.wanted = false
+		a.wanted, a.idle = false, true
 		return false
 	}
 	at := a.notBefore

@@ -84,6 +84,7 @@ func (k *connection) treat(now time.Time, t Treatment, err error) {
 func (k *connection) proceed(now time.Time) {
 	if !k.rides {
 		k.lane.spend = k.treatment
+		k.c.lookAtTCP()
 	}
 	switch {
 	case k.state == waiting:

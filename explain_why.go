@@ -21,7 +21,7 @@ type why struct {
 // why says why the path of a connection is not direct.
 func (k *connection) why() why {
 	switch {
-	case k.state == dialing && !k.rides && k.c.unsigned != nil:
+	case k.state == dialing && !(k.rides && k.up) && k.c.unsigned != nil:
 		return why{reason: ReasonNotSignedOn}
 	case k.state == dialing:
 		return why{reason: ReasonDialing}
@@ -94,6 +94,10 @@ func (k *connection) sentence(w why) string {
 	case ReasonUnanswered:
 		text += fmt.Sprintf(" (yours: %v; the peer's: %v): a firewall may drop UDP between them, or one NAT has more to it than was found", natOf(ours), natOf(theirs))
 	case ReasonNATUnknown:
+		if obstacle, _ := punch.Between(ours, theirs); obstacle == punch.ObstacleFamilies {
+			text += ": the NATs are known for one family of addresses each, and not for the same"
+			break
+		}
 		text += ": " + map[punch.Side]string{
 			punch.Both: "neither NAT is known yet", punch.Ours: "yours is not known yet", punch.Theirs: "the peer's is not known",
 		}[w.on]

@@ -114,9 +114,12 @@ func (v *servers) lookAtTCP() {
 		ctx, cancel := s.within(network)
 		defer cancel()
 		report, err := p.DiscoverTCP(ctx)
-		if err != nil {
+		for wait := lookAgainLeast; err != nil; wait = min(2*wait, lookAgainMost) {
 			s.log.Debugf("NAT, TCP: %v", err)
-			return
+			if !v.pause(network, wait) || isClosed(network) {
+				return
+			}
+			report, err = p.DiscoverTCP(ctx)
 		}
 		s.loop.Post(func(now time.Time) {
 			if isClosed(network) {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"time"
 )
 
 // migrations are the statements that bring the tables from each version to the next; the
@@ -126,10 +127,30 @@ func useWAL(ctx context.Context, db *sql.DB) error {
 	if err := waitForWriters(ctx, conn, SQLite); err != nil {
 		return err
 	}
-	var mode string
-	if err := conn.QueryRowContext(ctx, `PRAGMA journal_mode`).Scan(&mode); err != nil || mode != "delete" {
-		return err
+	// Others that open the file may be switching it just now, and SQLite does not wait for them:
+	// the busy timeout is not for this lock.
+	for tries := 0; ; tries++ {
+		var mode string
+		err := conn.QueryRowContext(ctx, `PRAGMA journal_mode`).Scan(&mode)
+		if err == nil && mode == "delete" {
+			// Where it cannot be, SQLite says which mode it left it in; either will do.
+			err = conn.QueryRowContext(ctx, `PRAGMA journal_mode = WAL`).Scan(&mode)
+		}
+		if err == nil || tries == walTries {
+			return err
+		}
+		wait := time.NewTimer(walPause)
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			wait.Stop()
+			return err
+		}
 	}
-	// Where it cannot be, SQLite says which mode it left it in; either will do.
-	return conn.QueryRowContext(ctx, `PRAGMA journal_mode = WAL`).Scan(&mode)
 }
+
+// walPause and walTries are how often it is tried again: for two seconds.
+const (
+	walPause = 50 * time.Millisecond
+	walTries = 40
+)

@@ -23,7 +23,7 @@ const reasons = {
   both_symmetric: 'both NATs give each destination another port, and neither can be foretold',
   remote_symmetric: 'the other NAT gives each destination another port',
   local_symmetric: 'the own NAT gives each destination another port',
-  infeasible_both_symmetric: 'no way by theory: both NATs give out ports at random',
+  infeasible_both_symmetric: 'no way by theory: both NATs change ports, one of them at random',
   local_udp_blocked: 'UDP does not get out here',
   remote_udp_blocked: 'UDP does not get out at the other end',
   both_udp_blocked: 'UDP does not get out at either end',
