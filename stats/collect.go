@@ -8,20 +8,18 @@ import (
 // Snapshot returns what was counted in the present window: the pane that is not over yet
 // and those before it. It is of one moment.
 func (r *Recorder) Snapshot() *Snapshot {
-	present := r.present()
-	c := newCollector(r, present-r.set.window+1, present+1)
-	r.look(present, c, c.window)
-	return c.snapshot()
+	return r.look((*collector).window, func(present int64) (first, end int64) {
+		return present - r.set.window + 1, present + 1
+	})
 }
 
 // Between returns what was counted in the panes that begin at from or later and before to,
 // as far as they are kept: those of a window, and of the lateness before it. Any of them
 // that is not older than the lateness may still change.
 func (r *Recorder) Between(from, to time.Time) *Snapshot {
-	present := r.present()
-	c := newCollector(r, max(r.set.from(from), present-r.set.kept()+1), min(r.set.from(to), present+1))
-	r.look(present, c, c.panes)
-	return c.snapshot()
+	return r.look((*collector).panes, func(present int64) (first, end int64) {
+		return max(r.set.from(from), present-r.set.kept()+1), min(r.set.from(to), present+1)
+	})
 }
 
 // from returns the number of the first pane that begins at a time or later.
@@ -42,23 +40,23 @@ func (r *Recorder) Window() time.Duration { return time.Duration(r.set.hop * r.s
 // Total returns what was counted since the recorder was made, whatever its time. Its cells
 // only grow.
 func (r *Recorder) Total() *Snapshot {
-	present := r.present()
-	c := newCollector(r, 0, present+1)
-	r.look(present, c, c.total)
-	return c.snapshot()
+	return r.look((*collector).total, func(present int64) (first, end int64) { return 0, present + 1 })
 }
 
-// look shows a method of a collector all series as they are at one moment, when the time has
-// come to a pane. What comes to be counted meanwhile waits, but not for series that were
-// shown.
-func (r *Recorder) look(present int64, c *collector, see func(*series)) {
-	r.lockShards(present)
+// look shows a method of a collector all series as they are at one moment, and returns what
+// it collected; span tells which panes it is of when the time has come to one. What comes to
+// be counted meanwhile waits, but not for series that were shown.
+func (r *Recorder) look(see func(*collector, *series), span func(present int64) (first, end int64)) *Snapshot {
+	present := r.lockShards(r.present()) // a shard may have come further than the clock said
+	first, end := span(present)
+	c := newCollector(r, first, end)
 	n := 0
 	for _, s := range r.shards {
 		n += len(s.series)
 	}
 	c.got = make([]collected, 0, n)
-	r.show(see)
+	r.show(func(s *series) { see(c, s) })
+	return c.snapshot()
 }
 
 // show shows a function all series, which are locked, and unlocks them.

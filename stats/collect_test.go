@@ -82,3 +82,53 @@ func TestVocabulary(t *testing.T) {
 		}
 	}
 }
+
+// A look that a clock gone back, or another goroutine, made late is of the panes that the
+// recorder has come to.
+func TestLookAfterTheClock(t *testing.T) {
+	r, c := testRecorder(t, Config{Hop: time.Minute, Window: time.Minute})
+	e := anyEvent(rand.New(rand.NewPCG(1, 1)), 0)
+	c.t = epoch.Add(time.Hour)
+	e.Time = c.t
+	r.Record(e)
+	want := c.t.Truncate(time.Minute).Add(time.Minute)
+	c.t = epoch
+	for name, s := range map[string]*Snapshot{
+		"Snapshot": r.Snapshot(), "Total": r.Total(), "Between": r.Between(epoch, epoch.Add(2*time.Hour)),
+	} {
+		if !s.To.Equal(want) || len(s.Cells) != 1 {
+			t.Errorf("%s: until %v, with %d cells; want one, until %v", name, s.To, len(s.Cells), want)
+		}
+	}
+}
+
+// The memory of a busy cell's sketches does not come to the quiet ones.
+func TestBusyMemory(t *testing.T) {
+	r, c := testRecorder(t, Config{Hop: time.Minute, Window: time.Minute, Lateness: time.Minute})
+	rnd := rand.New(rand.NewPCG(1, 2))
+	kept, big := 0, 0
+	for range 8 {
+		for i := range 500 {
+			e := anyEvent(rnd, 0)
+			e.Time, e.Latency = c.t, time.Duration(rnd.Int64N(int64(time.Second))).Truncate(time.Microsecond)
+			if i > 0 { // all others are of one cell
+				e.Stage, e.Status, e.Reason, e.Lane = StageConnect, StatusSuccess, "", "plain"
+				e.LocalNAT, e.RemoteNAT, e.Pair, e.Protocol, e.IPVersion = 1, 1, PairSrflx, ProtocolUDP, 4
+			}
+			r.Record(e)
+		}
+		c.t = c.t.Add(time.Minute)
+		r.Snapshot()
+		for _, s := range r.shards {
+			for _, free := range s.free {
+				kept++
+				if cap(free.Latency.data) > maxKept {
+					big++
+				}
+			}
+		}
+	}
+	if l := r.Ledger(); l.Recorded != 8*500 || kept == 0 || big > 0 {
+		t.Errorf("%d of %d tallies that are kept have much memory, of %+v", big, kept, l)
+	}
+}

@@ -172,6 +172,10 @@ func (s *shard) take() *Tally {
 // pass makes a pane the present one, if it is later.
 func (s *shard) pass(to int64) { s.now = max(s.now, to) }
 
+// maxKept is how many bytes a tally's sketch may have to be used again: what the longest list
+// has grown to.
+const maxKept = 3 * maxListed
+
 // advance lets the time pass for a series that has passed for its shard.
 func (s *shard) advance(of *series) {
 	from, to := of.now, s.now
@@ -194,7 +198,9 @@ func (s *shard) advance(of *series) {
 	}
 	forgotten := of.place(to - s.kept() + 1)
 	for _, p := range of.panes[:forgotten] {
-		if len(s.free) <= len(s.series) { // no more than have been of use
+		// No more than have been of use, and none that was of a busy series: its memory would
+		// come to the quiet ones.
+		if len(s.free) <= len(s.series) && cap(p.Latency.data) <= maxKept {
 			p.reset()
 			s.free = append(s.free, p.Tally)
 		}
