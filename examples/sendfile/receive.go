@@ -37,7 +37,8 @@ func (d *folder) receive(ctx context.Context, conn net.Conn, meter *meter) (res 
 		return res, errors.Join(err, writeMessage(patient{conn}, reply{Error: err.Error()}))
 	}
 	if err == nil {
-		err = writeMessage(patient{conn}, reply{From: o.Size})
+		// The file is in place, whether the sender hears of it or not: it may ask again.
+		_ = writeMessage(patient{conn}, reply{From: o.Size})
 	}
 	return res, err
 }
@@ -60,6 +61,13 @@ func (e *goneError) Unwrap() error { return e.err }
 
 func (d *folder) take(ctx context.Context, conn net.Conn, o offer, res *result, meter *meter) (err error) {
 	if err := d.check(o); err != nil {
+		return err
+	}
+	if there, err := d.has(ctx, o, meter); there {
+		res.Resumed = o.Size
+		_ = writeMessage(patient{conn}, reply{From: o.Size}) // as if all had come from before
+		return nil
+	} else if err != nil {
 		return err
 	}
 	partial := partName(o)
@@ -135,7 +143,34 @@ func (d *folder) check(o offer) error {
 	case len(o.Hash) != sha256.Size:
 		return errors.New("the offer has no SHA-256")
 	}
-	return d.free(o.Name)
+	return nil
+}
+
+// has reports whether the very file is there. The sender may not have heard that it came.
+// Another one of its name is an error.
+func (d *folder) has(ctx context.Context, o offer, meter *meter) (bool, error) {
+	taken := d.free(o.Name)
+	if taken == nil {
+		return false, nil
+	}
+	info, err := d.root.Lstat(o.Name)
+	if err != nil || !info.Mode().IsRegular() || info.Size() != o.Size {
+		return false, taken
+	}
+	file, err := d.root.Open(o.Name)
+	if err != nil {
+		return false, taken
+	}
+	defer file.Close()
+	meter.start("reading "+o.Name+", which is there", 0, o.Size)
+	sum := sha256.New()
+	if _, err := io.Copy(io.MultiWriter(sum, meter), contextReader{ctx, io.LimitReader(file, o.Size)}); err != nil {
+		return false, err
+	}
+	if !bytes.Equal(sum.Sum(nil), o.Hash) {
+		return false, taken
+	}
+	return true, nil
 }
 
 func (d *folder) free(name string) error {

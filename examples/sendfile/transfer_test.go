@@ -140,10 +140,50 @@ func TestBrokenOff(t *testing.T) {
 	if all := files(t, path); len(all) != 2 || all["x"] != string(whole) || all["y"] != string(other) {
 		t.Errorf("there are %d files, or they are other ones", len(all))
 	}
+}
+
+// TestSentAgain: a file that is there already, of which the sender may not have heard, is as
+// good as one that comes; of another one of its name nothing is touched.
+func TestSentAgain(t *testing.T) {
+	whole := content(100_001)
+	to, path := newFolder(t)
+	file := fileOf(t, "x", whole)
+	deaf := func(c net.Conn) net.Conn { return &deaf{Conn: c, left: 1} }
+	if b := transfer(t, file, to, deaf); b.sentErr == nil || b.err != nil || b.received.Bytes != 100_001 {
+		t.Fatalf("the last reply was lost: %+v", b)
+	}
 	rewind(t, file)
-	if b := transfer(t, file, to, nil); b.sentErr == nil || !strings.Contains(b.sentErr.Error(), "there is a x already") {
+	if b := transfer(t, file, to, nil); b.err != nil || b.sentErr != nil || b.sent != b.received || b.sent.Resumed != 100_001 {
 		t.Errorf("sent again: %+v", b)
 	}
+	whole[100_000]++
+	for _, other := range [][]byte{whole, whole[:100_000], nil} {
+		if b := transfer(t, fileOf(t, "x", other), to, nil); b.err == nil || b.sentErr == nil || !strings.Contains(b.sentErr.Error(), "there is a x already") {
+			t.Errorf("another one: %+v", b)
+		}
+	}
+	if all := files(t, path); len(all) != 1 || all["x"] != string(content(100_001)) {
+		t.Errorf("there are %d files, or it is another one", len(all))
+	}
+}
+
+// deaf is a connection that breaks when the reply after so many others comes.
+type deaf struct {
+	net.Conn
+	left int // of the replies
+	part int // what of the present one comes next: its length, or the rest
+}
+
+func (d *deaf) Read(b []byte) (int, error) {
+	n, err := d.Conn.Read(b)
+	if d.left == 0 {
+		d.Close()
+		return 0, io.ErrClosedPipe
+	}
+	if d.part += n; d.part > 2 {
+		d.left, d.part = d.left-1, 0
+	}
+	return n, err
 }
 
 func rewind(t *testing.T, f *os.File) {
