@@ -137,7 +137,7 @@ func (d *folder) drop(part *os.File, name string, why error) error {
 func (d *folder) check(o offer) error {
 	switch {
 	case !validName(o.Name):
-		return fmt.Errorf("%q cannot be the name of a file here; want one without folders", o.Name)
+		return fmt.Errorf("%q cannot be the name of a file here; want one without folders, and without a dot in front", o.Name)
 	case o.Size < 0 || o.Size > d.max:
 		return fmt.Errorf("%d bytes are too many; at most %d are taken", o.Size, d.max)
 	case len(o.Hash) != sha256.Size:
@@ -185,9 +185,9 @@ func (d *folder) free(name string) error {
 }
 
 // validName reports whether a file may be named so, on every system: it is a name and not a
-// path, and shows as it is.
+// path, shows as it is, and is not hidden, as what shells and other programs run or obey is.
 func validName(name string) bool {
-	return name != "" && len(name) <= 200 && utf8.ValidString(name) && filepath.IsLocal(name) && name != "." &&
+	return name != "" && len(name) <= 200 && utf8.ValidString(name) && filepath.IsLocal(name) && !strings.HasPrefix(name, ".") &&
 		!strings.ContainsAny(name, `/\:`) && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) &&
 		!strings.HasSuffix(name, partSuffix)
 }

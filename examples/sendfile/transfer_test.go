@@ -238,6 +238,7 @@ func TestHostileOffers(t *testing.T) {
 		"a drive":        {"c:x", 3, sum[:]},
 		"the folder":     {".", 3, sum[:]},
 		"its parent":     {"..", 3, sum[:]},
+		"a shell's":      {".bash_profile", 3, sum[:]},
 		"in a folder":    {"a/x", 3, sum[:]},
 		"no name":        {"", 3, sum[:]},
 		"a long name":    {strings.Repeat("x", 300), 3, sum[:]},
