@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	wgconn "golang.zx2c4.com/wireguard/conn"
 
@@ -37,11 +38,16 @@ const (
 	maxWaiting = 16  // packets to a peer that is being dialled; WireGuard sends again what matters
 	batch      = 64  // packets that WireGuard takes at once
 	queue      = 256 // packets that wait to be taken
+
+	// After a dial that failed none begins for a while, twice as long each time: WireGuard goes
+	// on sending, and each dial asks the rendezvous.
+	minPause, maxPause = time.Second, 30 * time.Second
 )
 
 // opened is a bind between Open and Close.
 type opened struct {
 	s      *bradawl.Session
+	call   func(context.Context, bradawl.PeerID) (*bradawl.Conn, error) // s.Dial
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -50,6 +56,13 @@ type opened struct {
 	mu      sync.Mutex
 	conns   map[bradawl.PeerID]*bradawl.Conn // the last one to each peer
 	waiting map[bradawl.PeerID][][]byte      // for a dial
+	failed  map[bradawl.PeerID]pause         // what was dialled in vain since the last connection
+}
+
+// pause is a time without dials.
+type pause struct {
+	long  time.Duration
+	until time.Time
 }
 
 type packet struct {
@@ -67,14 +80,19 @@ func (b *bind) Open(uint16) ([]wgconn.ReceiveFunc, uint16, error) {
 	if b.open != nil {
 		return nil, 0, wgconn.ErrBindAlreadyOpen
 	}
-	o := &opened{
-		s: b.s, in: make(chan *packet, queue),
-		conns: make(map[bradawl.PeerID]*bradawl.Conn), waiting: make(map[bradawl.PeerID][][]byte),
-	}
-	o.ctx, o.cancel = context.WithCancel(context.Background())
+	o := newOpened(b.s)
 	o.wg.Go(o.accept)
 	b.open = o
 	return []wgconn.ReceiveFunc{o.receive}, 0, nil
+}
+
+func newOpened(s *bradawl.Session) *opened {
+	o := &opened{
+		s: s, call: s.Dial, in: make(chan *packet, queue),
+		conns: make(map[bradawl.PeerID]*bradawl.Conn), waiting: make(map[bradawl.PeerID][][]byte), failed: make(map[bradawl.PeerID]pause),
+	}
+	o.ctx, o.cancel = context.WithCancel(context.Background())
+	return o
 }
 
 // Close implements conn.Bind.
@@ -137,7 +155,7 @@ func (b *bind) path(peer bradawl.PeerID) bradawl.Path {
 }
 
 // connTo returns the connection to a peer. Where there is none, it keeps the packets, dials,
-// and returns nil.
+// and returns nil; so soon after a dial that failed, the packets are lost.
 func (o *opened) connTo(peer bradawl.PeerID, bufs [][]byte) *bradawl.Conn {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -145,6 +163,9 @@ func (o *opened) connTo(peer bradawl.PeerID, bufs [][]byte) *bradawl.Conn {
 		return c
 	}
 	waiting, dialling := o.waiting[peer]
+	if !dialling && time.Now().Before(o.failed[peer].until) {
+		return nil
+	}
 	for _, b := range bufs[:min(len(bufs), maxWaiting-len(waiting))] {
 		waiting = append(waiting, append([]byte(nil), b...)) // b is WireGuard's
 	}
@@ -156,15 +177,22 @@ func (o *opened) connTo(peer bradawl.PeerID, bufs [][]byte) *bradawl.Conn {
 }
 
 func (o *opened) dial(peer bradawl.PeerID) {
-	c, err := o.s.Dial(o.ctx, peer)
+	c, err := o.call(o.ctx, peer)
 	if err == nil {
 		o.take(c)
 	}
 	o.mu.Lock()
 	waiting := o.waiting[peer]
 	delete(o.waiting, peer)
+	if err != nil {
+		c = o.conns[peer] // the peer may have dialled meanwhile
+	}
+	if c == nil {
+		long := min(max(minPause, 2*o.failed[peer].long), maxPause)
+		o.failed[peer] = pause{long, time.Now().Add(long)}
+	}
 	o.mu.Unlock()
-	if err == nil {
+	if c != nil {
 		_ = write(c, waiting)
 	}
 }
@@ -187,6 +215,7 @@ func (o *opened) take(c *bradawl.Conn) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.conns[c.Peer()] = c
+	delete(o.failed, c.Peer())
 	o.wg.Go(func() { o.read(c) })
 }
 

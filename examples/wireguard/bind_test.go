@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	wgconn "golang.zx2c4.com/wireguard/conn"
 
@@ -122,6 +125,77 @@ func TestBothSpeakAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	both[1].want(t, a, "four")
+}
+
+var errNobody = errors.New("nobody there")
+
+// TestDialInVain: where nobody answers, dials become rare, whatever there is to send.
+func TestDialInVain(t *testing.T) {
+	stranger, err := bradawl.NewIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		o := newOpened(nil)
+		defer o.wg.Wait()
+		defer o.cancel()
+		dials := 0
+		o.call = func(context.Context, bradawl.PeerID) (*bradawl.Conn, error) {
+			dials++
+			return nil, errNobody
+		}
+		send := func() int {
+			if o.connTo(stranger.ID(), [][]byte{{1}}) != nil {
+				t.Fatal("there is a connection")
+			}
+			synctest.Wait()
+			return dials
+		}
+		for i, pause := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
+			if n := send(); n != i+1 {
+				t.Fatalf("%d dials, want %d", n, i+1)
+			}
+			time.Sleep(pause*time.Second - 1)
+			if n := send(); n != i+1 {
+				t.Fatalf("it dialled within %d s, after %d dials in vain", pause, i+1)
+			}
+			time.Sleep(1)
+		}
+		if n := len(o.waiting); n > 0 {
+			t.Errorf("packets wait for %d dials that nobody makes", n)
+		}
+	})
+}
+
+// TestDialledMeanwhile: what waits for a dial that fails goes by the connection that the peer
+// has made in the meantime, and no pause is left of it.
+func TestDialledMeanwhile(t *testing.T) {
+	w, both := ends(t)
+	a, b := w.Ends[0].ID(), w.Ends[1].ID()
+	fail := make(chan struct{})
+	o := both[0].open
+	o.call = func(ctx context.Context, _ bradawl.PeerID) (*bradawl.Conn, error) {
+		select {
+		case <-fail:
+		case <-ctx.Done():
+		}
+		return nil, errNobody
+	}
+	o.failed[b] = pause{long: maxPause} // it is over
+	if err := both[0].Send([][]byte{[]byte("one")}, endpoint{b}); err != nil {
+		t.Fatal(err)
+	}
+	if err := both[1].Send([][]byte{[]byte("two")}, endpoint{a}); err != nil {
+		t.Fatal(err)
+	}
+	both[0].want(t, b, "two")
+	close(fail)
+	both[1].want(t, a, "one")
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.failed) > 0 {
+		t.Errorf("a pause is left: %v", o.failed)
+	}
 }
 
 func TestBindRefuses(t *testing.T) {
