@@ -33,8 +33,12 @@ func send(ctx context.Context, conn net.Conn, file *os.File, meter *meter) (res 
 	}
 	meter.start("reading "+info.Name(), 0, info.Size())
 	sum := sha256.New()
-	if _, err := io.Copy(io.MultiWriter(sum, meter), contextReader{ctx, file}); err != nil {
+	n, err := io.Copy(io.MultiWriter(sum, meter), contextReader{ctx, io.LimitReader(file, info.Size())}) // it may grow
+	if err != nil {
 		return res, err
+	}
+	if n < info.Size() {
+		return res, errShorter
 	}
 	res = result{Name: filepath.Base(file.Name()), Bytes: info.Size(), Hash: fmt.Sprintf("%x", sum.Sum(nil))}
 
@@ -71,9 +75,9 @@ func send(ctx context.Context, conn net.Conn, file *os.File, meter *meter) (res 
 		}
 		verdict <- err
 	}()
-	n, err := io.Copy(io.MultiWriter(peer, meter), contextReader{over, io.LimitReader(file, res.Bytes-from.From)})
+	n, err = io.Copy(io.MultiWriter(peer, meter), contextReader{over, io.LimitReader(file, res.Bytes-from.From)})
 	if err == nil && n < res.Bytes-from.From {
-		err = errors.New("the file became shorter meanwhile")
+		err = errShorter
 	}
 	if err != nil && over.Err() == nil {
 		conn.Close() // so that no verdict is waited for
@@ -86,6 +90,8 @@ func send(ctx context.Context, conn net.Conn, file *os.File, meter *meter) (res 
 	}
 	return res, ctx.Err()
 }
+
+var errShorter = errors.New("the file became shorter meanwhile")
 
 // refused is what the receiver said. It is somebody else's text.
 func refused(text string) error { return fmt.Errorf("the receiver says: %q", text) }

@@ -103,6 +103,51 @@ func TestWhole(t *testing.T) {
 	}
 }
 
+// TestGrows: of a file that is written to while it is sent, what was there at first is sent;
+// one that became shorter is not.
+func TestGrows(t *testing.T) {
+	whole := content(200_000)
+	file := fileOf(t, "log", whole[:100_000])
+	become := func(b []byte) func() error {
+		return func() error { return os.WriteFile(file.Name(), b, 0o600) }
+	}
+	to, path := newFolder(t)
+	b := both{}
+	here, there := net.Pipe()
+	defer here.Close()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b.received, b.err = to.receive(t.Context(), there, newMeter(io.Discard))
+	}()
+	b.sent, b.sentErr = send(&atFirst{Context: t.Context(), do: become(whole)}, here, file, newMeter(io.Discard))
+	<-done
+	if b.err != nil || b.sentErr != nil || b.sent != b.received || b.sent.Bytes != 100_000 || files(t, path)["log"] != string(whole[:100_000]) {
+		t.Errorf("it grew: %+v", b)
+	}
+	rewind(t, file)
+	if _, err := send(&atFirst{Context: t.Context(), do: become(whole[:10])}, here, file, newMeter(io.Discard)); !errors.Is(err, errShorter) {
+		t.Errorf("it became shorter: %v", err)
+	}
+}
+
+// atFirst is a context that does something when it is first asked, which is before the file
+// is read, but after its size is known.
+type atFirst struct {
+	context.Context
+	do func() error
+}
+
+func (c *atFirst) Err() error {
+	if do := c.do; do != nil {
+		c.do = nil
+		if err := do(); err != nil {
+			return err
+		}
+	}
+	return c.Context.Err()
+}
+
 // cut is a connection that breaks after so many bytes.
 type cut struct {
 	net.Conn
