@@ -74,7 +74,14 @@ func meet(ctx context.Context, n int, out io.Writer) error {
 	served := make(chan error, 1)
 	go func() { served <- serve(ctx, peers.Ends[0]) }()
 	err = browse(ctx, peers.Ends[1], peers.Ends[0].ID(), n, out)
-	return errors.Join(err, <-served)
+	if err != nil {
+		cancel() // the other side may wait for somebody who does not come
+	}
+	other := <-served
+	if err != nil && errors.Is(other, context.Canceled) {
+		other = nil // by us
+	}
+	return errors.Join(err, other)
 }
 
 // serve answers the requests of one peer.

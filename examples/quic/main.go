@@ -94,7 +94,14 @@ func meet(ctx context.Context, count int64) (took time.Duration, path bradawl.Pa
 	served := make(chan error, 1)
 	go func() { served <- echo(ctx, peers.Ends[1]) }()
 	took, path, err = send(ctx, peers.Ends[0], peers.Ends[1].ID(), count)
-	return took, path, errors.Join(err, <-served)
+	if err != nil {
+		cancel() // the other side may wait for somebody who does not come
+	}
+	other := <-served
+	if err != nil && errors.Is(other, context.Canceled) {
+		other = nil // by us
+	}
+	return took, path, errors.Join(err, other)
 }
 
 const protocol = "bradawl-quic-example"
