@@ -226,6 +226,9 @@ func (w *World) SignOn(ctx context.Context) error {
 	defer stop()
 	for i, s := range w.sessions {
 		if !Await(sign, s, s.SignedOn) {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			return fmt.Errorf("%s could not sign on to the rendezvous within %v", w.names[i], signLimit)
 		}
 	}
