@@ -47,8 +47,11 @@ func (s *Session) look(told bool) {
 	for _, err := range failures {
 		s.log.Debugf("a new local address: %v", err)
 	}
-	moved := !fresh.isEmpty() || !gone.isEmpty()
-	if !moved && !told {
+	// A socket in place of one that broke, or a port that was taken before, is no move.
+	now := addrsOf(hosts)
+	moved := !slices.Equal(now, s.hosts)
+	s.hosts = now
+	if !moved && !told && fresh.isEmpty() && gone.isEmpty() {
 		return
 	}
 	s.begin(fresh, func(now time.Time) {
@@ -68,6 +71,15 @@ func (s *Session) look(told bool) {
 	if s.ports != nil {
 		s.ports.Recheck()
 	}
+}
+
+// addrsOf are the addresses in order, each once.
+func addrsOf(hosts []ice.HostAddr) (all []netip.Addr) {
+	for _, h := range hosts {
+		all = append(all, h.Addr)
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
 }
 
 // ends are sockets and TCP ports on the host's addresses.
@@ -180,8 +192,8 @@ func (s *Session) begin(fresh ends, then func(now time.Time)) {
 	s.mapTCPs()
 }
 
-// broke takes in that a socket receives nothing any more: the next look opens another. It is
-// called on the loop.
+// broke takes in that a socket receives nothing any more: the next look opens another, which
+// comes by itself if nobody looks regularly. It is called on the loop.
 func (s *Session) broke(id machine.SocketID) {
 	s.mu.Lock()
 	i := slices.IndexFunc(s.locals, func(l *local) bool { return l.id == id })
@@ -193,8 +205,24 @@ func (s *Session) broke(id machine.SocketID) {
 	s.locals = slices.Delete(s.locals, i, i+1)
 	s.mu.Unlock()
 	close(l.gone)
-	s.wg.Go(func() { s.closeSocket(id) })
+	s.wg.Go(func() {
+		s.closeSocket(id)
+		if s.cfg.WatchInterval > 0 {
+			return
+		}
+		wait := time.NewTimer(lookAfterBreak)
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+			s.look(false)
+		case <-s.ctx.Done():
+		}
+	})
 }
+
+// lookAfterBreak keeps sockets that break as soon as they are opened from being opened without
+// a pause.
+const lookAfterBreak = time.Second
 
 // wantsUDP reports whether UDP sockets of a family are wanted.
 func (s *Session) wantsUDP(is4 bool) bool {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -56,7 +57,8 @@ type Session struct {
 	locals     []*local
 	tcp        []*tcpLocal
 
-	looking sync.Mutex // at the host's addresses
+	looking sync.Mutex   // at the host's addresses
+	hosts   []netip.Addr // guarded by looking: those of the last look, in order
 
 	info    sync.Mutex
 	events  []Event
@@ -123,7 +125,9 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bradawl: %w", err)
 	}
-	fresh, failures := s.open(ctx, usable(hosts))
+	hosts = usable(hosts)
+	s.hosts = addrsOf(hosts)
+	fresh, failures := s.open(ctx, hosts)
 	if fresh.isEmpty() && len(failures) > 0 {
 		err = fmt.Errorf("bradawl: no socket could be opened: %w", errors.Join(failures...))
 	}

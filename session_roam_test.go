@@ -251,8 +251,13 @@ func (f *fragile) count() int {
 }
 
 // TestSocketsThatBreak: a socket that the system has taken away, as mobile ones do while a
-// program is in the background, is replaced.
+// program is in the background, is replaced, also where nobody looks regularly.
 func TestSocketsThatBreak(t *testing.T) {
+	t.Run("looked at", func(t *testing.T) { socketsThatBreak(t, 0) })
+	t.Run("not looked at", func(t *testing.T) { socketsThatBreak(t, -1) })
+}
+
+func socketsThatBreak(t *testing.T, watch time.Duration) {
 	var f fragile
 	first := true
 	change := func(c *bradawl.Config) {
@@ -260,7 +265,7 @@ func TestSocketsThatBreak(t *testing.T) {
 			first = false
 			c.ListenPacket = f.listen(c.ListenPacket)
 		}
-		c.TURN, c.Networks = nil, []string{"udp4"}
+		c.TURN, c.Networks, c.WatchInterval = nil, []string{"udp4"}, watch
 	}
 	simulateIn(t, presetsOf(t, "port-restricted-cone", "port-restricted-cone"), survey(t), change, func(t *testing.T, w *internet) {
 		a, b := w.meet(t)
