@@ -34,6 +34,10 @@ func openStore(t testing.TB, db *sql.DB, cfg sqlstore.Config) *sqlstore.Store {
 	return store
 }
 
+// patient has the test's own statements wait for the store's, which come from another
+// connection.
+func patient(file string) string { return file + "?_pragma=busy_timeout(5000)" }
+
 func scalar[T any](t testing.TB, db *sql.DB, query string) (got T) {
 	t.Helper()
 	if err := db.QueryRowContext(t.Context(), query).Scan(&got); err != nil {
@@ -43,10 +47,10 @@ func scalar[T any](t testing.TB, db *sql.DB, query string) (got T) {
 }
 
 func TestSQLite(t *testing.T) {
-	t.Run("use", func(t *testing.T) { use(t, "sqlite", sqliteFile(t)) })
+	t.Run("use", func(t *testing.T) { use(t, "sqlite", patient(sqliteFile(t))) })
 	t.Run("several at once", func(t *testing.T) { several(t, "sqlite", sqliteFile(t)) })
 	t.Run("refusing", func(t *testing.T) {
-		refusing(t, "sqlite", sqliteFile(t), `CREATE TRIGGER no BEFORE INSERT ON bradawl_events WHEN NEW.lane = 'poison' BEGIN SELECT RAISE(ABORT, 'no'); END`)
+		refusing(t, "sqlite", patient(sqliteFile(t)), `CREATE TRIGGER no BEFORE INSERT ON bradawl_events WHEN NEW.lane = 'poison' BEGIN SELECT RAISE(ABORT, 'no'); END`)
 	})
 	t.Run("in memory", func(t *testing.T) {
 		db := openDB(t, "sqlite", ":memory:")
