@@ -45,22 +45,41 @@ func newPionServer(t *testing.T) *pionServer {
 	if s.cert, err = tls.LoadX509KeyPair(cert, key); err != nil {
 		t.Fatal(err)
 	}
+	// A free port may be somebody's relayed address by the time that it is opened.
+	for range 10 {
+		pc, plain, secure, err := s.listen()
+		if err == nil {
+			pc.Close()
+			plain.Close()
+			secure.Close()
+			break
+		}
+		s.port, s.port2 = freePort(t), freePort(t)
+	}
 	t.Cleanup(s.kill)
 	s.start(t)
 	return s
 }
 
+// listen opens the server's ports.
+func (s *pionServer) listen() (pc net.PacketConn, plain, secure net.Listener, err error) {
+	if pc, err = net.ListenPacket("udp4", fmt.Sprint("127.0.0.1:", s.port)); err != nil {
+		return nil, nil, nil, err
+	}
+	if plain, err = net.Listen("tcp4", fmt.Sprint("127.0.0.1:", s.port)); err != nil {
+		pc.Close()
+		return nil, nil, nil, err
+	}
+	if secure, err = net.Listen("tcp4", fmt.Sprint("127.0.0.1:", s.port2)); err != nil {
+		pc.Close()
+		plain.Close()
+	}
+	return pc, plain, secure, err
+}
+
 func (s *pionServer) start(t testing.TB) {
 	t.Helper()
-	pc, err := net.ListenPacket("udp4", fmt.Sprint("127.0.0.1:", s.port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	plain, err := net.Listen("tcp4", fmt.Sprint("127.0.0.1:", s.port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	secure, err := net.Listen("tcp4", fmt.Sprint("127.0.0.1:", s.port2))
+	pc, plain, secure, err := s.listen()
 	if err != nil {
 		t.Fatal(err)
 	}
