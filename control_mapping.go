@@ -267,7 +267,7 @@ func (o *outside) rotate(now time.Time) {
 func (m *mappings) notice(now time.Time, n machine.Notice) {
 	switch {
 	case n.Kind == machine.SocketFailed && n.Socket < firstLane:
-		m.broke(n.Socket)
+		m.broke(now, n.Socket)
 		return
 	case n.Kind != machine.SocketOpened || n.Socket < firstRotated:
 		return
@@ -286,8 +286,9 @@ func (m *mappings) notice(now time.Time, n machine.Notice) {
 }
 
 // broke takes in that there is no such socket any more, or that it could not be opened: it
-// takes turns with none. The agents, which hear of it next, end the use of its bases.
-func (m *mappings) broke(id machine.SocketID) {
+// takes turns with none. If it had the place of one that is idle, that one has it back. The
+// agents, which hear of it next, end the use of its bases.
+func (m *mappings) broke(now time.Time, id machine.SocketID) {
 	for _, o := range m.sorted() {
 		if o.spec.Socket == id && o.spec.Transport == ice.UDP {
 			o.withdraw()
@@ -298,7 +299,9 @@ func (m *mappings) broke(id machine.SocketID) {
 		inUse := slices.ContainsFunc(m.sorted(), func(o *outside) bool { return o.spec.Socket == t.id && o.spec.Transport == ice.UDP })
 		switch {
 		case of == id && !inUse:
-			m.part(of, t)
+			if m.part(of, t); t.id < firstRotated {
+				m.giveBack(now, id, t)
+			}
 		case of == id, t.id == id:
 			delete(m.twins, of)
 		}
@@ -307,6 +310,18 @@ func (m *mappings) broke(id machine.SocketID) {
 		m.c.notes.Push(note{kind: noteBroken, socket: id})
 	} else {
 		m.c.transmit(machine.Transmit{Op: machine.CloseSocket, Socket: id})
+	}
+}
+
+// giveBack has the shell's own socket used again: the shell has opened it, and opens no other
+// there as long as it receives.
+func (m *mappings) giveBack(now time.Time, from machine.SocketID, t *twin) {
+	for _, o := range m.sorted() {
+		if o.spec.Socket == from && o.spec.Transport == ice.UDP {
+			spec := o.spec
+			spec.Socket, spec.Addr = t.id, netip.AddrPortFrom(spec.Addr.Addr(), t.local.Port())
+			_, _ = m.add(now, spec)
+		}
 	}
 }
 

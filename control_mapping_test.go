@@ -127,9 +127,13 @@ func TestSocketsThatAreGone(t *testing.T) {
 			if len(a.mappings.twins) != 0 {
 				w.fail("left is %v", a.mappings.twins)
 			}
+			w.chat(time.Minute, time.Second)
+			if base, ok := a.mappings.stable(); !ok || base.Socket == id || len(a.broken) == 0 && base.Socket != 0 {
+				w.fail("told of %v, in use is socket %d, %v", a.broken, base.Socket, ok)
+			}
 			w.chat(20*time.Minute, time.Second)
-			if a.path().Kind == PathNone {
-				w.fail("no path")
+			if a.path().Kind != PathDirect {
+				w.fail("by %v", a.path())
 			}
 		})
 	}

@@ -44,7 +44,7 @@ func (v *servers) survey() {
 		if !v.pause(network, wait) {
 			return
 		}
-		wait = min(2*wait, lookAgainMost)
+		wait = longer(network, wait, lookAgainLeast, lookAgainMost)
 	}
 }
 

@@ -55,10 +55,19 @@ func (v *servers) pause(network <-chan struct{}, d time.Duration) bool {
 	return v.s.ctx.Err() == nil
 }
 
+// longer is what to wait next: twice as long, or as at first if the network is another.
+func longer(network <-chan struct{}, wait, least, most time.Duration) time.Duration {
+	if isClosed(network) {
+		return least
+	}
+	return min(2*wait, most)
+}
+
 // insist does something until it succeeds, and begins anew when the network changes; false:
 // the session has ended.
 func (v *servers) insist(try func(context.Context) error) bool {
-	for wait := lookAgainLeast; ; wait = min(2*wait, lookAgainMost) {
+	wait := lookAgainLeast
+	for {
 		network := v.network()
 		ctx, cancel := v.s.within(network)
 		err := try(ctx)
@@ -72,6 +81,7 @@ func (v *servers) insist(try func(context.Context) error) bool {
 		if !v.pause(network, wait) {
 			return false
 		}
+		wait = longer(network, wait, lookAgainLeast, lookAgainMost)
 	}
 }
 

@@ -41,10 +41,11 @@ func (s *Session) signOn() {
 		if time.Since(began) > signOnMost {
 			wait = signOnLeast
 		}
-		if !s.servers.pause(s.servers.network(), time.Duration(rand.Int64N(int64(wait)))) {
+		network := s.servers.network()
+		if !s.servers.pause(network, time.Duration(rand.Int64N(int64(wait)))) {
 			return
 		}
-		wait = min(2*wait, signOnMost)
+		wait = longer(network, wait, signOnLeast, signOnMost)
 	}
 }
 

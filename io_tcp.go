@@ -86,7 +86,10 @@ func (s *Session) mapTCP(l *tcpLocal) {
 	wait := lookAgainLeast
 	for i := 0; ctx.Err() == nil; i++ {
 		all := s.servers.of(l.addr.Addr().Is4())
-		s.mapOnce(ctx, l, all[i%len(all)])
+		began := time.Now()
+		if s.mapOnce(ctx, l, all[i%len(all)]); time.Since(began) > lookAgainMost {
+			wait = lookAgainLeast // it has lasted
+		}
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -95,7 +98,7 @@ func (s *Session) mapTCP(l *tcpLocal) {
 	}
 }
 
-// mapOnce keeps one connection for as long as it lasts.
+// mapOnce keeps one connection for as long as it lasts, and with it what the server sees.
 func (s *Session) mapOnce(ctx context.Context, l *tcpLocal, server netip.AddrPort) {
 	soon, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -106,6 +109,7 @@ func (s *Session) mapOnce(ctx context.Context, l *tcpLocal, server netip.AddrPor
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	defer s.loop.Post(func(now time.Time) { s.c.seenAt(now, l.open, netip.AddrPort{}, server.Addr()) })
 	for {
 		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 		mapped, err := askTCP(conn)

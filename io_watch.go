@@ -162,7 +162,18 @@ func (s *Session) open(ctx context.Context, hosts []ice.HostAddr) (fresh ends, f
 
 // begin has the loop and the agents use what was opened; then is run on the loop after that.
 func (s *Session) begin(fresh ends, then func(now time.Time)) {
-	fresh.udp = slices.DeleteFunc(fresh.udp, func(l *local) bool { return s.use(l) != nil })
+	s.mu.Lock()
+	s.locals = append(s.locals, fresh.udp...) // before the loop has them, and may tell that one broke
+	s.mu.Unlock()
+	fresh.udp = slices.DeleteFunc(fresh.udp, func(l *local) bool {
+		err := s.use(l)
+		if err != nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.locals = slices.DeleteFunc(s.locals, func(o *local) bool { return o == l })
+		}
+		return err != nil
+	})
 	fresh.tcp = slices.DeleteFunc(fresh.tcp, func(l *tcpLocal) bool {
 		err := s.loop.AddListener(l.listener)
 		if err != nil {
@@ -171,12 +182,13 @@ func (s *Session) begin(fresh ends, then func(now time.Time)) {
 		return err != nil
 	})
 	s.mu.Lock()
-	s.locals = append(s.locals, fresh.udp...)
 	s.tcp = append(s.tcp, fresh.tcp...)
 	s.mu.Unlock()
 	_ = s.loop.Do(func(now time.Time) {
 		for _, l := range fresh.udp {
-			l.base, _ = s.c.addBase(now, l.spec())
+			if !isClosed(l.gone) { // it has broken meanwhile
+				l.base, _ = s.c.addBase(now, l.spec())
+			}
 		}
 		for _, l := range fresh.tcp {
 			s.addTCP(now, l)

@@ -254,6 +254,7 @@ func (f *fragile) count() int {
 // program is in the background, is replaced, also where nobody looks regularly.
 func TestSocketsThatBreak(t *testing.T) {
 	t.Run("looked at", func(t *testing.T) { socketsThatBreak(t, 0) })
+	t.Run("at once", socketsThatBreakAtOnce)
 	t.Run("not looked at", func(t *testing.T) { socketsThatBreak(t, -1) })
 }
 
@@ -278,6 +279,42 @@ func socketsThatBreak(t *testing.T, watch time.Duration) {
 		awaits(t, 20*time.Second, "data goes on", func() bool { return reaches(t, a, b) && reaches(t, b, a) })
 		if pass(10 * time.Second); f.count() != 2 {
 			t.Errorf("%d sockets were opened", f.count())
+		}
+	})
+}
+
+// socketsThatBreakAtOnce: some receive nothing from the first moment on.
+func socketsThatBreakAtOnce(t *testing.T) {
+	var f fragile
+	first := true
+	change := func(c *bradawl.Config) {
+		if first {
+			first = false
+			listen := f.listen(c.ListenPacket)
+			c.ListenPacket = func(ctx context.Context, network, address string) (net.PacketConn, error) {
+				pc, err := listen(ctx, network, address)
+				if f.count() == 1 && err == nil {
+					err = pc.Close()
+				}
+				return pc, err
+			}
+		}
+		c.TURN, c.Networks, c.NoNATProbe, c.WatchInterval = nil, []string{"udp4"}, true, -1
+	}
+	simulate(t, "port-restricted-cone", "port-restricted-cone", change, func(t *testing.T, w *internet) {
+		awaits(t, 5*time.Second, "another socket", func() bool { return f.count() == 2 })
+		a, b := w.meet(t)
+		if !reaches(t, a, b) || !reaches(t, b, a) {
+			t.Error("nothing gets through")
+		}
+		hosts := 0
+		for _, c := range a.Explain().Candidates {
+			if c.Ours && c.Type == "host" {
+				hosts++
+			}
+		}
+		if hosts != 1 || f.count() != 2 {
+			t.Errorf("%d host addresses, of %d sockets", hosts, f.count())
 		}
 	})
 }

@@ -2,6 +2,7 @@ package bradawl_test
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -66,4 +67,43 @@ func TestSessionsPredictTCP(t *testing.T) {
 			check(t, a.Close())
 		})
 	}
+}
+
+// TestTCPOutsideThatIsGone: where a STUN server has seen a TCP port is told for as long as the
+// connection to it lasts.
+func TestTCPOutsideThatIsGone(t *testing.T) {
+	var servers []*simnet.Host
+	build := func(w *internet) {
+		h := w.AddHost("stun", w.Internet(), simnet.Link{})
+		s, err := stunserver.Listen(t.Context(), stunserver.Config{
+			IP1: h.Addr(), ListenPacket: h.ListenPacket,
+			Listen: func(ctx context.Context, network, address string) (net.Listener, error) {
+				return h.Listen(ctx, network, address, false)
+			},
+		})
+		check(t, err)
+		w.stop = append(w.stop, func() { s.Close() })
+		servers = append(servers, h)
+	}
+	change := func(c *bradawl.Config) {
+		c.STUN, c.TURN, c.NoNATProbe = []string{servers[0].Addr().String()}, nil, true
+	}
+	simulateIn(t, presetsOf(t, "port-restricted-cone", "port-restricted-cone"), build, change, func(t *testing.T, w *internet) {
+		pass(5 * time.Second)
+		a, _ := w.meet(t)
+		outside := func() (n int) {
+			for _, c := range a.Explain().Candidates {
+				if c.Ours && c.Type == "srflx" && c.Protocol == "tcp" {
+					n++
+				}
+			}
+			return n
+		}
+		awaits(t, 5*time.Second, "an address of TCP outside", func() bool { return outside() == 1 })
+		line := servers[0].Iface()
+		line.SetUp(false)
+		awaits(t, time.Minute, "it is gone", func() bool { return outside() == 0 })
+		line.SetUp(true)
+		awaits(t, 2*time.Minute, "it is back", func() bool { return outside() == 1 })
+	})
 }
