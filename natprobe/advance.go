@@ -27,7 +27,7 @@ func (m *Discovery) advance(now time.Time) {
 		switch {
 		case now.Sub(m.start) >= m.cfg.Timeout,
 			!m.heard && now.Sub(m.start) >= m.patience():
-			m.finish(nil)
+			m.finish(now, nil)
 		case waiting || m.busy() || !m.heard && m.tcp.busy():
 			return
 		default:
@@ -275,11 +275,11 @@ func (m *Discovery) nextStage(now time.Time) {
 	case StageBehavior:
 		m.known = now
 		if !m.heard {
-			m.finish(nil)
+			m.finish(now, nil)
 			return
 		}
 		m.stage = StagePorts
-		report := m.report()
+		report := m.report(now)
 		m.events.Push(DiscoveryEvent{Stage: m.stage, Report: report})
 		if m.cfg.NoPorts || report.Ports.settled() || !m.answeredBy(m.primary()) {
 			m.dropSamples()
@@ -289,7 +289,7 @@ func (m *Discovery) nextStage(now time.Time) {
 			m.openSocket(r)
 		}
 	case StagePorts:
-		m.finish(nil)
+		m.finish(now, nil)
 	}
 }
 

@@ -26,16 +26,16 @@ type evidence struct {
 }
 
 // report says what is known by now.
-func (m *Discovery) report() Report {
+func (m *Discovery) report(now time.Time) Report {
 	e := evidence{
 		servers: m.servers, primary: m.primary(), other: m.other, otherFault: m.otherFault, lane: m.lane,
 		probes: m.probes, heard: m.heard, hairpin: !m.cfg.NoHairpin, hops: m.hops[:],
 	}
 	e.tcpHost, e.tcpSTUN = m.tcp.result()
-	e.sent, e.answered = m.traffic()
+	e.sent, e.answered = m.traffic(now)
 	r := classify(&e)
 	r.Packets = m.packets
-	r.Elapsed = m.now.Sub(m.start)
+	r.Elapsed = now.Sub(m.start)
 	if !m.known.IsZero() {
 		r.Known = m.known.Sub(m.start)
 	}

@@ -37,7 +37,6 @@ type LifetimeProbe struct {
 	trials []trial
 	inward []*mappingTrial // those that are tested a second time
 
-	now     time.Time
 	tokens  bucket
 	rtt     estimator
 	packets int
@@ -72,7 +71,6 @@ func NewLifetimeProbe(server netip.AddrPort, limit time.Duration, cfg *Discovery
 
 // Start opens the first two sockets: it is looked first whether the server can do it.
 func (m *LifetimeProbe) Start(now time.Time) {
-	m.now = now
 	if m.tokens.at.IsZero() {
 		m.tokens = newBucket(!m.cfg.Fast, now)
 	}
@@ -93,7 +91,6 @@ func (m *LifetimeProbe) preflight() *mappingTrial { return m.all[1] }
 
 // HandleNotice learns of sockets.
 func (m *LifetimeProbe) HandleNotice(now time.Time, n machine.Notice) {
-	m.now = now
 	t := m.bySock[n.Socket]
 	if t == nil || m.ended {
 		return
@@ -107,13 +104,12 @@ func (m *LifetimeProbe) HandleNotice(now time.Time, n machine.Notice) {
 			return
 		}
 	}
-	m.advance()
+	m.advance(now)
 }
 
 // HandleTimeout sends what is due.
 func (m *LifetimeProbe) HandleTimeout(now time.Time) {
-	m.now = now
-	m.advance()
+	m.advance(now)
 }
 
 // NextTimeout is when something is due.
@@ -130,14 +126,14 @@ func (m *LifetimeProbe) NextTimeout() (next time.Time) {
 }
 
 // advance works on every trial whose time has come.
-func (m *LifetimeProbe) advance() {
+func (m *LifetimeProbe) advance(now time.Time) {
 	if m.ended {
 		return
 	}
 	open := 0
 	for _, t := range m.all {
-		for !m.ended && t.phase != phaseOpening && t.phase != phaseOver && !t.due.IsZero() && !t.due.After(m.now) {
-			if !m.step(t) {
+		for !m.ended && t.phase != phaseOpening && t.phase != phaseOver && !t.due.IsZero() && !t.due.After(now) {
+			if !m.step(now, t) {
 				break
 			}
 		}
@@ -169,7 +165,6 @@ func (m *LifetimeProbe) HandleDatagram(now time.Time, d machine.Datagram) {
 	if t == nil {
 		return
 	}
-	m.now = now
 	if msg.Class() == wire.Failure {
 		if code, _, ok := msg.ErrorCode(); ok && msg.TransactionID() == t.tx && t.phase != phaseOver {
 			t.code = code
@@ -178,7 +173,7 @@ func (m *LifetimeProbe) HandleDatagram(now time.Time, d machine.Datagram) {
 				return
 			}
 			t.phase = phaseOver
-			m.advance()
+			m.advance(now)
 		}
 		return
 	}
@@ -193,15 +188,15 @@ func (m *LifetimeProbe) HandleDatagram(now time.Time, d machine.Datagram) {
 	case msg.TransactionID() != t.tx:
 	case t.phase == phaseTesting && d.Socket == t.id:
 		t.alive = true
-		m.conclude(t)
+		m.conclude(now, t)
 	case t.phase == phaseAsking:
-		m.told(t, mapped, d)
+		m.told(now, t, mapped, d)
 	}
-	m.advance()
+	m.advance(now)
 }
 
 // conclude takes in whether a trial's mapping lived, and what follows for the others.
-func (m *LifetimeProbe) conclude(t *mappingTrial) {
+func (m *LifetimeProbe) conclude(now time.Time, t *mappingTrial) {
 	if !t.alive && !t.checked {
 		t.phase = phaseOver // the server is not heard: nothing to be learned
 		m.close(t)
@@ -230,12 +225,12 @@ func (m *LifetimeProbe) conclude(t *mappingTrial) {
 		m.close(t)
 	} else {
 		t.again = true // it may serve once more: see refreshIn
-		t.last = m.now
+		t.last = now
 	}
 	if m.settled(t.use) {
 		m.dismiss(t.use)
 	}
-	m.refreshIn()
+	m.refreshIn(now)
 	if m.settled(useAnswered) && resent(m.trials, lifespanOf(m.trials, useAnswered)) != VerdictUnknown {
 		m.dismiss(useResent)
 	}
@@ -271,7 +266,7 @@ func (m *LifetimeProbe) dismiss(u use) {
 
 // refreshIn tests mappings a second time that were found alive once: by then they live
 // only if the packet that came in the first time has prolonged their life.
-func (m *LifetimeProbe) refreshIn() {
+func (m *LifetimeProbe) refreshIn(now time.Time) {
 	if len(m.inward) > 0 || !m.settled(useAnswered) {
 		return
 	}
@@ -281,7 +276,7 @@ func (m *LifetimeProbe) refreshIn() {
 			continue
 		}
 		from, to := t.base.Add(life*23/20), t.last.Add(life*17/20)
-		if at := laterOf(from, m.now); at.Before(to) && len(m.inward) < 3 {
+		if at := laterOf(from, now); at.Before(to) && len(m.inward) < 3 {
 			t.touch = true
 			t.begin(phasePausing, at)
 			m.inward = append(m.inward, t)
@@ -313,7 +308,6 @@ func (m *LifetimeProbe) close(t *mappingTrial) {
 
 // Stop ends the measurement with what is known by now.
 func (m *LifetimeProbe) Stop(now time.Time) {
-	m.now = now
 	m.finish("it was ended early")
 }
 

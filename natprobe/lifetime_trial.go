@@ -45,7 +45,7 @@ type mappingTrial struct {
 }
 
 // step does what a trial's time has come for; false: it has to wait.
-func (m *LifetimeProbe) step(t *mappingTrial) bool {
+func (m *LifetimeProbe) step(now time.Time, t *mappingTrial) bool {
 	switch t.phase {
 	case phaseAsking:
 		if t != m.asker && m.asker.mapped == 0 {
@@ -59,18 +59,18 @@ func (m *LifetimeProbe) step(t *mappingTrial) bool {
 			}
 			return false
 		}
-		return m.request(t, t, t.use == useSolitary || t.use == useResent && t.again)
+		return m.request(now, t, t, t.use == useSolitary || t.use == useResent && t.again)
 	case phasePausing:
 		if (t.use == useStream || t.use == useResent) && !t.again {
 			t.again = true
-			t.begin(phaseAsking, m.now)
+			t.begin(phaseAsking, now)
 			return true
 		}
-		t.begin(phaseTesting, m.now)
+		t.begin(phaseTesting, now)
 		t.checked, t.alive = false, false
 		return true
 	case phaseTesting:
-		return m.test(t)
+		return m.test(now, t)
 	}
 	return false
 }
@@ -82,11 +82,11 @@ func (t *mappingTrial) begin(p phase, at time.Time) {
 
 // request sends a trial's request, or sends it again, from the socket of from. to names the
 // trial whose mapping shall be answered; away has the asker answered instead.
-func (m *LifetimeProbe) request(t, from *mappingTrial, away bool) bool {
+func (m *LifetimeProbe) request(now time.Time, t, from *mappingTrial, away bool) bool {
 	if t.sent == 0 {
-		wait, ok := m.tokens.take(m.now)
+		wait, ok := m.tokens.take(now)
 		if !ok {
-			t.due = m.now.Add(wait)
+			t.due = now.Add(wait)
 			return false
 		}
 		id, err := wire.NewTransactionID(m.cfg.Random)
@@ -107,10 +107,10 @@ func (m *LifetimeProbe) request(t, from *mappingTrial, away bool) bool {
 	}
 	m.send(from, t.req)
 	if t.sent++; t.sent == 1 {
-		t.tested = m.now
+		t.tested = now
 	}
-	t.last = m.now
-	t.due = m.now.Add(min(m.rtt.rto()<<max(0, t.sent-4), maxRTO))
+	t.last = now
+	t.due = now.Add(min(m.rtt.rto()<<max(0, t.sent-4), maxRTO))
 	return true
 }
 
@@ -120,15 +120,15 @@ func (m *LifetimeProbe) send(from *mappingTrial, req []byte) {
 }
 
 // test asks for the answer that comes in only if the mapping lives.
-func (m *LifetimeProbe) test(t *mappingTrial) bool {
+func (m *LifetimeProbe) test(now time.Time, t *mappingTrial) bool {
 	if t.sent >= minListens && (t.checked || t.sent >= maxListens+maxMore) {
-		m.conclude(t)
+		m.conclude(now, t)
 		return false
 	}
-	if !m.request(t, m.asker, false) {
+	if !m.request(now, t, m.asker, false) {
 		return false
 	}
-	t.due = m.now.Add(m.rtt.gap())
+	t.due = now.Add(m.rtt.gap())
 	if t.sent >= minListens-1 {
 		// The control: a plain request of the asker's.
 		id, err := wire.NewTransactionID(m.cfg.Random)
@@ -138,18 +138,18 @@ func (m *LifetimeProbe) test(t *mappingTrial) bool {
 			m.builder.Reset(wire.BindingRequest, id)
 			m.send(m.asker, append([]byte(nil), m.builder.Bytes()...))
 		}
-		t.due = m.now.Add(m.rtt.lapse())
+		t.due = now.Add(m.rtt.lapse())
 	}
 	return true
 }
 
 // told takes in where a trial's request was seen to come from.
-func (m *LifetimeProbe) told(t *mappingTrial, mapped netip.AddrPort, d machine.Datagram) {
+func (m *LifetimeProbe) told(now time.Time, t *mappingTrial, mapped netip.AddrPort, d machine.Datagram) {
 	if away := t.use == useSolitary || t.use == useResent && t.again; away != (d.Socket == m.asker.id) && t != m.asker {
 		return
 	}
 	if t.sent == 1 {
-		m.rtt.add(elapsed(t.last, m.now, d.Stamp))
+		m.rtt.add(elapsed(t.last, now, d.Stamp))
 	}
 	if t.again && t.mapped != mapped.Port() {
 		t.phase = phaseOver // another mapping than the one before: nothing to be learned
@@ -163,7 +163,7 @@ func (m *LifetimeProbe) told(t *mappingTrial, mapped netip.AddrPort, d machine.D
 		t.due = time.Time{}
 		for _, w := range m.all {
 			if w.phase == phaseAsking && w.due.IsZero() {
-				w.due = m.now
+				w.due = now
 			}
 		}
 		return
@@ -171,14 +171,14 @@ func (m *LifetimeProbe) told(t *mappingTrial, mapped netip.AddrPort, d machine.D
 		t.phase, t.due = phasePausing, t.base.Add(t.idle)
 		return
 	}
-	t.base = m.now
+	t.base = now
 	if t.use == useSolitary {
 		t.base = t.last
 	}
 	t.phase, t.due = phasePausing, t.base.Add(t.idle)
 	switch {
 	case t.use == useStream && !t.again:
-		t.due = m.now.Add(streamPause)
+		t.due = now.Add(streamPause)
 	case t.use == useResent:
 		t.due = t.base.Add(t.idle / 2)
 	}

@@ -69,7 +69,6 @@ type Discovery struct {
 	other      netip.AddrPort // the server's other address and port
 	otherFault string         // why there is none, once that is known
 	stage      Stage
-	now        time.Time
 	start      time.Time
 	known      time.Time // when the behaviour was
 	tokens     bucket    // the first run of a Prober starts with a full one, the next with what is left
@@ -154,7 +153,7 @@ func (m *Discovery) asked(server netip.AddrPort) bool {
 
 // Start opens the sockets. Call it once.
 func (m *Discovery) Start(now time.Time) {
-	m.now, m.start = now, now
+	m.start = now
 	for r := mapper; r < sampler; r++ {
 		m.openSocket(r)
 	}
@@ -194,7 +193,6 @@ func (m *Discovery) sock(r role) *probeSocket { return m.socks[r] }
 
 // HandleNotice takes in what became of sockets and packets.
 func (m *Discovery) HandleNotice(now time.Time, n machine.Notice) {
-	m.now = now
 	if m.stage == StageDone {
 		return
 	}
@@ -248,7 +246,6 @@ func (m *Discovery) socketReady(now time.Time, s *probeSocket, n machine.Notice)
 
 // HandleTimeout sends what is due.
 func (m *Discovery) HandleTimeout(now time.Time) {
-	m.now = now
 	if m.stage == StageStart || m.stage == StageDone {
 		return
 	}
@@ -257,7 +254,7 @@ func (m *Discovery) HandleTimeout(now time.Time) {
 			m.due(now, p)
 		}
 	}
-	m.tcp.timeout(m)
+	m.tcp.timeout(now, m)
 	m.advance(now)
 }
 
@@ -297,7 +294,6 @@ func (m *Discovery) HandleDatagram(now time.Time, d machine.Datagram) {
 	if p == nil || msg.Has(wire.AttrFingerprint) && msg.CheckFingerprint() != nil {
 		return
 	}
-	m.now = now
 	switch {
 	case msg.Class() == wire.Request:
 		m.own(now, d)
@@ -307,7 +303,7 @@ func (m *Discovery) HandleDatagram(now time.Time, d machine.Datagram) {
 	for _, p := range m.probes {
 		// What is known of the round trip now may shorten a wait.
 		if !p.done {
-			if next := m.nextFor(p); next.Before(p.next) {
+			if next := m.nextFor(now, p); next.Before(p.next) {
 				p.next = next
 			}
 		}
@@ -348,22 +344,20 @@ func otherOf(server netip.AddrPort, msg *wire.Message) (other netip.AddrPort, fa
 
 // Stop ends the discovery with what is known by now.
 func (m *Discovery) Stop(now time.Time) {
-	m.now = now
-	m.finish(nil)
+	m.finish(now, nil)
 }
 
 func (m *Discovery) fail(now time.Time, err error) {
-	m.now = now
-	m.finish(fmt.Errorf("natprobe: %w", err))
+	m.finish(now, fmt.Errorf("natprobe: %w", err))
 }
 
 // finish closes everything and tells the result.
-func (m *Discovery) finish(err error) {
+func (m *Discovery) finish(now time.Time, err error) {
 	if m.stage == StageDone {
 		return
 	}
 	if m.known.IsZero() {
-		m.known = m.now
+		m.known = now
 	}
 	m.stage = StageDone
 	for r := mapper; r < sampler+maxSamples; r++ {
@@ -372,7 +366,7 @@ func (m *Discovery) finish(err error) {
 		}
 	}
 	m.tcp.close(m)
-	report := m.report()
+	report := m.report(now)
 	if err == nil && !m.heard && report.Type == TypeUnknown {
 		err = m.noAnswers()
 	}

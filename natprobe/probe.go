@@ -79,20 +79,20 @@ func (m *Discovery) send(now time.Time, p *probe) {
 	p.sent = append(p.sent, now)
 	m.packets++
 	m.out.Push(machine.Transmit{Op: machine.Send, Socket: p.sock.id, Remote: p.dest, Data: p.request})
-	p.next = m.nextFor(p)
+	p.next = m.nextFor(now, p)
 }
 
 // nextFor is when a probe is to be looked at again.
-func (m *Discovery) nextFor(p *probe) time.Time {
+func (m *Discovery) nextFor(now time.Time, p *probe) time.Time {
 	n := len(p.sent)
 	switch {
 	case !m.rtt.known():
 		return p.last().Add(firstRTO << min(n-1, 5))
 	case !p.listen:
 		return p.last().Add(min(m.rtt.rto()<<max(0, n-5), maxRTO))
-	case n >= m.enough(p):
+	case n >= m.enough(now, p):
 		// Where the control behind the last one is not answered, an outage is waited out.
-		return p.last().Add(m.rtt.lapse() + m.rtt.gap()<<min(n-m.enough(p), 4) - m.rtt.gap())
+		return p.last().Add(m.rtt.lapse() + m.rtt.gap()<<min(n-m.enough(now, p), 4) - m.rtt.gap())
 	case n == 1 && p.question != askHairpin:
 		// Not before an answer to the first can have come.
 		return p.last().Add(max(m.rtt.srtt*6/5, m.rtt.gap()))
@@ -101,8 +101,8 @@ func (m *Discovery) nextFor(p *probe) time.Time {
 }
 
 // enough is how often a listening probe is to be sent.
-func (m *Discovery) enough(p *probe) int {
-	n := listens(m.traffic())
+func (m *Discovery) enough(now time.Time, p *probe) int {
+	n := listens(m.traffic(now))
 	switch p.question {
 	case askHairpin:
 		return n/2 + 1 // both partners send, and either answer tells
@@ -114,8 +114,8 @@ func (m *Discovery) enough(p *probe) int {
 
 // traffic counts the plain requests to servers that answer at all which were answered or
 // should have been by now, and the answers.
-func (m *Discovery) traffic() (sent, answered int) {
-	limit := m.now.Add(-m.rtt.rto())
+func (m *Discovery) traffic(now time.Time) (sent, answered int) {
+	limit := now.Add(-m.rtt.rto())
 	for _, p := range m.probes {
 		if !p.plain() || p.padding() > 0 || !m.answeredBy(p.dest) {
 			continue
@@ -145,14 +145,14 @@ func (m *Discovery) due(now time.Time, p *probe) {
 	}
 	c := m.control(p)
 	p.certain = c != nil && c.answered && (p.question == askHairpin || c.lastReply.After(p.sent[max(n-2, 0)]))
-	if n >= m.enough(p) && (p.certain || n >= m.enough(p)+maxMore) {
+	if n >= m.enough(now, p) && (p.certain || n >= m.enough(now, p)+maxMore) {
 		p.done = true
 		return
 	}
 	m.send(now, p)
 	// The last two are sent together with a control, so that an outage in between is not
 	// taken for a filter.
-	if c != nil && p.question != askHairpin && n+2 >= m.enough(p) {
+	if c != nil && p.question != askHairpin && n+2 >= m.enough(now, p) {
 		m.repeat(now, c)
 	}
 }

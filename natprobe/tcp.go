@@ -32,8 +32,8 @@ func (c *tcpControl) at(m *Discovery) time.Time {
 	return m.start.Add(tcpAfter)
 }
 
-func (c *tcpControl) timeout(m *Discovery) {
-	if at := c.at(m); at.IsZero() || m.now.Before(at) {
+func (c *tcpControl) timeout(now time.Time, m *Discovery) {
+	if at := c.at(m); at.IsZero() || now.Before(at) {
 		return
 	}
 	c.streams = make(map[machine.StreamID]*tcpTry)

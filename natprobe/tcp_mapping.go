@@ -64,7 +64,6 @@ type TCPProbe struct {
 	other   bool      // the first server's other address is being asked
 	again   bool      // more are made, from the last port
 	started time.Time
-	now     time.Time
 	packets int
 	ended   bool
 
@@ -118,7 +117,7 @@ func NewTCPProbe(servers []netip.AddrPort, cfg *DiscoveryConfig) (*TCPProbe, err
 
 // Start makes the first connections.
 func (m *TCPProbe) Start(now time.Time) {
-	m.now, m.started = now, now
+	m.started = now
 	for i := range m.ports {
 		m.ports[i] = uint16(32768 + m.cfg.Rand.IntN(32768))
 	}
@@ -127,7 +126,7 @@ func (m *TCPProbe) Start(now time.Time) {
 			m.plan(i, s)
 		}
 	}
-	m.dial()
+	m.dial(now)
 }
 
 // plan adds a connection to those that are to be made.
@@ -149,20 +148,19 @@ func (m *TCPProbe) plan(port int, server netip.AddrPort) {
 }
 
 // dial makes the next connection when it is time.
-func (m *TCPProbe) dial() {
-	if m.dialled == len(m.conns) || m.now.Before(m.next) {
+func (m *TCPProbe) dial(now time.Time) {
+	if m.dialled == len(m.conns) || now.Before(m.next) {
 		return
 	}
 	c := m.conns[m.dialled]
 	m.dialled++
-	c.at, m.next = m.now, m.now.Add(tcpGap)
+	c.at, m.next = now, now.Add(tcpGap)
 	local := netip.AddrPortFrom(m.cfg.bind(c.server.Addr()), m.ports[c.port])
 	m.out.Push(machine.Transmit{Op: machine.Dial, Stream: c.stream, Local: local, Remote: c.server})
 }
 
 // HandleNotice takes in what becomes of connections.
 func (m *TCPProbe) HandleNotice(now time.Time, n machine.Notice) {
-	m.now = now
 	if m.ended || n.Stream == 0 || int(n.Stream) > len(m.conns) {
 		return
 	}
@@ -180,7 +178,7 @@ func (m *TCPProbe) HandleNotice(now time.Time, n machine.Notice) {
 	case n.Kind == machine.Closed:
 		c.ended, c.err = true, n.Err
 	}
-	m.advance()
+	m.advance(now)
 }
 
 // read takes in an answer once it is whole.
@@ -214,29 +212,29 @@ func (m *TCPProbe) read(c *tcpConn) {
 	}
 }
 
-func (m *TCPProbe) advance() {
-	m.dial()
+func (m *TCPProbe) advance(now time.Time) {
+	m.dial(now)
 	for _, c := range m.conns {
-		if !c.ended && m.now.Sub(m.started) < tcpPatience {
+		if !c.ended && now.Sub(m.started) < tcpPatience {
 			return
 		}
 	}
-	if !m.again && m.now.Sub(m.started) < tcpPatience && unsure(m.conns) {
-		m.once()
+	if !m.again && now.Sub(m.started) < tcpPatience && unsure(m.conns) {
+		m.once(now)
 		return
 	}
 	m.finish()
 }
 
 // once asks the servers that have answered once more.
-func (m *TCPProbe) once() {
+func (m *TCPProbe) once(now time.Time) {
 	m.again = true
 	for _, c := range m.conns[:len(m.conns):len(m.conns)] {
 		if c.mapped.IsValid() && len(m.conns) < tcpMost+tcpAgain {
 			m.plan(tcpPorts, c.server)
 		}
 	}
-	m.advance()
+	m.advance(now)
 }
 
 // unsure reports whether there may be a sequence that is not seen, for connections were late.
@@ -250,9 +248,8 @@ func unsure(conns []*tcpConn) bool {
 
 // HandleTimeout makes the next connection, or ends the waiting.
 func (m *TCPProbe) HandleTimeout(now time.Time) {
-	m.now = now
 	if !m.ended {
-		m.advance()
+		m.advance(now)
 	}
 }
 
@@ -272,7 +269,6 @@ func (m *TCPProbe) HandleDatagram(time.Time, machine.Datagram) {}
 
 // Stop ends the probing with what is known by now.
 func (m *TCPProbe) Stop(now time.Time) {
-	m.now = now
 	m.finish()
 }
 

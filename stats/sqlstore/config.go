@@ -96,8 +96,8 @@ func (c Config) withDefaults() (Config, error) {
 	duration(&c.CloseTimeout, 5*time.Second)
 	duration(&c.ErrorInterval, time.Minute)
 	switch {
-	case c.Dialect > PostgreSQL:
-		return c, badConfig("Dialect", "%d is none; use SQLite or PostgreSQL", c.Dialect)
+	case !c.Dialect.known():
+		return c, badConfig("Dialect", "%d is none; use one of the constants of that type", c.Dialect)
 	case c.HistorySecret != nil && len(c.HistorySecret) < 16:
 		return c, badConfig("HistorySecret", "%d bytes can be guessed; give 16 or more, or none", len(c.HistorySecret))
 	case c.BatchSize < 1 || c.BatchSize > 10_000:

@@ -1,6 +1,9 @@
 package sqlstore
 
 import (
+	"context"
+	"database/sql"
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -14,21 +17,60 @@ const (
 	PostgreSQL                // 9.5 and later
 )
 
+// speech is all in which the dialects differ.
+type speech struct {
+	name     string
+	blob     string // the type of bytes
+	numbered bool   // parameters are $1, $2 and so on, and not ?
+
+	begin       string // begins the transaction of a migration
+	lockSchema  string // has it wait for other migrations; ? is the lock's number; "": begin does
+	lockPanes   string // the same for a transaction that rolls up, and other roll-ups
+	parsesAgain bool   // drivers parse each time what is not prepared, however often it comes
+
+	setJournal func(context.Context, *sql.DB) error   // makes a database fit for a store; nil: it is
+	patient    func(context.Context, *sql.Conn) error // has a connection wait for other writers; nil: it does
+}
+
+var speeches = [...]speech{
+	SQLite: {
+		name: "SQLite", blob: "BLOB",
+		// database/sql has no way to begin a transaction of SQLite that locks from the start.
+		begin: `BEGIN IMMEDIATE`,
+		// There is no row of that name: a statement that would write locks the whole file.
+		lockPanes:   `UPDATE bradawl_meta SET value = value WHERE name = ?`,
+		parsesAgain: true,
+		setJournal:  useWAL, patient: waitForWriters,
+	},
+	PostgreSQL: {
+		name: "PostgreSQL", blob: "BYTEA", numbered: true,
+		begin: `BEGIN`, lockSchema: `SELECT pg_advisory_xact_lock(?)`, lockPanes: `SELECT pg_advisory_xact_lock(?)`,
+	},
+}
+
+// The numbers of locks. The first is "bradawl".
+const (
+	schemaLock = 0x62726164_61776c
+	panesLock  = schemaLock + 1
+)
+
+func (d Dialect) known() bool { return int(d) < len(speeches) }
+
 // String returns the dialect's name.
 func (d Dialect) String() string {
-	if d == PostgreSQL {
-		return "PostgreSQL"
+	if !d.known() {
+		return fmt.Sprintf("Dialect(%d)", uint8(d))
 	}
-	return "SQLite"
+	return speeches[d].name
 }
 
 // sql returns a statement in the dialect. Statements are constants of this package in which
 // ? stands for a parameter and BLOB for bytes: values go in as parameters, never as text.
 func (d Dialect) sql(statement string) string {
-	if d != PostgreSQL {
+	statement = strings.ReplaceAll(statement, "BLOB", speeches[d].blob)
+	if !speeches[d].numbered {
 		return statement
 	}
-	statement = strings.ReplaceAll(statement, "BLOB", "BYTEA")
 	var b strings.Builder
 	n := 0
 	for _, c := range statement {
@@ -40,6 +82,14 @@ func (d Dialect) sql(statement string) string {
 		b.WriteString("$" + strconv.Itoa(n))
 	}
 	return b.String()
+}
+
+// wait has a connection wait for other writers.
+func (d Dialect) wait(ctx context.Context, conn *sql.Conn) error {
+	if patient := speeches[d].patient; patient != nil {
+		return patient(ctx, conn)
+	}
+	return nil
 }
 
 // rows is an INSERT of several rows at once.

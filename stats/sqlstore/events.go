@@ -22,9 +22,7 @@ var eventRows = rows{
 // addEvents inserts events and returns how many were new.
 func addEvents(ctx context.Context, tx *sql.Tx, d Dialect, events []stats.Event, now time.Time) (added int64, err error) {
 	exec := func(n int, args []any) (sql.Result, error) { return tx.ExecContext(ctx, eventRows.sql(d, n), args...) }
-	if d == SQLite && len(events) >= 2*maxRows {
-		// Drivers of PostgreSQL prepare by themselves what comes often; those of SQLite parse it
-		// each time.
+	if speeches[d].parsesAgain && len(events) >= 2*maxRows {
 		full, err := tx.PrepareContext(ctx, eventRows.sql(d, maxRows))
 		if err != nil {
 			return 0, err

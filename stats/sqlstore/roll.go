@@ -22,9 +22,6 @@ const (
 // rolled is the run of rows that are sums.
 var rolled stats.ID
 
-// rollLock is the number of PostgreSQL's advisory lock that a roll-up holds.
-const rollLock = migrationLock + 1
-
 // rollRows is how many panes are added up in one transaction, so that none takes long.
 const rollRows = 500
 
@@ -42,11 +39,7 @@ func (e *spoiltError) Error() string {
 // there were. There may be more of them, and more hours, if there were any.
 func roll(ctx context.Context, tx *sql.Tx, d Dialect, from int64, now time.Time) (panes int, err error) {
 	// One at a time: what is read here must not be added up by somebody else meanwhile.
-	lock, arg := `UPDATE bradawl_meta SET value = value WHERE name = ?`, any("") // locks all of SQLite
-	if d == PostgreSQL {
-		lock, arg = `SELECT pg_advisory_xact_lock(?)`, int64(rollLock)
-	}
-	if _, err := tx.ExecContext(ctx, d.sql(lock), arg); err != nil {
+	if _, err := tx.ExecContext(ctx, d.sql(speeches[d].lockPanes), int64(panesLock)); err != nil {
 		return 0, err
 	}
 	var earliest sql.NullInt64

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
-	"time"
 )
 
 // migrations are the statements that bring the tables from each version to the next; the
@@ -32,9 +31,6 @@ var migrations = [][]string{
 	},
 }
 
-// migrationLock is the number of PostgreSQL's advisory lock that migrations hold: "bradawl".
-const migrationLock = 0x62726164_61776c
-
 // migrate brings the tables up to the last of the versions, in one transaction, of which
 // there is one at a time however many programs open the database.
 func migrate(ctx context.Context, db *sql.DB, d Dialect, versions [][]string) error {
@@ -43,15 +39,10 @@ func migrate(ctx context.Context, db *sql.DB, d Dialect, versions [][]string) er
 		return err
 	}
 	defer conn.Close()
-	if err := waitForWriters(ctx, conn, d); err != nil {
+	if err := d.wait(ctx, conn); err != nil {
 		return err
 	}
-	// database/sql has no way to begin a transaction of SQLite that locks from the start.
-	begin := "BEGIN"
-	if d == SQLite {
-		begin = "BEGIN IMMEDIATE"
-	}
-	if _, err := conn.ExecContext(ctx, begin); err != nil {
+	if _, err := conn.ExecContext(ctx, speeches[d].begin); err != nil {
 		return err
 	}
 	end := "COMMIT"
@@ -72,8 +63,8 @@ func migrateIn(ctx context.Context, conn *sql.Conn, d Dialect, versions [][]stri
 		_, err := conn.ExecContext(ctx, d.sql(statement), args...)
 		return err
 	}
-	if d == PostgreSQL {
-		if err := exec(`SELECT pg_advisory_xact_lock(?)`, int64(migrationLock)); err != nil {
+	if lock := speeches[d].lockSchema; lock != "" {
+		if err := exec(lock, int64(schemaLock)); err != nil {
 			return err
 		}
 	}
@@ -99,58 +90,3 @@ func migrateIn(ctx context.Context, conn *sql.Conn, d Dialect, versions [][]stri
 	}
 	return nil
 }
-
-// busyTimeout is how long a connection waits for another writer of a SQLite file.
-const busyTimeout = `PRAGMA busy_timeout = 5000`
-
-// waitForWriters makes a connection of SQLite wait for other writers, unless the program has
-// said how long it shall.
-func waitForWriters(ctx context.Context, conn *sql.Conn, d Dialect) error {
-	if d != SQLite {
-		return nil
-	}
-	var ms int64
-	if err := conn.QueryRowContext(ctx, `PRAGMA busy_timeout`).Scan(&ms); err != nil || ms != 0 {
-		return err
-	}
-	_, err := conn.ExecContext(ctx, busyTimeout)
-	return err
-}
-
-// useWAL switches a file of SQLite to write-ahead logging where nobody chose another journal.
-func useWAL(ctx context.Context, db *sql.DB) error {
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if err := waitForWriters(ctx, conn, SQLite); err != nil {
-		return err
-	}
-	// Others that open the file may be switching it just now, and SQLite does not wait for them:
-	// the busy timeout is not for this lock.
-	for tries := 0; ; tries++ {
-		var mode string
-		err := conn.QueryRowContext(ctx, `PRAGMA journal_mode`).Scan(&mode)
-		if err == nil && mode == "delete" {
-			// Where it cannot be, SQLite says which mode it left it in; either will do.
-			err = conn.QueryRowContext(ctx, `PRAGMA journal_mode = WAL`).Scan(&mode)
-		}
-		if err == nil || tries == walTries {
-			return err
-		}
-		wait := time.NewTimer(walPause)
-		select {
-		case <-wait.C:
-		case <-ctx.Done():
-			wait.Stop()
-			return err
-		}
-	}
-}
-
-// walPause and walTries are how often it is tried again: for two seconds.
-const (
-	walPause = 50 * time.Millisecond
-	walTries = 40
-)

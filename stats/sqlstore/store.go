@@ -85,8 +85,8 @@ func Open(ctx context.Context, db *sql.DB, cfg Config) (*Store, error) {
 			return nil, err
 		}
 	}
-	if cfg.Dialect == SQLite && !cfg.NoWAL {
-		if err := useWAL(ctx, db); err != nil {
+	if setJournal := speeches[cfg.Dialect].setJournal; setJournal != nil && !cfg.NoWAL {
+		if err := setJournal(ctx, db); err != nil {
 			return nil, fmt.Errorf("sqlstore: setting the journal of the %v database: %w", cfg.Dialect, err)
 		}
 	}

@@ -305,7 +305,7 @@ func (w *writer) inTx(ctx context.Context, f func(context.Context, *sql.Tx) erro
 		return err
 	}
 	defer conn.Close()
-	if err := waitForWriters(ctx, conn, w.cfg.Dialect); err != nil {
+	if err := w.cfg.Dialect.wait(ctx, conn); err != nil {
 		return err
 	}
 	tx, err := conn.BeginTx(ctx, nil)
