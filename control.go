@@ -159,6 +159,7 @@ func newControl(cfg controlConfig, random *rand.Rand, secrets io.Reader) (*contr
 	c.moving.init(c)
 	c.mappings.init(c)
 	c.sprayers.byID, c.sprayers.targets = make(map[uint64]*link), make(map[netip.Addr]time.Time)
+	c.sprayers.ofPeer = make(map[PeerID]*allowance)
 	c.records.init(cfg.ids)
 	c.usual = newTreatment("", cfg.budget, cfg.noLanes)
 	return c, nil

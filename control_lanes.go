@@ -120,6 +120,11 @@ func (k *link) isDirect() bool {
 	return slices.ContainsFunc(k.paths, func(p *path) bool { return !p.relayed && !p.doubt })
 }
 
+// isDirectTo reports whether a direct path to an address works.
+func (k *link) isDirectTo(ip netip.Addr) bool {
+	return slices.ContainsFunc(k.paths, func(p *path) bool { return !p.relayed && !p.doubt && p.route.Remote.Addr() == ip })
+}
+
 func (k *link) startLanes(now time.Time) {
 	a, c := &k.lane, k.c
 	ends, _ := k.laneEnds()
@@ -152,6 +157,8 @@ func (k *link) startLanes(now time.Time) {
 	}
 	if a.sprays {
 		c.sprayers.now = k
+	} else {
+		c.sprayers.guess(now, k.peer)
 	}
 	c.sprayers.byID[a.id] = k
 	k.note(now, "an attempt at the NATs' ports begins", nil)
@@ -388,6 +395,8 @@ func (k *link) stopLanes(now time.Time) {
 	a.notBefore = now.Add(max(pause, min(attemptGap<<min(a.tries, 10), seekMost)))
 	if a.sprays {
 		c.sprayers.now, c.sprayers.next = nil, now.Add(pause)
+	} else if k.isDirectTo(a.target) {
+		c.sprayers.guessed(k.peer)
 	}
 	c.sprayers.rest(now, a.target, pause)
 	for _, other := range slices.Clone(c.links) {

@@ -25,11 +25,22 @@ type sprayers struct {
 	// targets are the addresses that attempts went to, and when the next may. Whoever names an
 	// address, and by however many identities, it gets one budget.
 	targets map[netip.Addr]time.Time
+	// guesses bounds the attempts that foretell ports, whatever addresses are named; ofPeer
+	// does for those with one peer.
+	guesses allowance
+	ofPeer  map[PeerID]*allowance
 }
 
 const (
 	// maxRuns is how many attempts there are at once.
 	maxRuns = 8
+	// guessesAtOnce is how many attempts that foretell ports may come to nothing one after the
+	// other, and then one more in each guessGap. Sprays have pauses by what they have sent.
+	guessesAtOnce = 16
+	guessGap      = 5 * time.Second
+	// guessesOfPeer and peerGap are the same for one peer.
+	guessesOfPeer = 4
+	peerGap       = 20 * time.Second
 	// manyTargets is from when on targets are looked through for those of long ago.
 	manyTargets = 256
 )
@@ -54,6 +65,54 @@ func (s *sprayers) rest(now time.Time, target netip.Addr, d time.Duration) {
 	}
 	if d > 0 {
 		s.targets[target] = now.Add(d)
+	}
+}
+
+// allowance is a bucket of attempts: at most so many at once, and one more in each gap.
+type allowance struct{ full time.Time }
+
+// next is when there may be one, of a bucket of n.
+func (a *allowance) next(n int, gap time.Duration) time.Time {
+	return a.full.Add(-time.Duration(n-1) * gap)
+}
+
+func (a *allowance) take(now time.Time, gap time.Duration) {
+	if a.full.Before(now) {
+		a.full = now
+	}
+	a.full = a.full.Add(gap)
+}
+
+// mayGuess is when an attempt with a peer that foretells ports may begin.
+func (s *sprayers) mayGuess(peer PeerID) time.Time {
+	at := s.guesses.next(guessesAtOnce, guessGap)
+	if a := s.ofPeer[peer]; a != nil {
+		if own := a.next(guessesOfPeer, peerGap); own.After(at) {
+			at = own
+		}
+	}
+	return at
+}
+
+// guess counts an attempt with a peer that foretells ports.
+func (s *sprayers) guess(now time.Time, peer PeerID) {
+	if len(s.ofPeer) >= manyTargets {
+		maps.DeleteFunc(s.ofPeer, func(_ PeerID, a *allowance) bool { return !a.full.After(now) })
+	}
+	a := s.ofPeer[peer]
+	if a == nil {
+		a = new(allowance)
+		s.ofPeer[peer] = a
+	}
+	a.take(now, peerGap)
+	s.guesses.take(now, guessGap)
+}
+
+// guessed takes in that one was not in vain: it does not count.
+func (s *sprayers) guessed(peer PeerID) {
+	s.guesses.full = s.guesses.full.Add(-guessGap)
+	if a := s.ofPeer[peer]; a != nil {
+		a.full = a.full.Add(-peerGap)
 	}
 }
 

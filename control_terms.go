@@ -189,8 +189,12 @@ func (k *link) readyForLanes(now time.Time) bool {
 			at = first
 		}
 	}
-	if sprays && c.sprayers.next.After(at) {
-		at = c.sprayers.next
+	next := c.sprayers.next
+	if !sprays {
+		next = c.sprayers.mayGuess(k.peer)
+	}
+	if next.After(at) {
+		at = next
 	}
 	if next := c.sprayers.targets[a.target]; next.After(at) {
 		at = next
