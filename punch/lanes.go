@@ -84,7 +84,7 @@ type LaneEvent struct {
 	At   time.Time
 	Lane LaneKind // all but LaneTell and LanesDone
 
-	// LaneTell: what the peer has to know, at most MaxLaneMessage bytes, which the receiver
+	// LaneTell: what the peer has to know, at most 112 bytes, which the receiver
 	// of the event owns. Each message holds all that the ones before held: of several, only
 	// the last need arrive.
 	Message []byte
@@ -129,7 +129,7 @@ const (
 type Lanes struct {
 	cfg     LanesConfig
 	id      uint64
-	rng     *rand.Rand
+	random  *rand.Rand
 	secrets io.Reader
 	state   lanesState
 	started time.Time
@@ -165,20 +165,20 @@ type Lanes struct {
 	events  machine.Queue[LaneEvent]
 }
 
-// NewLanes makes a machine that starts at once. rng orders and spreads, secrets gives
+// NewLanes makes a machine that starts at once. random orders and spreads, secrets gives
 // transaction IDs and must be hard to guess. The error is a *ConfigError.
-func NewLanes(now time.Time, cfg LanesConfig, rng *rand.Rand, secrets io.Reader) (*Lanes, error) {
+func NewLanes(now time.Time, cfg LanesConfig, random *rand.Rand, secrets io.Reader) (*Lanes, error) {
 	if err := checkSecret(cfg.Secret); err != nil {
 		return nil, err
 	}
 	if err := cfg.Budget.Check(); err != nil {
 		return nil, err
 	}
-	if rng == nil || secrets == nil {
-		return nil, &ConfigError{Field: "rng", Reason: "and secrets must both be given"}
+	if random == nil || secrets == nil {
+		return nil, &ConfigError{Field: "random", Reason: "and secrets must both be given"}
 	}
 	m := &Lanes{
-		cfg: cfg, id: laneID(cfg.Secret), rng: rng, secrets: secrets, started: now,
+		cfg: cfg, id: laneID(cfg.Secret), random: random, secrets: secrets, started: now,
 		limits: newLimits(now, cfg.Budget), socks: make(map[machine.SocketID]*laneSocket),
 		flights: make(map[wire.TransactionID]flown), lastID: cfg.FirstSocket,
 		streams: make(map[machine.StreamID]*laneStream), lastStream: cfg.FirstStream, lastQuery: cfg.FirstQuery,
