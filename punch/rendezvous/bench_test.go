@@ -274,7 +274,7 @@ func crowd(url string, n int, stdin io.Reader, stdout io.Writer) error {
 			return err
 		}
 		for _, c := range []*Client{first, second} {
-			if e, err := c.Recv(ctx); err != nil {
+			if e, err := c.Next(ctx); err != nil {
 				return err
 			} else if _, ok := e.(Paired); !ok {
 				return fmt.Errorf("room %d: %+v", i, e)

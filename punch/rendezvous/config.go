@@ -196,7 +196,7 @@ type ClientConfig struct {
 	// for three intervals.
 	PingInterval time.Duration
 
-	// QueueEvents is how many events wait for Recv before the client stops
+	// QueueEvents is how many events wait for Next before the client stops
 	// reading from the server, which will drop it as a slow reader when more
 	// comes than it queues. No answer to a Join is read meanwhile. Default 256.
 	// Only Dial uses it.
