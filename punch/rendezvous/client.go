@@ -237,8 +237,8 @@ func (c *ClientMachine) challenged(now time.Time, f frame) {
 	case f.Type != typeChallenge:
 		c.fail(CodeUnexpected, &ProtocolError{Reason: fmt.Sprintf("a frame of type %q instead of the challenge", f.Type)})
 		return
-	case f.Version != Version:
-		c.fail(CodeVersion, &ProtocolError{Reason: fmt.Sprintf("it speaks version %d, this client version %d", f.Version, Version)})
+	case f.Version != protocolVersion:
+		c.fail(CodeVersion, &ProtocolError{Reason: fmt.Sprintf("it speaks version %d, this client version %d", f.Version, protocolVersion)})
 		return
 	case len(f.Nonce) != nonceSize:
 		c.fail(CodeBadFrame, &ProtocolError{Reason: fmt.Sprintf("a challenge of %d bytes, not %d", len(f.Nonce), nonceSize)})
@@ -251,7 +251,7 @@ func (c *ClientMachine) challenged(now time.Time, f frame) {
 	}
 	c.setPhase(phaseGreeting)
 	c.deadline = now.Add(handshakeTimeout)
-	c.write(frame{Type: typeHello, Version: Version, Peer: c.cfg.Identity.ID(), Host: c.host, Proof: proof})
+	c.write(frame{Type: typeHello, Version: protocolVersion, Peer: c.cfg.Identity.ID(), Host: c.host, Proof: proof})
 }
 
 // welcomed ends the handshake.

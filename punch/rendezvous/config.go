@@ -93,6 +93,12 @@ type ServerConfig struct {
 	LoggerFactory logging.LoggerFactory
 }
 
+// Check returns a *ConfigError where a server cannot be made with c.
+func (c ServerConfig) Check() error {
+	_, err := c.withDefaults()
+	return err
+}
+
 // withDefaults returns c with every default filled in and every limit that is
 // off at its type's maximum, or what is wrong with it.
 func (c ServerConfig) withDefaults() (ServerConfig, error) {

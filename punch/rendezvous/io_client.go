@@ -69,7 +69,7 @@ func run(m *ClientMachine, conn *wsConn, url string) (*Client, error) {
 // read is the reader goroutine.
 func (c *Client) read() {
 	defer close(c.reading)
-	err := c.conn.read(MaxFrame, func(data []byte) {
+	err := c.conn.read(maxFrame, func(data []byte) {
 		_ = c.loop.Do(func(now time.Time) {
 			c.m.HandleNotice(now, machine.Notice{Kind: machine.Received, Stream: ClientStream, Data: data})
 		})

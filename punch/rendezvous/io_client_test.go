@@ -199,7 +199,7 @@ func TestDialMuteServer(t *testing.T) {
 		network := newMemory()
 		released := make(chan struct{})
 		web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{Subprotocol}})
+			ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{subprotocol}})
 			if err != nil {
 				t.Error(err)
 				return
