@@ -13,6 +13,7 @@ import (
 	"github.com/bradawl/bradawl/internal/ipcheck"
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
+	"github.com/bradawl/bradawl/internal/words"
 	"github.com/bradawl/bradawl/natprobe"
 )
 
@@ -73,10 +74,10 @@ const (
 	LanesDone                        // the last event: nothing more comes
 )
 
+var laneEventWords = words.Of[LaneEventKind]("started", "tell", "opened", "ended", "done")
+
 // String returns the kind's name.
-func (k LaneEventKind) String() string {
-	return [...]string{"started", "tell", "opened", "ended", "done"}[k]
-}
+func (k LaneEventKind) String() string { return laneEventWords.String(k) }
 
 // LaneEvent is what Lanes have found out, or want.
 type LaneEvent struct {

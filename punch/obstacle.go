@@ -3,6 +3,7 @@ package punch
 import (
 	"slices"
 
+	"github.com/bradawl/bradawl/internal/words"
 	"github.com/bradawl/bradawl/natprobe"
 )
 
@@ -22,29 +23,20 @@ const (
 	ObstacleUnmapped          // no router has mapped a port
 	ObstacleBudget            // the budget has no room for it, or gives it too little of a chance
 	ObstacleNeedless          // a lane that costs less does it
-
-	numObstacles
 )
 
-var obstacles = [numObstacles]string{
+var obstacles = words.Of[Obstacle](
 	"none", "not_known", "families_differ", "udp_blocked", "no_hairpin", "ports", "filter", "not_mapped", "budget", "needless",
-}
+)
 
 // String returns the obstacle in a word, such as "udp_blocked".
-func (o Obstacle) String() string {
-	if o < numObstacles {
-		return obstacles[o]
-	}
-	return obstacles[ObstacleNone]
-}
+func (o Obstacle) String() string { return obstacles.String(o) }
 
-// MarshalText returns what String does.
-func (o Obstacle) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+// MarshalText returns what String does, or an error if o is none of the constants.
+func (o Obstacle) MarshalText() ([]byte, error) { return obstacles.Marshal(o) }
 
 // UnmarshalText reads what MarshalText wrote. The error names the words that there are.
-func (o *Obstacle) UnmarshalText(text []byte) error {
-	return parseWord("obstacle", numObstacles, text, o)
-}
+func (o *Obstacle) UnmarshalText(text []byte) error { return obstacles.Unmarshal(text, o) }
 
 // Between says what keeps two sides from reaching each other by plain checks, as far as their
 // profiles tell, and on which side it is: ObstacleNone where these should do, otherwise

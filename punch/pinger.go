@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/internal/words"
 )
 
 // pingID names a Ping of a pingerMachine; 0 is the regular probing of a remote that
@@ -23,10 +24,10 @@ const (
 	pingDone                            // every probe of a Ping was answered or lost, or Err says why it ended; Stats is set
 )
 
+var pingerEventWords = words.Of[pingerEventKind]("answered", "lost", "done")
+
 // String returns the kind's name.
-func (k pingerEventKind) String() string {
-	return [...]string{"answered", "lost", "done"}[k]
-}
+func (k pingerEventKind) String() string { return pingerEventWords.String(k) }
 
 // pingerEvent is what a pingerMachine found out.
 type pingerEvent struct {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/bradawl/bradawl/internal/ipcheck"
 	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/internal/words"
 )
 
 // tcpEventKind is the sort of a tcpEvent.
@@ -21,10 +22,10 @@ const (
 	tcpFailed                     // no connection within the time-out; Err is a *PathError
 )
 
+var tcpEventWords = words.Of[tcpEventKind]("proven", "agreed", "failed")
+
 // String returns the kind's name.
-func (k tcpEventKind) String() string {
-	return [...]string{"proven", "agreed", "failed"}[k]
-}
+func (k tcpEventKind) String() string { return tcpEventWords.String(k) }
 
 // tcpEvent is what a tcpMachine found out.
 type tcpEvent struct {

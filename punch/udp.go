@@ -9,6 +9,7 @@ import (
 	"github.com/bradawl/bradawl/internal/ipcheck"
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
+	"github.com/bradawl/bradawl/internal/words"
 )
 
 // Path is a direct path that was found.
@@ -40,10 +41,10 @@ const (
 	udpFailed                         // no path within the time-out; Err is a *PathError
 )
 
+var udpEventWords = words.Of[udpEventKind]("passed over", "learned", "forged", "valid", "nominated", "agreed", "failed")
+
 // String returns the kind's name.
-func (k udpEventKind) String() string {
-	return [...]string{"passed over", "learned", "forged", "valid", "nominated", "agreed", "failed"}[k]
-}
+func (k udpEventKind) String() string { return udpEventWords.String(k) }
 
 // maxUDPEvents is how many events there can be.
 const maxUDPEvents = MaxPeerAddrs + maxLearnedAddrs + 1 + (MaxPeerAddrs + maxLearnedAddrs) + 1 + 1
