@@ -122,8 +122,9 @@ const (
 
 // Lanes runs the lanes of one connection that plain checks cannot: it opens sockets, or over TCP
 // connections, tries ports and predicts them, all lanes interleaved under one budget, as a
-// sans-IO machine (machine.Machine[LaneEvent] and machine.Noticer). It starts when it is first
-// run.
+// sans-IO machine (machine.Machine[LaneEvent] and machine.Noticer), which takes and gives types
+// of this module's event loop and simulator: a bradawl.Session runs it. It starts when it is
+// first run.
 //
 // What it opens is for others to check and to keep alive: it chooses no path. It ends by
 // itself, and then has closed all of its sockets but those with an open path; Close these.

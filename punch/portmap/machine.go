@@ -52,8 +52,9 @@ type Event struct {
 	Err     error // why it is not: a *MapError
 }
 
-// Machine is the state behind a [Client]. Use NewMachine, then SetGateways. Like every
-// machine it is not safe for concurrent use.
+// Machine is the state behind a [Client], which is what programs use: a Machine takes and
+// gives types of this module's event loop and simulator. Use NewMachine, then SetGateways.
+// Like every machine it is not safe for concurrent use.
 type Machine struct {
 	cfg      Config
 	random   *rand.Rand

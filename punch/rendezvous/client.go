@@ -44,7 +44,8 @@ var phaseNext = [...][]clientPhase{
 }
 
 // ClientMachine is a rendezvous client without its network: one stream of whole
-// messages, as [ServerMachine] describes. Its last event is [Closed].
+// messages, as [ServerMachine] describes. Its last event is [Closed]. Programs use
+// a [Client].
 type ClientMachine struct {
 	cfg  ClientConfig // with defaults
 	host string

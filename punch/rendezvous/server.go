@@ -14,7 +14,8 @@ import (
 // is a stream of whole messages, one frame each: the runner tells Accepted,
 // Received (one message) and Closed by HandleNotice, and carries out Write
 // (one message), and Close, whose Data is what [ParseClose] reads. Datagrams
-// are not its concern.
+// are not its concern. It takes and gives types of this module's event loop and
+// simulator: programs use a [Server].
 //
 // Like every machine it is not safe for concurrent use. Its memory is bounded
 // by the limits of its ServerConfig, whatever comes in.
