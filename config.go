@@ -156,7 +156,7 @@ type Config struct {
 	// Record gets what becomes of each connection, for statistics: one event for each stage
 	// that it went through, of which none says who the peer is or where. A call at a time, on
 	// a goroutine of its own; 256 events wait for it, then further ones are dropped, and
-	// counted in Counts.Unrecorded. Close waits until those that wait have been handed over,
+	// counted in SessionStats.Unrecorded. Close waits until those that wait have been handed over,
 	// so it must not be called from here. What all events of the program are to have in common,
 	// such as a Group, it can put into them. Default nil: nothing is recorded.
 	Record func(stats.Event)

@@ -263,8 +263,8 @@ func (c *Conn) Explain() (e Explanation) {
 	return e
 }
 
-// Stats counts a connection's datagrams.
-type Stats struct {
+// ConnStats counts a connection's datagrams.
+type ConnStats struct {
 	In       uint64 // handed to Read's queue
 	Out      uint64 // handed to a socket
 	Overrun  uint64 // came in and were dropped, because nobody read
@@ -273,9 +273,9 @@ type Stats struct {
 }
 
 // Stats returns the counts so far.
-func (c *Conn) Stats() Stats {
+func (c *Conn) Stats() ConnStats {
 	load := func(n counter) uint64 { return c.stats[n].Load() }
-	return Stats{In: load(countIn), Out: load(countOut), Overrun: c.inbox.Overrun(), Unsent: load(countUnsent), Rejected: load(countRejected)}
+	return ConnStats{In: load(countIn), Out: load(countOut), Overrun: c.inbox.Overrun(), Unsent: load(countUnsent), Rejected: load(countRejected)}
 }
 
 // Addr is a peer's address: its PeerID.

@@ -57,7 +57,7 @@ type control struct {
 	closing machine.Queue[machine.Transmit] // sockets, when all that leaves by them has left
 	notes   machine.Queue[note]
 	plain   []byte // of what is opened
-	counts  Counts
+	counts  SessionStats
 	illegal int // transitions that the table does not have: always 0
 }
 
@@ -84,8 +84,8 @@ type controlConfig struct {
 	wall func(now time.Time) time.Time
 }
 
-// Counts are what a session did not take, or could not hand on, and why.
-type Counts struct {
+// SessionStats are what a session did not take, or could not hand on, and why.
+type SessionStats struct {
 	Forged  uint64 // datagrams and messages that did not decrypt
 	Replays uint64 // that had been taken before
 	Unknown uint64 // sealed datagrams for nobody here

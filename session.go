@@ -284,8 +284,8 @@ func (s *Session) Signals() Signals {
 	return s.signals
 }
 
-// Counts returns what the session did not take, or could not hand on.
-func (s *Session) Counts() (n Counts) {
+// Stats returns what the session did not take, or could not hand on.
+func (s *Session) Stats() (n SessionStats) {
 	_ = s.loop.Do(func(time.Time) { n = s.c.counts })
 	n.Unrecorded += s.recorder.lost.Load()
 	return n

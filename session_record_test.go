@@ -84,7 +84,7 @@ func TestRecord(t *testing.T) {
 				conn, _ := w.meet(t)
 				pass(20 * time.Second)
 				check(t, conn.Close())
-				if n := w.ends[0].Counts().Unrecorded; n != 0 {
+				if n := w.ends[0].Stats().Unrecorded; n != 0 {
 					t.Errorf("%d events were dropped", n)
 				}
 			})
@@ -121,14 +121,14 @@ func TestRecordIsSlow(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	dials := 0
-	for ; s.Counts().Unrecorded == 0; dials++ {
+	for ; s.Stats().Unrecorded == 0; dials++ {
 		if _, err := s.Dial(ctx, nobody.ID()); !errors.Is(err, bradawl.ErrOffline) {
 			t.Fatal(err)
 		}
 	}
 	close(held)
 	check(t, s.Close())
-	lost := int(s.Counts().Unrecorded)
+	lost := int(s.Stats().Unrecorded)
 	if got+lost != 3*dials || got < 256 { // gather, signal, connect
 		t.Errorf("%d dials, %d events recorded, %d lost", dials, got, lost)
 	}

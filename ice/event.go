@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/internal/words"
 )
 
 // AgentID names one agent of a [Machine].
@@ -32,17 +33,12 @@ const (
 	EventClosed                      // the agent is gone; its last event
 )
 
-var eventNames = [...]string{
+var eventNames = words.Of[EventKind](
 	"state", "candidate", "gathered", "passed-over", "valid", "invalid", "selected", "role", "restarted", "server", "checked", "mapped", "base-gone", "data", "closed",
-}
+)
 
 // String returns the kind's name.
-func (k EventKind) String() string {
-	if int(k) < len(eventNames) {
-		return eventNames[k]
-	}
-	return "unknown"
-}
+func (k EventKind) String() string { return eventNames.String(k) }
 
 // Event is something that happened to an agent. Which fields are set depends on Kind;
 // At, Agent and State always are.

@@ -3,6 +3,8 @@ package ice
 import (
 	"slices"
 	"time"
+
+	"github.com/bradawl/bradawl/internal/words"
 )
 
 // State is where an agent stands.
@@ -19,15 +21,10 @@ const (
 	Closed                    // for good
 )
 
-var stateNames = [...]string{"gathering", "checking", "connected", "completed", "disconnected", "failed", "closed"}
+var stateNames = words.Of[State]("gathering", "checking", "connected", "completed", "disconnected", "failed", "closed")
 
 // String returns the state's name.
-func (s State) String() string {
-	if int(s) < len(stateNames) {
-		return stateNames[s]
-	}
-	return "unknown"
-}
+func (s State) String() string { return stateNames.String(s) }
 
 // Usable reports whether data can be sent.
 func (s State) Usable() bool { return s == Connected || s == Completed || s == Disconnected }
@@ -77,12 +74,7 @@ const (
 	PairFailed                  // none was in time, or not as it must be
 )
 
-var pairStateNames = [...]string{"frozen", "waiting", "in-progress", "succeeded", "failed"}
+var pairStateNames = words.Of[PairState]("frozen", "waiting", "in-progress", "succeeded", "failed")
 
 // String returns the state's name.
-func (s PairState) String() string {
-	if int(s) < len(pairStateNames) {
-		return pairStateNames[s]
-	}
-	return "unknown"
-}
+func (s PairState) String() string { return pairStateNames.String(s) }

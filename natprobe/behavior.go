@@ -1,9 +1,6 @@
 package natprobe
 
-import (
-	"fmt"
-	"slices"
-)
+import "github.com/bradawl/bradawl/internal/words"
 
 // Mapping says on what the public address and port depend that a NAT gives a
 // socket (RFC 4787 section 4.1). The zero value is unknown. It marshals as text.
@@ -17,19 +14,16 @@ const (
 	MappingAddressAndPortDependent         // another one for each destination address and port
 )
 
-// dependences are the words for Mapping and Filtering.
-var dependences = []string{"unknown", "endpoint_independent", "address_dependent", "address_and_port_dependent"}
+var mappings = words.Of[Mapping]("unknown", "endpoint_independent", "address_dependent", "address_and_port_dependent")
 
 // String returns the behaviour in words, such as "endpoint_independent".
-func (m Mapping) String() string { return word(dependences, m) }
+func (m Mapping) String() string { return mappings.String(m) }
 
-// MarshalText returns what String does.
-func (m Mapping) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+// MarshalText returns what String does, or an error if m is none of the constants.
+func (m Mapping) MarshalText() ([]byte, error) { return mappings.Marshal(m) }
 
 // UnmarshalText reads what MarshalText wrote.
-func (m *Mapping) UnmarshalText(text []byte) error {
-	return parse("mapping behaviour", dependences, text, m)
-}
+func (m *Mapping) UnmarshalText(text []byte) error { return mappings.Unmarshal(text, m) }
 
 // Filtering says on what it depends whether a NAT or firewall lets a packet in
 // (RFC 4787 section 5). The zero value is unknown. It marshals as text.
@@ -43,16 +37,16 @@ const (
 	FilteringAddressAndPortDependent           // only addresses and ports that were sent to
 )
 
-// String returns the behaviour in words, such as "address_dependent".
-func (f Filtering) String() string { return word(dependences, f) }
+var filterings = words.Of[Filtering]("unknown", "endpoint_independent", "address_dependent", "address_and_port_dependent")
 
-// MarshalText returns what String does.
-func (f Filtering) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
+// String returns the behaviour in words, such as "address_dependent".
+func (f Filtering) String() string { return filterings.String(f) }
+
+// MarshalText returns what String does, or an error if f is none of the constants.
+func (f Filtering) MarshalText() ([]byte, error) { return filterings.Marshal(f) }
 
 // UnmarshalText reads what MarshalText wrote.
-func (f *Filtering) UnmarshalText(text []byte) error {
-	return parse("filtering behaviour", dependences, text, f)
-}
+func (f *Filtering) UnmarshalText(text []byte) error { return filterings.Unmarshal(text, f) }
 
 // Type is the kind of NAT in the words of RFC 3489 section 5, which people still
 // use. Mapping and Filtering say the same more exactly. The zero value is
@@ -71,16 +65,16 @@ const (
 	TypeUDPBlocked              // no UDP gets through
 )
 
-var types = []string{"unknown", "open", "symmetric_firewall", "full_cone", "restricted_cone", "port_restricted_cone", "symmetric", "udp_blocked"}
+var types = words.Of[Type]("unknown", "open", "symmetric_firewall", "full_cone", "restricted_cone", "port_restricted_cone", "symmetric", "udp_blocked")
 
 // String returns the type in words, such as "port_restricted_cone".
-func (t Type) String() string { return word(types, t) }
+func (t Type) String() string { return types.String(t) }
 
-// MarshalText returns what String does.
-func (t Type) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+// MarshalText returns what String does, or an error if t is none of the constants.
+func (t Type) MarshalText() ([]byte, error) { return types.Marshal(t) }
 
 // UnmarshalText reads what MarshalText wrote.
-func (t *Type) UnmarshalText(text []byte) error { return parse("NAT type", types, text, t) }
+func (t *Type) UnmarshalText(text []byte) error { return types.Unmarshal(text, t) }
 
 // PortModel says how a NAT chooses the public port of a new mapping. The zero
 // value is unknown. It marshals as text.
@@ -95,16 +89,16 @@ const (
 	PortsBlock                // any port of a range that the host was given
 )
 
-var portModels = []string{"unknown", "preserving", "sequential", "random", "block"}
+var portModels = words.Of[PortModel]("unknown", "preserving", "sequential", "random", "block")
 
 // String returns the model in a word, such as "sequential".
-func (p PortModel) String() string { return word(portModels, p) }
+func (p PortModel) String() string { return portModels.String(p) }
 
-// MarshalText returns what String does.
-func (p PortModel) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+// MarshalText returns what String does, or an error if p is none of the constants.
+func (p PortModel) MarshalText() ([]byte, error) { return portModels.Marshal(p) }
 
 // UnmarshalText reads what MarshalText wrote.
-func (p *PortModel) UnmarshalText(text []byte) error { return parse("port model", portModels, text, p) }
+func (p *PortModel) UnmarshalText(text []byte) error { return portModels.Unmarshal(text, p) }
 
 // Verdict is the answer to a question of yes or no. The zero value is unknown. It
 // marshals as text.
@@ -117,37 +111,20 @@ const (
 	No
 )
 
-var verdicts = []string{"unknown", "yes", "no"}
+var verdicts = words.Of[Verdict]("unknown", "yes", "no")
 
 // String returns the verdict in a word, such as "yes".
-func (v Verdict) String() string { return word(verdicts, v) }
+func (v Verdict) String() string { return verdicts.String(v) }
 
-// MarshalText returns what String does.
-func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+// MarshalText returns what String does, or an error if v is none of the constants.
+func (v Verdict) MarshalText() ([]byte, error) { return verdicts.Marshal(v) }
 
 // UnmarshalText reads what MarshalText wrote.
-func (v *Verdict) UnmarshalText(text []byte) error { return parse("verdict", verdicts, text, v) }
+func (v *Verdict) UnmarshalText(text []byte) error { return verdicts.Unmarshal(text, v) }
 
 func verdict(yes bool) Verdict {
 	if yes {
 		return Yes
 	}
 	return No
-}
-
-// word names v; a value that is none of the constants is unknown too.
-func word[T ~uint8](words []string, v T) string {
-	if int(v) < len(words) {
-		return words[v]
-	}
-	return words[0]
-}
-
-func parse[T ~uint8](what string, words []string, text []byte, to *T) error {
-	i := slices.Index(words, string(text))
-	if i < 0 {
-		return fmt.Errorf("natprobe: %q is no %s; want one of %q", text, what, words)
-	}
-	*to = T(i)
-	return nil
 }

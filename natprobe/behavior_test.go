@@ -39,7 +39,7 @@ func TestWords(t *testing.T) {
 	if err := m.UnmarshalText([]byte("cone")); err == nil || m != MappingAddressDependent {
 		t.Errorf("a foreign word: %v, %v", m, err)
 	}
-	if got := Type(99).String(); got != "unknown" {
+	if got := Type(99).String(); got != "Type(99)" {
 		t.Errorf("Type(99) = %s", got)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
+	"github.com/bradawl/bradawl/internal/words"
 )
 
 // When a server that does not answer is no longer waited for.
@@ -34,10 +35,10 @@ const (
 	StageLifetime              // lifetimes are measured
 )
 
-var stages = []string{"start", "behavior", "ports", "done", "lifetime"}
+var stages = words.Of[Stage]("start", "behavior", "ports", "done", "lifetime")
 
 // String returns the stage's name.
-func (s Stage) String() string { return word(stages, s) }
+func (s Stage) String() string { return stages.String(s) }
 
 // DiscoveryEvent is what a Discovery tells.
 type DiscoveryEvent struct {

@@ -77,7 +77,7 @@ func TestBudgetCheck(t *testing.T) {
 
 func TestPacer(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	p := NewPacer(now, Budget{Rate: 100, Probes: 60, Entries: 40, Sockets: 2})
+	p := newPacer(now, Budget{Rate: 100, Probes: 60, Entries: 40, Sockets: 2})
 	end := now.Add(time.Second)
 	sent := 0
 	for ; now.Before(end); now = now.Add(time.Millisecond) {
@@ -100,14 +100,14 @@ func TestPacer(t *testing.T) {
 		t.Error("none after one was closed")
 	}
 
-	p = NewPacer(now, Budget{Rate: 100, Table: 30})
+	p = newPacer(now, Budget{Rate: 100, Table: 30})
 	for sent = 0; p.Take(now, true); sent++ {
 	}
 	if sent != 15 {
 		t.Errorf("%d entries of a table of 30", sent)
 	}
 
-	p = NewPacer(now, Budget{Rate: 100})
+	p = newPacer(now, Budget{Rate: 100})
 	for sent = 0; p.Take(now, true); sent++ {
 	}
 	if sent != pacerDepth {

@@ -14,8 +14,8 @@ import (
 const (
 	// MaxPeerAddrs is how many addresses of the peer an attempt probes.
 	MaxPeerAddrs = 16
-	// MaxLearnedAddrs is how many more it takes from the peer's own probes.
-	MaxLearnedAddrs = 16
+	// maxLearnedAddrs is how many more it takes from the peer's own probes.
+	maxLearnedAddrs = 16
 	// MinSecret is the least length of a secret in bytes.
 	MinSecret = 16
 

@@ -2,61 +2,61 @@ package punch
 
 import "math"
 
-// MaxWaves is how many times two sequences are led past each other, at most.
-const MaxWaves = 3
+// maxWaves is how many times two sequences are led past each other, at most.
+const maxWaves = 3
 
-// Wave is a part of a crossing: so many new sockets send to one port of the peer, each
+// wave is a part of a crossing: so many new sockets send to one port of the peer, each
 // once and all again until an answer comes.
-type Wave struct {
+type wave struct {
 	Sockets int    // how many
 	To      uint16 // the port of the peer's that its wave of the same number is to meet
 	From    uint16 // the port of ours that the peer sends to in its own
 }
 
-// Crossing is how the ports of two NATs that are both sequences are made to meet: each side
+// crossPlan is how the ports of two NATs that are both sequences are made to meet: each side
 // aims at a port that the other's sequence has not reached yet, and opens mappings until its
 // own has passed the port that the other aims at. Those two mappings expect each other.
 // Others' mappings may take either port, and make the sequences run ahead; so a wave is as
 // long as the measured rate makes it, and there are several.
-type Crossing struct {
-	Waves       [MaxWaves]Wave
+type crossPlan struct {
+	Waves       [maxWaves]wave
 	Count       int     // of the waves
 	Sockets     int     // of this side's, in all waves
 	Probability float64 // that one wave meets, 0 to 1; no packet is lost
 }
 
-// Cross plans a crossing of our sequence with the peer's. Both sides must plan it with the
+// planCross plans a crossing of our sequence with the peer's. Both sides must plan it with the
 // same budget, and with what both know of both sequences: then one's
-// Wave.To is the other's Wave.From. Ages are from the ports told to the first socket, on
+// wave.To is the other's wave.From. Ages are from the ports told to the first socket, on
 // the side that they are of.
-func Cross(ours, theirs Sequence, b Budget) Crossing {
+func planCross(ours, theirs sequence, b Budget) crossPlan {
 	b = b.WithDefaults()
 	if ours.Delta == 0 || theirs.Delta == 0 {
-		return Crossing{}
+		return crossPlan{}
 	}
 	most := b.most()
-	for waves := MaxWaves; waves >= 1; waves-- {
+	for waves := maxWaves; waves >= 1; waves-- {
 		us, meetUs := ours.waves(waves, b.Rate, most)
 		them, meetThem := theirs.waves(waves, b.Rate, most)
 		if us == nil || them == nil {
 			continue
 		}
-		c := Crossing{Count: waves}
+		c := crossPlan{Count: waves}
 		missed, covered := 1.0, meetUs*meetThem
 		for i := range waves {
-			c.Waves[i] = Wave{Sockets: us[i].mappings, To: theirs.Port(them[i].place), From: ours.Port(us[i].place)}
+			c.Waves[i] = wave{Sockets: us[i].mappings, To: theirs.Port(them[i].place), From: ours.Port(us[i].place)}
 			c.Sockets += us[i].mappings
 			missed *= 1 - ours.own(b.Rate)*theirs.own(b.Rate)
 		}
 		c.Probability = covered * (1 - missed)
 		return c
 	}
-	return Crossing{}
+	return crossPlan{}
 }
 
 // own is the share of our own among the mappings that are made while we make them at a
 // rate: how likely a given port becomes ours.
-func (s Sequence) own(rate int) float64 {
+func (s sequence) own(rate int) float64 {
 	kept := min(max(fraction(s.Kept), 0), 1)
 	if kept == 0 {
 		kept = 1
@@ -71,11 +71,11 @@ type stretch struct{ mappings, place int }
 // waves divides our mappings into so many waves, each long enough that the sequence passes
 // its place within it all but surely; covered is how likely that is. Nil: it takes more
 // mappings than most.
-func (s Sequence) waves(count, rate, most int) (all []stretch, covered float64) {
+func (s sequence) waves(count, rate, most int) (all []stretch, covered float64) {
 	const sure = 2.5 // standard deviations
 	crowd := s.crowd(1e9)
 	perOwn := crowd / float64(max(rate, 1)) // others' to one of ours
-	all = make([]stretch, 0, MaxWaves)
+	all = make([]stretch, 0, maxWaves)
 	done, left := 0, most
 	covered = 1
 	for i := range count {

@@ -22,20 +22,16 @@
 // port for each remote: it foretells the port where the NAT's ports are a sequence, leads two
 // sequences past each other, and has many mappings of one side meet many tries of the other
 // (a birthday) where they are random, all under one [Budget]. Where UDP is blocked, it foretells
-// the port of a TCP connection ([LaneTCPPredicted]). It is a machine for whoever runs checks
-// beside it, such as an ICE agent, and chooses no path.
+// the port of a TCP connection ([LaneTCPPredicted]). It runs beside checks, such as an ICE agent's,
+// and chooses no path. A bradawl.Session runs it: as a machine without sockets, goroutines and
+// clock, it takes and gives types of this module's event loop.
 //
 // [Plan] says what there is to try between two NATs, of which natprobe tells: each kind of
 // lane with its chance and what it costs this side within a [Budget], or why it is ruled
 // out. [Between] says what keeps the two from reaching each other by plain checks, [Possible]
-// whether anything helps, and [Infeasible] puts into a sentence that nothing can. [Order] takes into account
-// what worked before between the same networks, as a [Memory] has it. What foretells ports
-// ([Sequence], [Cross]), tries them ([Spray]) and keeps to the budget ([Pacer]) is plain
-// state and pure functions, too.
+// whether anything helps, and [Because] why nothing does. [Order] takes into account what worked
+// before between the same networks, as a [Memory] has it. [BirthdaySize] and [BirthdayChance] are
+// the arithmetic of many against many; the next port of a NAT is for natprobe.Ports.Predict to say.
 //
 // [Pinger] measures a path by probes of 8 bytes.
-//
-// The machines behind these ([UDPMachine], [TCPMachine], [PingerMachine]), and Lanes, have no
-// sockets, no goroutines and no clock: they are what this module's event loop runs,
-// and its simulator.
 package punch

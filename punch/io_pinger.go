@@ -15,7 +15,7 @@ import (
 )
 
 // Pinger measures round-trip time, jitter and loss to remotes that run one too, by
-// probes of PingSize bytes with don't-fragment set. It answers the probes of the
+// probes of 8 bytes with don't-fragment set. It answers the probes of the
 // remotes that were given to Add, or are being pinged, and of nobody else.
 //
 // Probes are not encrypted. Who sees them can answer in the remote's place; who does
@@ -27,8 +27,8 @@ type Pinger struct {
 	local netip.AddrPort
 
 	// The loop's, and everybody's to read once that has ended.
-	m     *PingerMachine
-	waits map[PingID]chan PingerEvent
+	m     *pingerMachine
+	waits map[pingID]chan pingerEvent
 }
 
 // NewPinger starts a Pinger. It has exclusive use of conn until Close, and drops what
@@ -37,15 +37,15 @@ func NewPinger(conn net.PacketConn, cfg PingerConfig) (*Pinger, error) {
 	if conn == nil {
 		return nil, &ConfigError{Field: "conn", Reason: "is nil; open a socket by net.ListenPacket"}
 	}
-	m, err := NewPingerMachine(time.Now(), cfg, rand.Reader)
+	m, err := newPingerMachine(time.Now(), cfg, rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	p := &Pinger{m: m, local: netio.AddrPortOf(conn.LocalAddr()), waits: make(map[PingID]chan PingerEvent)}
+	p := &Pinger{m: m, local: netio.AddrPortOf(conn.LocalAddr()), waits: make(map[pingID]chan pingerEvent)}
 	log := plog.OrDiscard(cfg.LoggerFactory).NewLogger("punch")
-	p.loop, err = drive.Run[PingerEvent](m, func(e PingerEvent) {
+	p.loop, err = drive.Run[pingerEvent](m, func(e pingerEvent) {
 		log.Tracef("ping %d to %v: %v %d after %v %v", e.ID, e.Remote, e.Kind, e.Sequence, e.RTT, e.Err)
-		if e.Kind == PingDone {
+		if e.Kind == pingDone {
 			p.waits[e.ID] <- e // has room for the one that there is
 			delete(p.waits, e.ID)
 		}
@@ -84,9 +84,9 @@ func (p *Pinger) Stats(remote netip.AddrPort) (stats PingStats, ok bool) {
 // ctx, the Pinger or the socket ended before; what was measured until then comes
 // with it.
 func (p *Pinger) Ping(ctx context.Context, remote netip.AddrPort, n int) (PingStats, error) {
-	var id PingID
+	var id pingID
 	var err error
-	done := make(chan PingerEvent, 1)
+	done := make(chan pingerEvent, 1)
 	errDo := p.loop.Do(func(now time.Time) {
 		if id, err = p.m.Ping(now, remote, n); err == nil {
 			p.waits[id] = done
@@ -142,4 +142,4 @@ func (p *Pinger) fail(remote netip.AddrPort, err error) error {
 	return &PingError{Local: p.local, Remote: unmapped(remote), Err: err}
 }
 
-var _ pingerMachine = (*PingerMachine)(nil)
+var _ pingRunner = (*pingerMachine)(nil)

@@ -134,11 +134,11 @@ func stampFrom(oob []byte) (time.Time, error) {
 }
 
 // stampless is a machine that is not told when the kernel received an answer.
-type stampless struct{ *PingerMachine }
+type stampless struct{ *pingerMachine }
 
 func (m stampless) HandleDatagram(now time.Time, d machine.Datagram) {
 	d.Stamp = time.Time{}
-	m.PingerMachine.HandleDatagram(now, d)
+	m.pingerMachine.HandleDatagram(now, d)
 }
 
 // unwrapped hides a socket's type, and with it what the system can do beyond
@@ -152,11 +152,11 @@ type unwrapped struct{ net.PacketConn }
 func BenchmarkPinger(b *testing.B) {
 	b.Run("loop", func(b *testing.B) { benchLoop(b, loopback(b, "udp4")) })
 	b.Run("blocking", func(b *testing.B) {
-		benchBlocking(b, func(m *PingerMachine) pingerMachine { return m })
+		benchBlocking(b, func(m *pingerMachine) pingRunner { return m })
 	})
 	b.Run("loop without stamps", func(b *testing.B) { benchLoop(b, unwrapped{loopback(b, "udp4")}) })
 	b.Run("blocking without stamps", func(b *testing.B) {
-		benchBlocking(b, func(m *PingerMachine) pingerMachine { return stampless{m} })
+		benchBlocking(b, func(m *pingerMachine) pingRunner { return stampless{m} })
 	})
 }
 
@@ -175,10 +175,10 @@ func benchLoop(b *testing.B, conn net.PacketConn) {
 	})
 }
 
-func benchBlocking(b *testing.B, wrap func(*PingerMachine) pingerMachine) {
+func benchBlocking(b *testing.B, wrap func(*pingerMachine) pingRunner) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	m, err := NewPingerMachine(time.Now(), PingerConfig{}, zeroes{})
+	m, err := newPingerMachine(time.Now(), PingerConfig{}, zeroes{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -193,9 +193,9 @@ func benchBlocking(b *testing.B, wrap func(*PingerMachine) pingerMachine) {
 		if _, err := m.Ping(time.Now(), remote, 1); err != nil {
 			b.Fatal(err)
 		}
-		err := runBlocking(b.Context(), conn, wrap(m), func(e PingerEvent) (bool, error) {
+		err := runBlocking(b.Context(), conn, wrap(m), func(e pingerEvent) (bool, error) {
 			s = e.Stats
-			return e.Kind == PingDone, e.Err
+			return e.Kind == pingDone, e.Err
 		})
 		if err != nil {
 			b.Fatal(err)

@@ -32,7 +32,7 @@ const blockingSlice = 20 * time.Millisecond
 // 20 ms.
 func PingBlocking(ctx context.Context, local, remote netip.AddrPort, n int, cfg PingerConfig) (PingStats, error) {
 	local, remote = unmapped(local), unmapped(remote)
-	m, err := NewPingerMachine(time.Now(), cfg, rand.Reader)
+	m, err := newPingerMachine(time.Now(), cfg, rand.Reader)
 	if err != nil {
 		return PingStats{Remote: remote}, err
 	}
@@ -57,8 +57,8 @@ func PingBlocking(ctx context.Context, local, remote netip.AddrPort, n int, cfg 
 		// Never unlocked: the thread ends with the goroutine, and whatever the system
 		// has learned of it (priority, affinity) with it.
 		runtime.LockOSThread()
-		ended <- runBlocking(ctx, conn, m, func(e PingerEvent) (done bool, err error) {
-			if e.Kind != PingDone {
+		ended <- runBlocking(ctx, conn, m, func(e pingerEvent) (done bool, err error) {
+			if e.Kind != pingDone {
 				return false, nil
 			}
 			stats = e.Stats
@@ -68,24 +68,24 @@ func PingBlocking(ctx context.Context, local, remote netip.AddrPort, n int, cfg 
 	if err = <-ended; err == nil {
 		return stats, nil
 	}
-	if stats.Remote != remote { // it did not get as far as PingDone
+	if stats.Remote != remote { // it did not get as far as pingDone
 		stats, _ = m.Progress(time.Now(), m.last)
 	}
 	return stats, &PingError{Local: conn.LocalAddrPort(), Remote: remote, Err: err}
 }
 
-type pingerMachine interface {
-	machine.Machine[PingerEvent]
+type pingRunner interface {
+	machine.Machine[pingerEvent]
 	machine.Noticer
 }
 
 // runBlocking runs a machine over a blocking socket until onEvent says that it is
 // done, or fails, or ctx ends.
-func runBlocking(ctx context.Context, conn *netio.Blocking, m pingerMachine, onEvent func(PingerEvent) (done bool, err error)) error {
+func runBlocking(ctx context.Context, conn *netio.Blocking, m pingRunner, onEvent func(pingerEvent) (done bool, err error)) error {
 	var done bool
 	var failed error
 	transmit := func(t machine.Transmit) { _ = conn.Send(t.Data) } // as ever: what could not be sent is lost
-	event := func(e PingerEvent) {
+	event := func(e pingerEvent) {
 		if !done {
 			done, failed = onEvent(e)
 		}

@@ -26,7 +26,7 @@ import (
 // ErrSecret where these say what happened, and ctx's error when ctx ended first.
 func TCP(ctx context.Context, cfg TCPConfig) (net.Conn, error) {
 	log := plog.OrDiscard(cfg.LoggerFactory).NewLogger("punch")
-	m, err := NewTCPMachine(time.Now(), cfg, mathrand.New(mathrand.NewPCG(mathrand.Uint64(), mathrand.Uint64())), rand.Reader)
+	m, err := newTCPMachine(time.Now(), cfg, mathrand.New(mathrand.NewPCG(mathrand.Uint64(), mathrand.Uint64())), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
@@ -38,19 +38,19 @@ func TCP(ctx context.Context, cfg TCPConfig) (net.Conn, error) {
 	if dial == nil {
 		dial = dialTCP
 	}
-	end := make(chan TCPEvent, 1) // there is one
-	loop, err := drive.Run[TCPEvent](m, func(e TCPEvent) {
+	end := make(chan tcpEvent, 1) // there is one
+	loop, err := drive.Run[tcpEvent](m, func(e tcpEvent) {
 		log.Debugf("%v %v -> %v %v", e.Kind, e.Local, e.Remote, e.Err)
-		if e.Kind != TCPProven {
+		if e.Kind != tcpProven {
 			end <- e
 		}
-	}, drive.Options{Dial: dial, Listeners: []net.Listener{listener}, ReadLimit: TCPHandshakeSize, Log: log})
+	}, drive.Options{Dial: dial, Listeners: []net.Listener{listener}, ReadLimit: tcpHandshakeSize, Log: log})
 	if err != nil {
 		listener.Close()
 		return nil, err
 	}
 	defer loop.Close()
-	var e TCPEvent
+	var e tcpEvent
 	select {
 	case e = <-end:
 	case <-ctx.Done():
@@ -61,7 +61,7 @@ func TCP(ctx context.Context, cfg TCPConfig) (net.Conn, error) {
 			return nil, m.Report(time.Now(), context.Cause(ctx))
 		}
 	}
-	if e.Kind == TCPFailed {
+	if e.Kind == tcpFailed {
 		return nil, e.Err
 	}
 	conn, ok := loop.Detach(e.Stream)
@@ -91,6 +91,6 @@ func dialTCP(ctx context.Context, network string, local netip.AddrPort, address 
 }
 
 var _ interface {
-	machine.Machine[TCPEvent]
+	machine.Machine[tcpEvent]
 	machine.Noticer
-} = (*TCPMachine)(nil)
+} = (*tcpMachine)(nil)

@@ -31,23 +31,23 @@ func UDP(ctx context.Context, conn net.PacketConn, cfg UDPConfig) (Path, error) 
 		return Path{}, &ConfigError{Field: "conn", Reason: "is nil; open a socket by net.ListenPacket"}
 	}
 	log := plog.OrDiscard(cfg.LoggerFactory).NewLogger("punch")
-	m, err := NewUDPMachine(time.Now(), cfg, rand.Reader)
+	m, err := newUDPMachine(time.Now(), cfg, rand.Reader)
 	if err != nil {
 		return Path{}, err
 	}
 	if ctx.Err() != nil {
 		return Path{}, m.Report(time.Now(), context.Cause(ctx))
 	}
-	events := make(chan UDPEvent, maxUDPEvents)
-	loop, err := drive.Run[UDPEvent](m, func(e UDPEvent) { events <- e }, drive.Options{
+	events := make(chan udpEvent, maxUDPEvents)
+	loop, err := drive.Run[udpEvent](m, func(e udpEvent) { events <- e }, drive.Options{
 		Sockets: []net.PacketConn{conn}, KeepSockets: true, Log: log,
 	})
 	if err != nil {
 		return Path{}, fmt.Errorf("punch: use the socket: %w", err)
 	}
 	defer loop.Close()
-	var end UDPEvent
-	for end.Kind < UDPAgreed {
+	var end udpEvent
+	for end.Kind < udpAgreed {
 		select {
 		case end = <-events:
 			log.Debugf("%v %v %v", end.Kind, end.Path.Remote, end.Err)
@@ -60,15 +60,15 @@ func UDP(ctx context.Context, conn net.PacketConn, cfg UDPConfig) (Path, error) 
 		case <-ctx.Done():
 			loop.Close()
 			// A result that came just now counts: the peer was told of it.
-			for len(events) > 0 && end.Kind < UDPAgreed {
+			for len(events) > 0 && end.Kind < udpAgreed {
 				end = <-events
 			}
-			if end.Kind < UDPAgreed {
+			if end.Kind < udpAgreed {
 				return Path{}, m.Report(time.Now(), context.Cause(ctx))
 			}
 		}
 	}
-	if end.Kind == UDPFailed {
+	if end.Kind == udpFailed {
 		return Path{}, end.Err
 	}
 	loop.Close() // from here on the machine is ours
@@ -80,6 +80,6 @@ func UDP(ctx context.Context, conn net.PacketConn, cfg UDPConfig) (Path, error) 
 }
 
 var _ interface {
-	machine.Machine[UDPEvent]
+	machine.Machine[udpEvent]
 	machine.Noticer
-} = (*UDPMachine)(nil)
+} = (*udpMachine)(nil)

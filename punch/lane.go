@@ -1,8 +1,9 @@
 package punch
 
 import (
-	"fmt"
 	"time"
+
+	"github.com/bradawl/bradawl/internal/words"
 )
 
 // LaneKind is a way of getting through. The zero value is none. It marshals as text.
@@ -26,11 +27,7 @@ const (
 
 // laneKinds is what there is to know of each kind: who adds one fills in its row, plans it
 // (PlanMapped) and, if it guesses, runs it (begin).
-var laneKinds = [numLaneKinds]struct {
-	word    string
-	guesses guesses
-	tcp     bool
-}{
+var laneKinds = [numLaneKinds]laneRow{
 	LaneNone:         {word: "none"},
 	LanePlain:        {word: "plain"},
 	LaneOnePacket:    {word: "one_packet"},
@@ -42,6 +39,14 @@ var laneKinds = [numLaneKinds]struct {
 	LaneTCP:          {word: "tcp_simultaneous_open", tcp: true},
 	LaneTCPPredicted: {word: "tcp_predicted", guesses: guessesNext, tcp: true},
 }
+
+type laneRow struct {
+	word    string
+	guesses guesses
+	tcp     bool
+}
+
+var laneWords = words.By[LaneKind](laneKinds[:], func(r laneRow) string { return r.word })
 
 // guesses is how a lane finds ports that nobody has seen.
 type guesses uint8
@@ -82,33 +87,18 @@ func (k LaneKind) OverTCP() bool { return laneKinds[k.known()].tcp }
 
 // String returns the kind in a word, such as "birthday": the same in plans, in statistics and
 // for a [Memory].
-func (k LaneKind) String() string { return laneKinds[k.known()].word }
+func (k LaneKind) String() string { return laneWords.String(k) }
 
-// MarshalText returns what String does.
-func (k LaneKind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+// MarshalText returns what String does, or an error if k is none of the constants.
+func (k LaneKind) MarshalText() ([]byte, error) { return laneWords.Marshal(k) }
 
 // UnmarshalText reads what MarshalText wrote. The error names the words that there are.
-func (k *LaneKind) UnmarshalText(text []byte) error { return parseWord("lane", numLaneKinds, text, k) }
+func (k *LaneKind) UnmarshalText(text []byte) error { return laneWords.Unmarshal(text, k) }
 
 // laneKindOf is the kind of a word; LaneNone: it is the word of none.
 func laneKindOf(word string) (k LaneKind) {
 	_ = k.UnmarshalText([]byte(word))
 	return k
-}
-
-// parseWord finds the value, of so many, that has a word. Nothing is written on an error.
-func parseWord[T interface {
-	~uint8
-	String() string
-}](what string, values T, text []byte, to *T) error {
-	var words []string
-	for v := T(0); v < values; v++ {
-		if words = append(words, v.String()); v.String() == string(text) {
-			*to = v
-			return nil
-		}
-	}
-	return fmt.Errorf("punch: %.40q is no %s; the words are %q", text, what, words)
 }
 
 // Side says whose outside ports a lane has to guess, or what something is about. It marshals
@@ -123,14 +113,16 @@ const (
 	Both
 )
 
-// String returns the side in a word.
-func (s Side) String() string { return [...]string{"neither", "ours", "theirs", "both"}[s&3] }
+var sides = words.Of[Side]("neither", "ours", "theirs", "both")
 
-// MarshalText returns what String does.
-func (s Side) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+// String returns the side in a word.
+func (s Side) String() string { return sides.String(s) }
+
+// MarshalText returns what String does, or an error if s is none of the constants.
+func (s Side) MarshalText() ([]byte, error) { return sides.Marshal(s) }
 
 // UnmarshalText reads what MarshalText wrote. The error names the words that there are.
-func (s *Side) UnmarshalText(text []byte) error { return parseWord("side", Both+1, text, s) }
+func (s *Side) UnmarshalText(text []byte) error { return sides.Unmarshal(text, s) }
 
 // Lane is one way to get through between two NATs, with what it costs this side and what
 // can be hoped for.

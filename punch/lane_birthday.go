@@ -165,7 +165,7 @@ type manyPorts struct {
 	silent
 	m     *Lanes
 	run   *laneRun
-	ports Spray
+	ports spray
 	most  int // packets
 	at    int
 	size  int // how many ports there are
@@ -175,7 +175,7 @@ type manyPorts struct {
 
 func newManyPorts(m *Lanes, r *laneRun) laneWork {
 	ports := RangeOf(m.cfg.Remote)
-	w := &manyPorts{m: m, run: r, ports: NewSpray(ports, m.rng.Uint64()), size: ports.Size(), most: m.limits.tries(forMany), asked: make(map[uint16]bool)}
+	w := &manyPorts{m: m, run: r, ports: newSpray(ports, m.random.Uint64()), size: ports.Size(), most: m.limits.tries(forMany), asked: make(map[uint16]bool)}
 	if r.Probes > 0 {
 		w.most = min(w.most, r.Probes)
 	}

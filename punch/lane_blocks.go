@@ -33,7 +33,7 @@ func (m *Lanes) newBlocks(r *laneRun) laneWork {
 		w.total = min(w.total, int(remote.High-remote.Low)+1+blockAhead) // beyond what the peer can make
 	}
 	if remote.Model != natprobe.PortsSequential {
-		spray := NewSpray(RangeOf(m.cfg.Remote), m.rng.Uint64())
+		spray := newSpray(RangeOf(m.cfg.Remote), m.random.Uint64())
 		for port := range spray.All() {
 			if w.ports = append(w.ports, port); len(w.ports) >= w.total {
 				break
@@ -135,7 +135,7 @@ func (w *blocks) heard(now time.Time, t tellEntry) {
 	if w.m.overThere(now, w.run, t); len(w.ports) > 0 || t.first == 0 {
 		return
 	}
-	if s, ok := SequenceOf(w.m.cfg.Remote, t.first, 0); ok {
+	if s, ok := sequenceOf(w.m.cfg.Remote, t.first, 0); ok {
 		for k := 1; k <= w.total+blockAhead; k++ {
 			w.ports = append(w.ports, s.Port(k))
 		}

@@ -36,7 +36,7 @@ func (m *Lanes) newCrossing(r *laneRun) laneWork {
 	}
 	p := m.cfg.Local
 	w := &crossing{m: m, run: r, keeps: p.Ports.Model == natprobe.PortsPreserving || p.Mapping == natprobe.MappingEndpointIndependent}
-	if seq, ok := SequenceOf(p, 0, 0); ok {
+	if seq, ok := sequenceOf(p, 0, 0); ok {
 		w.steps = steps{delta: seq.Delta, rate: seq.Rate}
 	} else if !w.keeps {
 		return nil

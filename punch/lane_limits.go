@@ -19,7 +19,7 @@ const (
 // limits is a budget with what was taken of it, and for what.
 type limits struct {
 	Budget
-	pacer           *Pacer
+	pacer           *pacer
 	answers, urgent keep // kept back for answers, and for lanes that need little
 	sent            int
 	made            map[entry]bool
@@ -36,7 +36,7 @@ type entry struct {
 func newLimits(now time.Time, b Budget) limits {
 	b = b.WithDefaults()
 	return limits{
-		Budget: b, pacer: NewPacer(now, b), made: make(map[entry]bool),
+		Budget: b, pacer: newPacer(now, b), made: make(map[entry]bool),
 		answers: keep{probes: min(maxReserve, max(b.Probes, 0)/8), entries: min(maxReserve, b.entries()/8)},
 	}
 }

@@ -287,14 +287,14 @@ func bracketed(t tellEntry) (ports []uint16) {
 }
 
 // sequence is that of the sender of t after one of its ports.
-func (t tellEntry) sequence(port uint16) Sequence {
-	return Sequence{Last: port, Delta: t.delta, Rate: t.rate}
+func (t tellEntry) sequence(port uint16) sequence {
+	return sequence{Last: port, Delta: t.delta, Rate: t.rate}
 }
 
 // believable reports whether two ports can be of mappings that were made just before and
 // just after another one.
 func believable(before, after uint16, delta int) bool {
-	n, ok := Sequence{Delta: delta}.steps(before, after)
+	n, ok := sequence{Delta: delta}.steps(before, after)
 	return ok && n >= 2 && n <= widest
 }
 

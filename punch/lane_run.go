@@ -192,7 +192,7 @@ func (m *Lanes) evenPort(a netip.AddrPort) netip.AddrPort {
 	if m.cfg.Local.Ports.Parity != natprobe.Yes {
 		return a
 	}
-	return netip.AddrPortFrom(a.Addr(), uint16(32768+2*m.rng.IntN(16384)))
+	return netip.AddrPortFrom(a.Addr(), uint16(32768+2*m.random.IntN(16384)))
 }
 
 func (m *Lanes) close(s *laneSocket) {

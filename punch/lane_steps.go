@@ -16,7 +16,7 @@ type steps struct {
 
 // after is the port that lies k steps after last.
 func (s *steps) after(last uint16, k int) uint16 {
-	return Sequence{Last: last, Delta: s.delta}.Port(k)
+	return sequence{Last: last, Delta: s.delta}.Port(k)
 }
 
 // learn takes the ports that one question got, or two that left together (else second is 0),
@@ -35,7 +35,7 @@ func (s *steps) learn(now time.Time, first, second uint16) (last uint16) {
 		}
 	}
 	if s.last != 0 && now.After(s.at) {
-		if n, ok := (Sequence{Delta: s.delta}).steps(s.last, first); ok && n < maxCrowd {
+		if n, ok := (sequence{Delta: s.delta}).steps(s.last, first); ok && n < maxCrowd {
 			s.rate = float64(max(0, n-s.made-1)) / now.Sub(s.at).Seconds()
 		}
 	}

@@ -84,7 +84,7 @@ func (w *tcpSandwich) begin(now time.Time) {
 	w.before, w.after, w.last, w.peer = nil, nil, w.peer, nil
 	w.refused, w.ready, w.redials, w.again, w.late = false, false, 0, time.Time{}, time.Time{}
 	// A port of our own choice, so that it can be dialled from again.
-	w.local = netip.AddrPortFrom(w.m.bind.Addr(), uint16(32768+w.m.rng.IntN(28232)))
+	w.local = netip.AddrPortFrom(w.m.bind.Addr(), uint16(32768+w.m.random.IntN(28232)))
 }
 
 func (w *tcpSandwich) wants() (int, time.Time) {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// MaxLaneMessage is the greatest length of a message of a LaneTell, in bytes.
-const MaxLaneMessage = tellHead + 8*tellSize
+// maxLaneMessage is the greatest length of a message of a LaneTell, in bytes.
+const maxLaneMessage = tellHead + 8*tellSize
 
 // A message: version, flags, two bytes reserved, its number, the ID of the connection; then,
 // for each lane, 12 bytes: kind, flags, round, two ports, step of the ports (signed), rate in
@@ -71,7 +71,7 @@ func (m *Lanes) tell(now time.Time) {
 // anything: what the peer says chooses among ports of the addresses that
 // signalling named, within our own budget, and no more.
 func (m *Lanes) HandleMessage(now time.Time, b []byte) {
-	if m.state != lanesRun || len(b) < tellHead || len(b) > MaxLaneMessage || b[0] != tellVersion || (b[1]&laneDialler != 0) == m.cfg.Dialler || binary.BigEndian.Uint64(b[8:]) != m.id {
+	if m.state != lanesRun || len(b) < tellHead || len(b) > maxLaneMessage || b[0] != tellVersion || (b[1]&laneDialler != 0) == m.cfg.Dialler || binary.BigEndian.Uint64(b[8:]) != m.id {
 		return
 	}
 	number := binary.BigEndian.Uint32(b[4:])

@@ -1,6 +1,7 @@
 package punch
 
 import (
+	"encoding"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -30,7 +31,7 @@ func TestLaneKinds(t *testing.T) {
 			t.Errorf("%v sprays without a guess", k)
 		}
 	}
-	if beyond := numLaneKinds; beyond.String() != "none" || beyond.Guesses() || beyond.Sprays() || beyond.OverTCP() {
+	if beyond := numLaneKinds; beyond.String() != "LaneKind(10)" || beyond.Guesses() || beyond.Sprays() || beyond.OverTCP() {
 		t.Errorf("beyond the last: %v", beyond)
 	}
 }
@@ -48,7 +49,7 @@ func TestLaneWords(t *testing.T) {
 			t.Errorf("%v: %s is read as %+v: %v", pair, text, got, err)
 		}
 	}
-	for o := range numObstacles {
+	for o := ObstacleNone; o <= ObstacleNeedless; o++ {
 		var got Obstacle
 		if err := got.UnmarshalText([]byte(o.String())); err != nil || got != o || o.String() == "" {
 			t.Errorf("%q is read as %v: %v", o, got, err)
@@ -64,6 +65,11 @@ func TestLaneWords(t *testing.T) {
 	}
 	if err := kind.UnmarshalText([]byte("tcp")); err == nil || !strings.Contains(err.Error(), `"tcp_simultaneous_open"`) {
 		t.Errorf("the words are not named: %v", err)
+	}
+	for _, beyond := range []encoding.TextMarshaler{numLaneKinds, Both + 1, ObstacleNeedless + 1} {
+		if text, err := beyond.MarshalText(); err == nil {
+			t.Errorf("%v is written as %q", beyond, text)
+		}
 	}
 	if kind != LaneBirthday || side != Both || obstacle != ObstacleFilter {
 		t.Errorf("%v, %v and %v after an error", kind, side, obstacle)

@@ -13,6 +13,7 @@ import (
 	"github.com/bradawl/bradawl/internal/ipcheck"
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
+	"github.com/bradawl/bradawl/internal/words"
 	"github.com/bradawl/bradawl/natprobe"
 )
 
@@ -73,10 +74,10 @@ const (
 	LanesDone                        // the last event: nothing more comes
 )
 
+var laneEventWords = words.Of[LaneEventKind]("started", "tell", "opened", "ended", "done")
+
 // String returns the kind's name.
-func (k LaneEventKind) String() string {
-	return [...]string{"started", "tell", "opened", "ended", "done"}[k]
-}
+func (k LaneEventKind) String() string { return laneEventWords.String(k) }
 
 // LaneEvent is what Lanes have found out, or want.
 type LaneEvent struct {
@@ -84,7 +85,7 @@ type LaneEvent struct {
 	At   time.Time
 	Lane LaneKind // all but LaneTell and LanesDone
 
-	// LaneTell: what the peer has to know, at most MaxLaneMessage bytes, which the receiver
+	// LaneTell: what the peer has to know, at most 112 bytes, which the receiver
 	// of the event owns. Each message holds all that the ones before held: of several, only
 	// the last need arrive.
 	Message []byte
@@ -121,15 +122,16 @@ const (
 
 // Lanes runs the lanes of one connection that plain checks cannot: it opens sockets, or over TCP
 // connections, tries ports and predicts them, all lanes interleaved under one budget, as a
-// sans-IO machine (machine.Machine[LaneEvent] and machine.Noticer). It starts when it is first
-// run.
+// sans-IO machine (machine.Machine[LaneEvent] and machine.Noticer), which takes and gives types
+// of this module's event loop and simulator: a bradawl.Session runs it. It starts when it is
+// first run.
 //
 // What it opens is for others to check and to keep alive: it chooses no path. It ends by
 // itself, and then has closed all of its sockets but those with an open path; Close these.
 type Lanes struct {
 	cfg     LanesConfig
 	id      uint64
-	rng     *rand.Rand
+	random  *rand.Rand
 	secrets io.Reader
 	state   lanesState
 	started time.Time
@@ -165,20 +167,20 @@ type Lanes struct {
 	events  machine.Queue[LaneEvent]
 }
 
-// NewLanes makes a machine that starts at once. rng orders and spreads, secrets gives
+// NewLanes makes a machine that starts at once. random orders and spreads, secrets gives
 // transaction IDs and must be hard to guess. The error is a *ConfigError.
-func NewLanes(now time.Time, cfg LanesConfig, rng *rand.Rand, secrets io.Reader) (*Lanes, error) {
+func NewLanes(now time.Time, cfg LanesConfig, random *rand.Rand, secrets io.Reader) (*Lanes, error) {
 	if err := checkSecret(cfg.Secret); err != nil {
 		return nil, err
 	}
 	if err := cfg.Budget.Check(); err != nil {
 		return nil, err
 	}
-	if rng == nil || secrets == nil {
-		return nil, &ConfigError{Field: "rng", Reason: "and secrets must both be given"}
+	if random == nil || secrets == nil {
+		return nil, &ConfigError{Field: "random", Reason: "and secrets must both be given"}
 	}
 	m := &Lanes{
-		cfg: cfg, id: laneID(cfg.Secret), rng: rng, secrets: secrets, started: now,
+		cfg: cfg, id: laneID(cfg.Secret), random: random, secrets: secrets, started: now,
 		limits: newLimits(now, cfg.Budget), socks: make(map[machine.SocketID]*laneSocket),
 		flights: make(map[wire.TransactionID]flown), lastID: cfg.FirstSocket,
 		streams: make(map[machine.StreamID]*laneStream), lastStream: cfg.FirstStream, lastQuery: cfg.FirstQuery,

@@ -339,7 +339,7 @@ func TestLanesPassOverMessages(t *testing.T) {
 	later[0] = 9
 	before := slices.Clone(good)
 	before[8] ^= 1
-	for _, b := range [][]byte{nil, {1}, own, later, before, make([]byte, 1000), append(slices.Clone(good), make([]byte, MaxLaneMessage)...)} {
+	for _, b := range [][]byte{nil, {1}, own, later, before, make([]byte, 1000), append(slices.Clone(good), make([]byte, maxLaneMessage)...)} {
 		a.HandleMessage(a.now, b)
 		a.drain()
 	}

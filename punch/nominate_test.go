@@ -72,7 +72,7 @@ func isNomination(x machine.Transmit) bool {
 
 // started is a machine whose tag is 0x80…, that has sent its first probe to addrB, and
 // a puppet with the tag given.
-func begun(t *testing.T, peer tag) (*UDPMachine, *puppet, machine.Transmit) {
+func begun(t *testing.T, peer tag) (*udpMachine, *puppet, machine.Transmit) {
 	t.Helper()
 	m := newMachine(t, 1, UDPConfig{Peer: []netip.AddrPort{addrB}})
 	m.tag = tag{0x80}
@@ -80,18 +80,18 @@ func begun(t *testing.T, peer tag) (*UDPMachine, *puppet, machine.Transmit) {
 	return m, &puppet{tag: peer}, sent(m)[0]
 }
 
-func give(m *UDPMachine, now time.Time, from netip.AddrPort, data []byte) {
+func give(m *udpMachine, now time.Time, from netip.AddrPort, data []byte) {
 	m.HandleDatagram(now, machine.Datagram{Local: addrA, Remote: from, Data: data})
 }
 
-func kinds(m *UDPMachine) (all []UDPEventKind) {
+func kinds(m *udpMachine) (all []udpEventKind) {
 	for _, e := range events(m) {
 		all = append(all, e.Kind)
 	}
 	return all
 }
 
-func has(all []UDPEventKind, k UDPEventKind) bool {
+func has(all []udpEventKind, k udpEventKind) bool {
 	for _, have := range all {
 		if have == k {
 			return true
@@ -104,17 +104,17 @@ func TestOnlyTheGreaterTagNominates(t *testing.T) {
 	m, p, x := begun(t, low)
 	give(m, epoch, addrB, p.request(true, false)) // against the rule
 	give(m, epoch, addrB, p.answer(t, x, false))
-	if got := kinds(m); !has(got, UDPNominated) || has(got, UDPAgreed) {
+	if got := kinds(m); !has(got, udpNominated) || has(got, udpAgreed) {
 		t.Errorf("peer of the lesser tag nominates: %v", got)
 	}
 	m, p, x = begun(t, high)
 	give(m, epoch, addrB, p.answer(t, x, false))
-	if got := kinds(m); has(got, UDPNominated) {
+	if got := kinds(m); has(got, udpNominated) {
 		t.Errorf("we nominate against the rule: %v", got)
 	}
 	sent(m)
 	give(m, epoch, addrB, p.request(true, false))
-	if got := kinds(m); !has(got, UDPAgreed) {
+	if got := kinds(m); !has(got, udpAgreed) {
 		t.Errorf("not agreed after the nomination of a valid pair: %v", got)
 	}
 }
@@ -125,7 +125,7 @@ func TestAgreementIsTold(t *testing.T) {
 	give(m, epoch, addrB, p.request(true, false))
 	sent(m)
 	give(m, epoch, addrB, p.answer(t, x, false))
-	if !has(kinds(m), UDPAgreed) {
+	if !has(kinds(m), udpAgreed) {
 		t.Fatal("not agreed")
 	}
 	n, last := requests(sent(m))
@@ -183,13 +183,13 @@ func TestDataIsTheLastWord(t *testing.T) {
 	m, p, x := begun(t, high) // the peer nominates, but all its nominations are lost
 	give(m, epoch, addrB, p.answer(t, x, false))
 	give(m, epoch, addrB, []byte("@data"))
-	if got := kinds(m); !has(got, UDPAgreed) || string(m.Early()[0]) != "@data" {
+	if got := kinds(m); !has(got, udpAgreed) || string(m.Early()[0]) != "@data" {
 		t.Errorf("%v", got)
 	}
 	m, p, x = begun(t, low) // we nominate
 	give(m, epoch, addrB, p.answer(t, x, false))
 	give(m, epoch, addrB, []byte("@data"))
-	if got := kinds(m); !has(got, UDPAgreed) {
+	if got := kinds(m); !has(got, udpAgreed) {
 		t.Errorf("%v", got)
 	}
 	m, _, _ = begun(t, high)
@@ -223,8 +223,8 @@ func TestLearnedAddressesAreBounded(t *testing.T) {
 	for _, x := range sent(m) {
 		targets[x.Remote] = true
 	}
-	if m.learned != MaxLearnedAddrs || len(targets) != MaxLearnedAddrs {
-		t.Errorf("learned %d, sent to %d addresses, want %d", m.learned, len(targets), MaxLearnedAddrs)
+	if m.learned != maxLearnedAddrs || len(targets) != maxLearnedAddrs {
+		t.Errorf("learned %d, sent to %d addresses, want %d", m.learned, len(targets), maxLearnedAddrs)
 	}
 	m, p, _ = begun(t, low)
 	for _, bad := range []string{"224.0.0.1:9", "0.0.0.0:9", "255.255.255.255:9", "198.51.100.1:0"} {

@@ -3,6 +3,7 @@ package punch
 import (
 	"slices"
 
+	"github.com/bradawl/bradawl/internal/words"
 	"github.com/bradawl/bradawl/natprobe"
 )
 
@@ -22,29 +23,20 @@ const (
 	ObstacleUnmapped          // no router has mapped a port
 	ObstacleBudget            // the budget has no room for it, or gives it too little of a chance
 	ObstacleNeedless          // a lane that costs less does it
-
-	numObstacles
 )
 
-var obstacles = [numObstacles]string{
+var obstacles = words.Of[Obstacle](
 	"none", "not_known", "families_differ", "udp_blocked", "no_hairpin", "ports", "filter", "not_mapped", "budget", "needless",
-}
+)
 
 // String returns the obstacle in a word, such as "udp_blocked".
-func (o Obstacle) String() string {
-	if o < numObstacles {
-		return obstacles[o]
-	}
-	return obstacles[ObstacleNone]
-}
+func (o Obstacle) String() string { return obstacles.String(o) }
 
-// MarshalText returns what String does.
-func (o Obstacle) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+// MarshalText returns what String does, or an error if o is none of the constants.
+func (o Obstacle) MarshalText() ([]byte, error) { return obstacles.Marshal(o) }
 
 // UnmarshalText reads what MarshalText wrote. The error names the words that there are.
-func (o *Obstacle) UnmarshalText(text []byte) error {
-	return parseWord("obstacle", numObstacles, text, o)
-}
+func (o *Obstacle) UnmarshalText(text []byte) error { return obstacles.Unmarshal(text, o) }
 
 // Between says what keeps two sides from reaching each other by plain checks, as far as their
 // profiles tell, and on which side it is: ObstacleNone where these should do, otherwise
@@ -81,46 +73,26 @@ func Between(local, remote natprobe.Profile) (Obstacle, Side) {
 	return ObstacleNone, Neither
 }
 
-// Possible says whether there can be a direct path by one of the lanes. It is unknown where
-// none can be run, but one could with a greater budget, or by what is not known of a NAT yet.
+// Possible says whether there can be a direct path by one of the lanes: yes where one can be
+// run. It is unknown where none can, but one could with a greater budget or by what is not
+// known of a NAT yet; and of no lanes at all.
 func Possible(lanes []Lane) natprobe.Verdict {
-	has := func(o Obstacle) bool {
-		return slices.ContainsFunc(lanes, func(l Lane) bool { return l.Ruled == "" && o == ObstacleNone || l.Ruled != "" && l.Obstacle == o })
+	open := func(l Lane) bool {
+		return l.Ruled != "" && (l.Obstacle == ObstacleUnknown || l.Obstacle == ObstacleBudget)
 	}
 	switch {
-	case has(ObstacleNone):
+	case slices.ContainsFunc(lanes, func(l Lane) bool { return l.Ruled == "" }):
 		return natprobe.Yes
-	case has(ObstacleUnknown), has(ObstacleBudget):
+	case len(lanes) == 0, slices.ContainsFunc(lanes, open):
 		return natprobe.VerdictUnknown
 	}
 	return natprobe.No
 }
 
-// Feasible reports whether any of the lanes can be run: whether there can be a direct path.
-func Feasible(lanes []Lane) bool {
-	return slices.ContainsFunc(lanes, func(l Lane) bool { return l.Ruled == "" })
-}
-
-// Infeasible says in a sentence why none of the lanes can be run, and what can be done
-// about it; "" where one can.
-func Infeasible(lanes []Lane) string {
-	if Feasible(lanes) {
-		return ""
-	}
-	why, remedy := Because(lanes)
-	switch plain := laneOfKind(lanes, LanePlain); {
-	case plain.Obstacle == ObstacleBlocked, plain.Obstacle == ObstacleFamilies:
-		return "infeasible: " + why + "; " + remedy
-	case why != "":
-		why = ", because " + why
-	}
-	return "infeasible without port mapping" + why + "; " + remedy
-}
-
-// Because gives the two halves of Infeasible: why none of the lanes can be run, in words that
-// follow "because", and what can be done about it. Both are "" where one can.
+// Because says why none of the lanes of a [Plan] can be run, in words that follow "because",
+// and what can be done about it. Both are "" where one can, and of no lanes at all.
 func Because(lanes []Lane) (why, remedy string) {
-	if Feasible(lanes) {
+	if len(lanes) == 0 || Possible(lanes) == natprobe.Yes {
 		return "", ""
 	}
 	switch plain := laneOfKind(lanes, LanePlain); plain.Obstacle {
@@ -137,6 +109,9 @@ func Because(lanes []Lane) (why, remedy string) {
 	last := laneOfKind(lanes, LaneBirthday)
 	if last.Hard == Both {
 		last = laneOfKind(lanes, LaneBlocks)
+	}
+	if last.Ruled == "" {
+		return "", "" // no plan of this package's
 	}
 	return last.Ruled, "enable UPnP or PCP on either router"
 }

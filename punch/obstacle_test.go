@@ -81,8 +81,17 @@ func TestPossible(t *testing.T) {
 		if got := Possible(lanes); got != c.want {
 			t.Errorf("%s, TCP %q, with %s, TCP %q: %v, want %v\n%s", c.a, c.tcpA, c.b, c.tcpB, got, c.want, table(lanes))
 		}
-		if why, remedy := Because(lanes); (why == "") != Feasible(lanes) || (remedy == "") != Feasible(lanes) {
+		can := Possible(lanes) == natprobe.Yes
+		if why, remedy := Because(lanes); (why == "") != can || (remedy == "") != can {
 			t.Errorf("%s with %s: %q, %q", c.a, c.b, why, remedy)
+		}
+	}
+	if got := Possible(nil); got != natprobe.VerdictUnknown {
+		t.Errorf("of no lanes: %v", got)
+	}
+	for _, lanes := range [][]Lane{nil, {{Kind: LanePredicted, Obstacle: ObstaclePorts, Ruled: "no"}}} {
+		if why, remedy := Because(lanes); why != "" || remedy != "" {
+			t.Errorf("of what is no plan: %q, %q", why, remedy)
 		}
 	}
 }

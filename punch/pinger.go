@@ -7,32 +7,33 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/internal/words"
 )
 
-// PingID names a Ping of a PingerMachine; 0 is the regular probing of a remote that
+// pingID names a Ping of a pingerMachine; 0 is the regular probing of a remote that
 // was added.
-type PingID uint64
+type pingID uint64
 
-// PingerEventKind is the sort of a PingerEvent.
-type PingerEventKind uint8
+// pingerEventKind is the sort of a pingerEvent.
+type pingerEventKind uint8
 
-// The events of a PingerMachine.
+// The events of a pingerMachine.
 const (
-	PingAnswered PingerEventKind = iota // a probe was answered; RTT and Late are set
-	PingLost                            // a probe was not answered within LostAfter
-	PingDone                            // every probe of a Ping was answered or lost, or Err says why it ended; Stats is set
+	pingAnswered pingerEventKind = iota // a probe was answered; RTT and Late are set
+	pingLost                            // a probe was not answered within LostAfter
+	pingDone                            // every probe of a Ping was answered or lost, or Err says why it ended; Stats is set
 )
+
+var pingerEventWords = words.Of[pingerEventKind]("answered", "lost", "done")
 
 // String returns the kind's name.
-func (k PingerEventKind) String() string {
-	return [...]string{"answered", "lost", "done"}[k]
-}
+func (k pingerEventKind) String() string { return pingerEventWords.String(k) }
 
-// PingerEvent is what a PingerMachine found out.
-type PingerEvent struct {
-	Kind     PingerEventKind
+// pingerEvent is what a pingerMachine found out.
+type pingerEvent struct {
+	Kind     pingerEventKind
 	At       time.Time
-	ID       PingID
+	ID       pingID
 	Remote   netip.AddrPort // who is pinged
 	Sequence uint16         // of the probe
 	RTT      time.Duration  // of an answer
@@ -41,50 +42,50 @@ type PingerEvent struct {
 	Err      error
 }
 
-// PingerMachine measures round trips over one UDP socket, its socket 0, as a sans-IO
-// machine (machine.Machine[PingerEvent]): Pinger without socket and clock.
+// pingerMachine measures round trips over one UDP socket, its socket 0, as a sans-IO
+// machine (machine.Machine[pingerEvent]): Pinger without socket and clock.
 //
-// It keeps PingSize bytes of traffic strictly to the remotes that it was told: what
+// It keeps pingSize bytes of traffic strictly to the remotes that it was told: what
 // others send is dropped unread, an answer is as long as the probe and is never
 // answered itself, and the answers to each remote are bounded in rate.
-type PingerMachine struct {
+type pingerMachine struct {
 	cfg     PingerConfig
-	random  io.Reader
+	secrets io.Reader
 	started time.Time
 	remotes []*pingRemote // in the order in which they came
 	byAddr  map[netip.AddrPort]*pingRemote
-	last    PingID
+	last    pingID
 	pace    time.Time // when the next remote's first regular probe may leave
 	broken  error     // of the socket
 
 	out    []pingOut
 	polled int // of out
-	events machine.Queue[PingerEvent]
+	events machine.Queue[pingerEvent]
 }
 
 // pingOut is a datagram to send.
 type pingOut struct {
 	from netip.AddrPort // invalid: as the system chooses
 	to   netip.AddrPort
-	data [PingSize]byte
+	data [pingSize]byte
 }
 
-// NewPingerMachine makes a machine without remotes. random gives what makes answers
+// newPingerMachine makes a machine without remotes. secrets gives what makes answers
 // hard to forge. The error is a *ConfigError.
-func NewPingerMachine(now time.Time, cfg PingerConfig, random io.Reader) (*PingerMachine, error) {
+func newPingerMachine(now time.Time, cfg PingerConfig, secrets io.Reader) (*pingerMachine, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	return &PingerMachine{
-		cfg: cfg, random: random, started: now, pace: now, byAddr: make(map[netip.AddrPort]*pingRemote),
+	return &pingerMachine{
+		cfg: cfg, secrets: secrets, started: now, pace: now, byAddr: make(map[netip.AddrPort]*pingRemote),
 	}, nil
 }
 
 // Add registers a remote: from now on its probes are answered, and it is probed
 // regularly. It returns a *ConfigError for an address that must not be probed or is
 // one too many, or the socket's, and does nothing for one that was added before.
-func (m *PingerMachine) Add(now time.Time, remote netip.AddrPort) error {
+func (m *pingerMachine) Add(now time.Time, remote netip.AddrPort) error {
 	r, err := m.remote(remote)
 	if err != nil || r.watch != nil {
 		return err
@@ -99,7 +100,7 @@ func (m *PingerMachine) Add(now time.Time, remote netip.AddrPort) error {
 
 // Remove ends what Add began; Pings that are under way go on. It reports whether the
 // remote had been added.
-func (m *PingerMachine) Remove(remote netip.AddrPort) bool {
+func (m *pingerMachine) Remove(remote netip.AddrPort) bool {
 	r := m.byAddr[unmapped(remote)]
 	if r == nil || r.watch == nil {
 		return false
@@ -110,9 +111,9 @@ func (m *PingerMachine) Remove(remote netip.AddrPort) bool {
 }
 
 // Ping sends n probes to a remote, which counts as registered until the last of them
-// has been answered or lost and PingDone says so. The error is a *ConfigError or the
+// has been answered or lost and pingDone says so. The error is a *ConfigError or the
 // socket's.
-func (m *PingerMachine) Ping(now time.Time, remote netip.AddrPort, n int) (PingID, error) {
+func (m *pingerMachine) Ping(now time.Time, remote netip.AddrPort, n int) (pingID, error) {
 	if n < 1 {
 		return 0, badConfig("n", n, "is not a number of probes")
 	}
@@ -126,7 +127,7 @@ func (m *PingerMachine) Ping(now time.Time, remote netip.AddrPort, n int) (PingI
 }
 
 // Progress tells how a Ping stands; false when it is over.
-func (m *PingerMachine) Progress(now time.Time, id PingID) (PingStats, bool) {
+func (m *pingerMachine) Progress(now time.Time, id pingID) (PingStats, bool) {
 	for _, r := range m.remotes {
 		for _, s := range r.pings {
 			if s.id == id {
@@ -137,8 +138,8 @@ func (m *PingerMachine) Progress(now time.Time, id PingID) (PingStats, bool) {
 	return PingStats{}, false
 }
 
-// Cancel ends a Ping without PingDone.
-func (m *PingerMachine) Cancel(id PingID) {
+// Cancel ends a Ping without pingDone.
+func (m *pingerMachine) Cancel(id pingID) {
 	for _, r := range m.remotes {
 		r.pings = slices.DeleteFunc(r.pings, func(s *pingSeries) bool { return s.id == id })
 	}
@@ -147,7 +148,7 @@ func (m *PingerMachine) Cancel(id PingID) {
 
 // Stats are the statistics of a remote since it was added, its Pings not included;
 // false when it is not.
-func (m *PingerMachine) Stats(now time.Time, remote netip.AddrPort) (PingStats, bool) {
+func (m *pingerMachine) Stats(now time.Time, remote netip.AddrPort) (PingStats, bool) {
 	r := m.byAddr[unmapped(remote)]
 	if r == nil || r.watch == nil {
 		return PingStats{}, false
@@ -156,7 +157,7 @@ func (m *PingerMachine) Stats(now time.Time, remote netip.AddrPort) (PingStats, 
 }
 
 // HandleDatagram implements machine.Machine.
-func (m *PingerMachine) HandleDatagram(now time.Time, d machine.Datagram) {
+func (m *pingerMachine) HandleDatagram(now time.Time, d machine.Datagram) {
 	p, ok := decodePing(d.Data)
 	r := m.byAddr[d.Remote]
 	if !ok || r == nil {
@@ -173,7 +174,7 @@ func (m *PingerMachine) HandleDatagram(now time.Time, d machine.Datagram) {
 }
 
 // HandleTimeout implements machine.Machine.
-func (m *PingerMachine) HandleTimeout(now time.Time) {
+func (m *pingerMachine) HandleTimeout(now time.Time) {
 	if m.broken != nil {
 		return
 	}
@@ -190,7 +191,7 @@ func (m *PingerMachine) HandleTimeout(now time.Time) {
 }
 
 // NextTimeout implements machine.Machine.
-func (m *PingerMachine) NextTimeout() (next time.Time) {
+func (m *pingerMachine) NextTimeout() (next time.Time) {
 	if m.broken != nil {
 		return next
 	}
@@ -209,7 +210,7 @@ func (m *PingerMachine) NextTimeout() (next time.Time) {
 
 // HandleNotice implements machine.Noticer. What ICMP says ends nothing: it may be
 // forged, or pass.
-func (m *PingerMachine) HandleNotice(now time.Time, n machine.Notice) {
+func (m *pingerMachine) HandleNotice(now time.Time, n machine.Notice) {
 	switch n.Kind {
 	case machine.Unreachable:
 		if r := m.byAddr[n.Remote]; r != nil {
@@ -221,8 +222,8 @@ func (m *PingerMachine) HandleNotice(now time.Time, n machine.Notice) {
 		m.broken = n.Err
 		for _, r := range m.remotes {
 			for _, s := range r.pings {
-				m.events.Push(PingerEvent{
-					Kind: PingDone, At: now, ID: s.id, Remote: r.addr, Stats: m.stats(now, r, s), Err: n.Err,
+				m.events.Push(pingerEvent{
+					Kind: pingDone, At: now, ID: s.id, Remote: r.addr, Stats: m.stats(now, r, s), Err: n.Err,
 				})
 			}
 			r.pings = nil
@@ -232,7 +233,7 @@ func (m *PingerMachine) HandleNotice(now time.Time, n machine.Notice) {
 }
 
 // PollTransmit implements machine.Machine.
-func (m *PingerMachine) PollTransmit() (machine.Transmit, bool) {
+func (m *pingerMachine) PollTransmit() (machine.Transmit, bool) {
 	if m.polled == len(m.out) {
 		m.out, m.polled = m.out[:0], 0
 		return machine.Transmit{}, false
@@ -243,9 +244,9 @@ func (m *PingerMachine) PollTransmit() (machine.Transmit, bool) {
 }
 
 // PollEvent implements machine.Machine.
-func (m *PingerMachine) PollEvent() (PingerEvent, bool) { return m.events.Pop() }
+func (m *pingerMachine) PollEvent() (pingerEvent, bool) { return m.events.Pop() }
 
-func (m *PingerMachine) send(from, to netip.AddrPort, p ping) {
+func (m *pingerMachine) send(from, to netip.AddrPort, p ping) {
 	m.out = append(m.out, pingOut{from, to, p.encode()})
 }
 

@@ -24,7 +24,7 @@ func FuzzPinger(f *testing.F) {
 	f.Add([]byte{5, 0, 3, 1, 2, 0, 6, 0, 3, 255, 3, 255, 7, 0})
 	f.Fuzz(func(t *testing.T, input []byte) {
 		now := time.Unix(1e9, 0)
-		m, err := NewPingerMachine(now, PingerConfig{Interval: 10 * ms, LostAfter: 500 * ms}, rand.NewChaCha8([32]byte{}))
+		m, err := newPingerMachine(now, PingerConfig{Interval: 10 * ms, LostAfter: 500 * ms}, rand.NewChaCha8([32]byte{}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,8 +43,8 @@ func FuzzPinger(f *testing.F) {
 					out.Data = append([]byte(nil), out.Data...)
 					open = append(open, out)
 				}
-			}, func(e PingerEvent) {
-				if e.RTT < 0 || e.Kind > PingDone || e.Kind == PingDone && e.Stats.Pending() != 0 {
+			}, func(e pingerEvent) {
+				if e.RTT < 0 || e.Kind > pingDone || e.Kind == pingDone && e.Stats.Pending() != 0 {
 					t.Fatalf("event %+v", e)
 				}
 			})
@@ -94,7 +94,7 @@ func FuzzPinger(f *testing.F) {
 			case 6:
 				m.Remove(bob)
 			case 7:
-				m.Cancel(PingID(n))
+				m.Cancel(pingID(n))
 				m.HandleNotice(now, machine.Notice{Kind: machine.Unreachable, Remote: bob})
 			}
 			drain()

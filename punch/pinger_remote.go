@@ -19,7 +19,7 @@ const maxPingFlights = 4096
 type pingRemote struct {
 	addr  netip.AddrPort
 	watch *pingSeries   // regular probing; nil: not added
-	pings []*pingSeries // by PingID
+	pings []*pingSeries // by pingID
 	path  estimator     // of all series
 
 	// flights are the probes of the last LostAfter, answered ones included, which
@@ -40,7 +40,7 @@ type pingFlight struct {
 }
 
 // remote returns the remote at an address, which is new unless it is known.
-func (m *PingerMachine) remote(a netip.AddrPort) (*pingRemote, error) {
+func (m *pingerMachine) remote(a netip.AddrPort) (*pingRemote, error) {
 	a = unmapped(a)
 	if m.broken != nil {
 		return nil, m.broken
@@ -55,7 +55,7 @@ func (m *PingerMachine) remote(a netip.AddrPort) (*pingRemote, error) {
 		return nil, badConfig("remote", a, "is one more than 1024; remove another first")
 	}
 	var b [6]byte
-	if _, err := io.ReadFull(m.random, b[:]); err != nil {
+	if _, err := io.ReadFull(m.secrets, b[:]); err != nil {
 		return nil, err
 	}
 	r := &pingRemote{addr: a, first: binary.BigEndian.Uint16(b[:]), origin: binary.BigEndian.Uint32(b[2:])}
@@ -79,12 +79,12 @@ func (r *pingRemote) all() iter.Seq[*pingSeries] {
 }
 
 // probes reports whether s has a probe to send at s.next.
-func (m *PingerMachine) probes(s *pingSeries) bool {
+func (m *pingerMachine) probes(s *pingSeries) bool {
 	return s.left > 0 || s.left < 0 && m.cfg.Interval > 0
 }
 
 // probe sends the next probe of a series.
-func (m *PingerMachine) probe(now time.Time, r *pingRemote, s *pingSeries) {
+func (m *pingerMachine) probe(now time.Time, r *pingRemote, s *pingSeries) {
 	interval := m.cfg.Interval
 	if interval < 0 {
 		interval = defaultPingInterval
@@ -108,7 +108,7 @@ func (m *PingerMachine) probe(now time.Time, r *pingRemote, s *pingSeries) {
 }
 
 // deadline is when the answer to a probe that leaves now begins to be late.
-func (m *PingerMachine) deadline(r *pingRemote) time.Duration {
+func (m *pingerMachine) deadline(r *pingRemote) time.Duration {
 	if m.cfg.Deadline < 0 {
 		return m.cfg.LostAfter
 	}
@@ -116,7 +116,7 @@ func (m *PingerMachine) deadline(r *pingRemote) time.Duration {
 }
 
 // answer answers a probe of r, unless it has had its share.
-func (m *PingerMachine) answer(now time.Time, at netip.AddrPort, r *pingRemote, p ping) {
+func (m *pingerMachine) answer(now time.Time, at netip.AddrPort, r *pingRemote, p ping) {
 	throttled := m.cfg.AnswerRate < 0 || r.answers.Sub(now) > time.Second/4
 	for s := range r.all() {
 		if throttled {
@@ -137,7 +137,7 @@ func (m *PingerMachine) answer(now time.Time, at netip.AddrPort, r *pingRemote, 
 }
 
 // match takes in an answer of r. stamp is when the kernel received it; zero: unknown.
-func (m *PingerMachine) match(now time.Time, r *pingRemote, p ping, stamp time.Time) {
+func (m *pingerMachine) match(now time.Time, r *pingRemote, p ping, stamp time.Time) {
 	i := int(p.seq - r.first)
 	if i >= len(r.flights) || r.flights[i].stamp != p.stamp {
 		for s := range r.all() {
@@ -157,8 +157,8 @@ func (m *PingerMachine) match(now time.Time, r *pingRemote, p ping, stamp time.T
 	late := rtt > f.deadline
 	f.series.answered(p.seq, rtt, late, stamped)
 	r.path.add(rtt)
-	m.events.Push(PingerEvent{
-		Kind: PingAnswered, At: now, ID: f.series.id, Remote: r.addr, Sequence: p.seq, RTT: rtt, Late: late,
+	m.events.Push(pingerEvent{
+		Kind: pingAnswered, At: now, ID: f.series.id, Remote: r.addr, Sequence: p.seq, RTT: rtt, Late: late,
 	})
 }
 
@@ -178,11 +178,11 @@ func sinceStamp(now, stamp time.Time, rtt time.Duration) (wait time.Duration, ok
 }
 
 // expire forgets the probes of r that are older than LostAfter.
-func (m *PingerMachine) expire(now time.Time, r *pingRemote) {
+func (m *pingerMachine) expire(now time.Time, r *pingRemote) {
 	for len(r.flights) > 0 && now.Sub(r.flights[0].sent) >= m.cfg.LostAfter {
 		if f := r.flights[0]; !f.answered {
 			f.series.stats.Lost++
-			m.events.Push(PingerEvent{Kind: PingLost, At: now, ID: f.series.id, Remote: r.addr, Sequence: r.first})
+			m.events.Push(pingerEvent{Kind: pingLost, At: now, ID: f.series.id, Remote: r.addr, Sequence: r.first})
 		}
 		r.flights = r.flights[1:]
 		r.first++
@@ -190,18 +190,18 @@ func (m *PingerMachine) expire(now time.Time, r *pingRemote) {
 }
 
 // finish ends the Pings of r that have nothing to wait for.
-func (m *PingerMachine) finish(now time.Time, r *pingRemote) {
+func (m *pingerMachine) finish(now time.Time, r *pingRemote) {
 	r.pings = slices.DeleteFunc(r.pings, func(s *pingSeries) bool {
 		if !s.settled() {
 			return false
 		}
-		m.events.Push(PingerEvent{Kind: PingDone, At: now, ID: s.id, Remote: r.addr, Stats: m.stats(now, r, s)})
+		m.events.Push(pingerEvent{Kind: pingDone, At: now, ID: s.id, Remote: r.addr, Stats: m.stats(now, r, s)})
 		return true
 	})
 }
 
 // forgetIdle forgets the remotes that nobody wants any more.
-func (m *PingerMachine) forgetIdle() {
+func (m *pingerMachine) forgetIdle() {
 	m.remotes = slices.DeleteFunc(m.remotes, func(r *pingRemote) bool {
 		idle := r.watch == nil && len(r.pings) == 0
 		if idle {
@@ -211,7 +211,7 @@ func (m *PingerMachine) forgetIdle() {
 	})
 }
 
-func (m *PingerMachine) stats(now time.Time, r *pingRemote, s *pingSeries) PingStats {
+func (m *pingerMachine) stats(now time.Time, r *pingRemote, s *pingSeries) PingStats {
 	st := s.snapshot()
 	st.Deadline = m.deadline(r)
 	for _, f := range r.flights {

@@ -103,11 +103,11 @@ func TestPingerForgedAndDuplicated(t *testing.T) {
 func TestPingerStartsAtRandom(t *testing.T) {
 	seen := map[ping]bool{}
 	for i := range byte(4) {
-		m, err := NewPingerMachine(time.Unix(0, 0), PingerConfig{}, rand.NewChaCha8([32]byte{i}))
+		m, err := newPingerMachine(time.Unix(0, 0), PingerConfig{}, rand.NewChaCha8([32]byte{i}))
 		if err != nil {
 			t.Fatal(err)
 		}
-		b := &bench{t: t, now: time.Unix(0, 0), PingerMachine: m}
+		b := &bench{t: t, now: time.Unix(0, 0), pingerMachine: m}
 		b.add(bob)
 		b.add(mallory)
 		b.wait(10 * ms)

@@ -13,11 +13,11 @@ import (
 type simPingers struct {
 	*simnet.World
 	t      *testing.T
-	a, b   *PingerMachine
+	a, b   *pingerMachine
 	ra, rb *simnet.Runner
 	toA    netip.AddrPort
 	toB    netip.AddrPort
-	events []PingerEvent // of a
+	events []pingerEvent // of a
 
 	sent  map[uint16]time.Time     // a's probes by sequence
 	order []time.Duration          // round trips in the order in which they ended
@@ -30,9 +30,9 @@ func newSimPingers(t *testing.T, seed uint64, link simnet.Link, cfg PingerConfig
 		World: simnet.New(seed), t: t,
 		sent: make(map[uint16]time.Time), rtt: make(map[uint16]time.Duration),
 	}
-	run := func(name string, onEvent func(time.Time, PingerEvent)) (*PingerMachine, *simnet.Runner, netip.AddrPort) {
+	run := func(name string, onEvent func(time.Time, pingerEvent)) (*pingerMachine, *simnet.Runner, netip.AddrPort) {
 		host := w.AddHost(name, w.Internet(), link)
-		m, err := NewPingerMachine(w.Now(), cfg, w.Secrets(name))
+		m, err := newPingerMachine(w.Now(), cfg, w.Secrets(name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,7 +43,7 @@ func newSimPingers(t *testing.T, seed uint64, link simnet.Link, cfg PingerConfig
 		}
 		return m, r, at
 	}
-	w.a, w.ra, w.toA = run("a", func(_ time.Time, e PingerEvent) { w.events = append(w.events, e) })
+	w.a, w.ra, w.toA = run("a", func(_ time.Time, e pingerEvent) { w.events = append(w.events, e) })
 	w.b, w.rb, w.toB = run("b", nil)
 	w.OnTrace(w.watch)
 	return w
@@ -85,7 +85,7 @@ func (w *simPingers) ping(n int) PingStats {
 		_, err := w.a.Ping(now, w.toB, n)
 		return err
 	})
-	if !w.RunUntil(time.Hour, func() bool { return len(w.events) > 0 && w.events[len(w.events)-1].Kind == PingDone }) {
+	if !w.RunUntil(time.Hour, func() bool { return len(w.events) > 0 && w.events[len(w.events)-1].Kind == pingDone }) {
 		w.t.Fatalf("the Ping does not end (seed %d)", w.Seed())
 	}
 	return w.events[len(w.events)-1].Stats
@@ -157,7 +157,7 @@ func (w *simPingers) checkEvents(name string, s PingStats, mayBeLate bool) {
 	late, lost := 0, 0
 	for _, e := range w.events {
 		switch e.Kind {
-		case PingAnswered:
+		case pingAnswered:
 			if e.RTT != w.rtt[e.Sequence] {
 				w.t.Fatalf("%s: round trip of %d is %v, the world had %v (seed %d)", name, e.Sequence, e.RTT, w.rtt[e.Sequence], w.Seed())
 			}
@@ -171,7 +171,7 @@ func (w *simPingers) checkEvents(name string, s PingStats, mayBeLate bool) {
 			if !mayBeLate && w.sent[e.Sequence].Sub(w.Now().Add(-w.Elapsed())) > time.Second {
 				w.t.Errorf("%s: late at a constant %v, after a second of learning (seed %d)", name, e.RTT, w.Seed())
 			}
-		case PingLost:
+		case pingLost:
 			lost++
 			if _, answered := w.rtt[e.Sequence]; answered {
 				w.t.Errorf("%s: probe %d counts as lost, the world had its answer (seed %d)", name, e.Sequence, w.Seed())
@@ -206,7 +206,7 @@ func TestPingerBothWays(t *testing.T) {
 	w.do(w.rb, func(now time.Time) error { return w.b.Add(now, w.toA) })
 	w.Run(10*time.Second + 45*ms)
 	for _, c := range []struct {
-		m  *PingerMachine
+		m  *pingerMachine
 		to netip.AddrPort
 	}{{w.a, w.toB}, {w.b, w.toA}} {
 		s, ok := c.m.Stats(w.Now(), c.to)
@@ -221,7 +221,7 @@ func TestPingerBothWays(t *testing.T) {
 func TestPingerBlackout(t *testing.T) {
 	w := newSimPingers(t, 1, simnet.Link{Delay: 10 * ms}, PingerConfig{Interval: 100 * ms})
 	host := w.AddHost("c", w.Internet(), simnet.Link{})
-	m, err := NewPingerMachine(w.Now(), PingerConfig{Interval: 100 * ms}, w.Secrets("c"))
+	m, err := newPingerMachine(w.Now(), PingerConfig{Interval: 100 * ms}, w.Secrets("c"))
 	if err != nil {
 		t.Fatal(err)
 	}

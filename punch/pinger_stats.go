@@ -86,7 +86,7 @@ const medianOf = 64
 // pingSeries is a sequence of probes whose statistics are kept together: one Ping, or
 // the probing of an added remote, which does not end.
 type pingSeries struct {
-	id   PingID
+	id   pingID
 	left int // probes yet to send; negative: without end
 	next time.Time
 
@@ -98,7 +98,7 @@ type pingSeries struct {
 	highest uint16 // sequence of the latest probe that was answered
 }
 
-func newPingSeries(id PingID, n int, now time.Time, remote netip.AddrPort) *pingSeries {
+func newPingSeries(id pingID, n int, now time.Time, remote netip.AddrPort) *pingSeries {
 	return &pingSeries{id: id, left: n, next: now, stats: PingStats{Remote: remote}}
 }
 

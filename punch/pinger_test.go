@@ -19,29 +19,29 @@ var (
 
 // bench is one machine on a table: the test is its clock and its network.
 type bench struct {
-	*PingerMachine
+	*pingerMachine
 	t      *testing.T
 	now    time.Time
 	sent   []machine.Transmit
-	events []PingerEvent
+	events []pingerEvent
 }
 
 func newBench(t *testing.T, cfg PingerConfig) *bench {
 	t.Helper()
 	b := &bench{t: t, now: time.Unix(1e9, 0)}
-	m, err := NewPingerMachine(b.now, cfg, rand.NewChaCha8([32]byte{1}))
+	m, err := newPingerMachine(b.now, cfg, rand.NewChaCha8([32]byte{1}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.PingerMachine = m
+	b.pingerMachine = m
 	return b
 }
 
 func (b *bench) drain() {
-	machine.Drain(b.PingerMachine, func(t machine.Transmit) {
+	machine.Drain(b.pingerMachine, func(t machine.Transmit) {
 		t.Data = append([]byte(nil), t.Data...)
 		b.sent = append(b.sent, t)
-	}, func(e PingerEvent) { b.events = append(b.events, e) })
+	}, func(e pingerEvent) { b.events = append(b.events, e) })
 }
 
 // wait lets d pass, and what falls due meanwhile happen.
@@ -173,7 +173,7 @@ func TestPingerLateAndLost(t *testing.T) {
 	if s := b.stats(); s.Lost != 1 || s.Received != 0 || s.Late != 0 || s.Strays != 1 || s.Loss() != 1 {
 		t.Errorf("after LostAfter: %+v", s)
 	}
-	if len(b.events) != 1 || b.events[0].Kind != PingLost || b.events[0].Sequence != p.seq {
+	if len(b.events) != 1 || b.events[0].Kind != pingLost || b.events[0].Sequence != p.seq {
 		t.Errorf("events %+v", b.events)
 	}
 }
@@ -219,12 +219,12 @@ func TestPingerPing(t *testing.T) {
 	}
 	b.take()
 	b.wait(2*time.Second - 1)
-	if e := b.events[len(b.events)-1]; e.Kind == PingDone {
+	if e := b.events[len(b.events)-1]; e.Kind == pingDone {
 		t.Error("over before the last probe is lost")
 	}
 	b.wait(1)
 	e := b.events[len(b.events)-1]
-	if e.Kind != PingDone || e.ID != id || e.Err != nil || e.Stats.Sent != 3 || e.Stats.Received != 2 || e.Stats.Lost != 1 {
+	if e.Kind != pingDone || e.ID != id || e.Err != nil || e.Stats.Sent != 3 || e.Stats.Received != 2 || e.Stats.Lost != 1 {
 		t.Errorf("last event %+v", e)
 	}
 	if len(b.take()) != 0 || len(b.remotes) != 0 || len(b.byAddr) != 0 || !b.NextTimeout().IsZero() {
@@ -236,7 +236,7 @@ func TestPingerPing(t *testing.T) {
 	id, _ = b.Ping(b.now, bob, 1)
 	b.wait(0)
 	b.get(bob, pingAnswer, b.probe())
-	if e := b.events[len(b.events)-1]; e.Kind != PingDone || e.ID != id {
+	if e := b.events[len(b.events)-1]; e.Kind != pingDone || e.ID != id {
 		t.Errorf("last event %+v, want the end of Ping %d at its only answer", e, id)
 	}
 	if s := b.stats(); s.Sent != 1 || s.Received != 0 {
@@ -263,7 +263,7 @@ func TestPingerNotices(t *testing.T) {
 	broken := errors.New("cable eaten")
 	b.HandleNotice(b.now, machine.Notice{Kind: machine.SocketFailed, Err: broken})
 	b.drain()
-	if e := b.events[len(b.events)-1]; e.Kind != PingDone || e.ID != id || e.Err != broken {
+	if e := b.events[len(b.events)-1]; e.Kind != pingDone || e.ID != id || e.Err != broken {
 		t.Errorf("the Ping does not end with its socket: %+v", e)
 	}
 	if _, err := b.Ping(b.now, mallory, 1); err != broken {
@@ -302,7 +302,7 @@ func TestPingerConfigErrors(t *testing.T) {
 		{"Deadline", PingerConfig{Deadline: time.Minute}},
 		{"AnswerRate", PingerConfig{AnswerRate: 1e9}},
 	} {
-		_, err := NewPingerMachine(time.Time{}, c.cfg, nil)
+		_, err := newPingerMachine(time.Time{}, c.cfg, nil)
 		var e *ConfigError
 		if !errors.As(err, &e) || e.Field != c.field {
 			t.Errorf("%+v: %v, want a *ConfigError for %s", c.cfg, err, c.field)
@@ -322,7 +322,7 @@ func TestPingerConfigErrors(t *testing.T) {
 	if _, err := b.Ping(b.now, bob, 0); !errors.As(err, &e) || e.Field != "n" {
 		t.Errorf("Ping of no probes: %v", err)
 	}
-	if got := fmt.Sprint(PingAnswered, PingLost, PingDone); got != "answered lost done" {
+	if got := fmt.Sprint(pingAnswered, pingLost, pingDone); got != "answered lost done" {
 		t.Errorf("kinds are %q", got)
 	}
 }

@@ -2,8 +2,8 @@ package punch
 
 import "encoding/binary"
 
-// PingSize is the length in bytes of a Pinger's probe, and of its answer.
-const PingSize = 8
+// pingSize is the length in bytes of a Pinger's probe, and of its answer.
+const pingSize = 8
 
 // The probe, and its answer, which differs in one bit:
 //
@@ -38,7 +38,7 @@ type ping struct {
 	stamp uint32
 }
 
-func (p ping) encode() (b [PingSize]byte) {
+func (p ping) encode() (b [pingSize]byte) {
 	b[0], b[1] = pingFirst, p.kind
 	binary.BigEndian.PutUint16(b[2:], p.seq)
 	binary.BigEndian.PutUint32(b[4:], p.stamp)
@@ -56,5 +56,5 @@ func decodePing(b []byte) (p ping, ok bool) {
 // that whoever reads a socket before or after a Pinger can tell them from data.
 // It says nothing about who sent it.
 func IsPing(b []byte) bool {
-	return len(b) == PingSize && b[0] == pingFirst && (b[1] == pingProbe || b[1] == pingAnswer)
+	return len(b) == pingSize && b[0] == pingFirst && (b[1] == pingProbe || b[1] == pingAnswer)
 }

@@ -101,7 +101,7 @@ func newEnd(p natprobe.Profile, side Side) end {
 // The models that matter: what is known so little of that nothing follows is unknown.
 func (e end) model() natprobe.PortModel {
 	m := e.Ports.Model
-	if _, ok := SequenceOf(e.Profile, 0, 0); m == natprobe.PortsSequential && !ok || m > natprobe.PortsBlock {
+	if _, ok := sequenceOf(e.Profile, 0, 0); m == natprobe.PortsSequential && !ok || m > natprobe.PortsBlock {
 		return natprobe.PortsUnknown
 	}
 	return m

@@ -35,12 +35,14 @@ func ExamplePlan() {
 	// tcp_predicted: no, because UDP is not known to be blocked on either side, and TCP would meet the same NATs
 }
 
-func ExampleInfeasible() {
+func ExampleBecause() {
 	random := natprobe.Profile{
 		Mapping: natprobe.MappingAddressAndPortDependent, Filtering: natprobe.FilteringAddressAndPortDependent,
 		Ports: natprobe.Ports{Model: natprobe.PortsRandom},
 	}
-	fmt.Println(punch.Infeasible(punch.Plan(random, random, punch.Budget{})))
+	lanes := punch.Plan(random, random, punch.Budget{})
+	why, remedy := punch.Because(lanes)
+	fmt.Printf("possible: %v, because %s; %s\n", punch.Possible(lanes), why, remedy)
 	// Output:
-	// infeasible without port mapping, because both NATs give random ports of their whole range; enable UPnP or PCP on either router
+	// possible: no, because both NATs give random ports of their whole range; enable UPnP or PCP on either router
 }

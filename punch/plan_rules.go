@@ -277,7 +277,7 @@ func (p *planner) together() time.Duration {
 // foretell is the chance that a mapping between two answers of STUN servers is found by
 // trying ports, at most most of them; the mappings of those are made within apart.
 func (p *planner) foretell(e end, most int, apart time.Duration) (chance float64, ports int) {
-	s, ok := SequenceOf(e.Profile, 0, 0)
+	s, ok := sequenceOf(e.Profile, 0, 0)
 	if !ok || s.Rate == 0 {
 		return max(s.Kept, 0.1), min(2, max(most, 1))
 	}
@@ -307,7 +307,7 @@ func (p *planner) crossing() planned {
 	if l.ruled() {
 		return l
 	}
-	var s [2]Sequence
+	var s [2]sequence
 	for i, e := range []end{p.a, p.b} {
 		if !e.foretold() {
 			other := p.b
@@ -319,10 +319,10 @@ func (p *planner) crossing() planned {
 			}
 			return l.rule(ObstaclePorts, e.nat()+" "+e.ports())
 		}
-		s[i], _ = SequenceOf(e.Profile, e.Mapped.Port(), told)
+		s[i], _ = sequenceOf(e.Profile, e.Mapped.Port(), told)
 	}
-	c := Cross(s[0], s[1], p.budget)
-	peers := Cross(s[1], s[0], p.budget)
+	c := planCross(s[0], s[1], p.budget)
+	peers := planCross(s[1], s[0], p.budget)
 	if c.Count == 0 {
 		return l.rule(ObstacleBudget, noRoom)
 	}
@@ -330,7 +330,7 @@ func (p *planner) crossing() planned {
 	if chance < worth {
 		return l.rule(ObstacleBudget, p.crowded(chance))
 	}
-	probes := func(c Crossing) int { return min(2*c.Sockets, max(p.budget.Probes, 0)) }
+	probes := func(c crossPlan) int { return min(2*c.Sockets, max(p.budget.Probes, 0)) }
 	l.Probability = chance
 	l.Sockets, l.Probes, l.Entries = c.Sockets, probes(c), c.Sockets
 	l.Time = lasting(max(c.Sockets, peers.Sockets), p.budget.Rate)
@@ -372,7 +372,7 @@ func (p *planner) birthday() planned {
 		n = min(n, spared(size))
 	}
 	open := min(n, most)
-	chance := sure * min(certain, BirthdayCourse{Mappings: n, Open: open, Probes: n, Ports: size, Rate: p.budget.Rate}.Total())
+	chance := sure * min(certain, birthdayCourse{mappings: n, open: open, probes: n, ports: size}.total())
 	if chance < p.least() {
 		return l.rule(ObstacleBudget, fmt.Sprintf("%s %s and %s %s, so that the budget gives it a chance of %.1f %%",
 			hard.nat(), hard.ports(), easy.own(), easy.filters(), 100*chance))
@@ -403,7 +403,7 @@ func (p *planner) blocks() planned {
 	case p.b.foretold():
 		chance = p.against(p.b, min(ours, theirs), ourPorts)
 	default:
-		chance = BlocksChance(ours, theirs, ourPorts, theirPorts)
+		chance = blocksChance(ours, theirs, ourPorts, theirPorts)
 	}
 	chance *= p.a.address() * p.b.address() * p.hairs
 	if chance < worth {
@@ -438,6 +438,6 @@ func (p *planner) mappings(e, peer end) int {
 
 // against is the chance of a sequence's n mappings against as many random ones.
 func (p *planner) against(e end, n, ports int) float64 {
-	s, _ := SequenceOf(e.Profile, 0, 0)
+	s, _ := sequenceOf(e.Profile, 0, 0)
 	return BirthdayChance(1, int(float64(n)*s.own(p.budget.Rate)), ports)
 }

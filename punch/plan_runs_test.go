@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/bradawl/bradawl/natprobe"
 )
@@ -117,7 +116,7 @@ func runBirthday(truth natprobe.Ports, rng *rand.Rand, b Budget, guess bool) (La
 	ours := laneOf(Plan(hard, profileOf("cone"), b), LaneBirthday)
 	theirs := laneOf(Plan(profileOf("cone"), hard, b), LaneBirthday)
 	nat := newModelNAT(rng, truth)
-	spray := NewSpray(RangeOf(hard), rng.Uint64())
+	spray := newSpray(RangeOf(hard), rng.Uint64())
 	tried := make(map[int]bool)
 	var open []int
 	for i := range max(ours.Entries, theirs.Probes) {
@@ -151,7 +150,7 @@ func runPredicted(truth natprobe.Ports, rng *rand.Rand, b Budget) (Lane, bool) {
 	tries := laneOf(Plan(profileOf("cone"), hard, b), LanePredicted).Probes
 	nat := newModelNAT(rng, truth)
 	rounds := lane.Sockets / 3
-	s, _ := SequenceOf(hard, 0, 0)
+	s, _ := sequenceOf(hard, 0, 0)
 	at := 0.0
 	for range rounds {
 		gap := func() float64 { at += 1/400. + rng.Float64()*.005; return at }
@@ -170,16 +169,16 @@ func runPredicted(truth natprobe.Ports, rng *rand.Rand, b Budget) (Lane, bool) {
 func runCrossing(truth [2]natprobe.Ports, rng *rand.Rand, b Budget) (Lane, bool) {
 	var nats [2]*modelNAT
 	var profiles [2]natprobe.Profile
-	var s [2]Sequence
+	var s [2]sequence
 	for i := range nats {
 		nats[i] = newModelNAT(rng, truth[i])
 		profiles[i] = hardWith(measured(truth[i], rng))
-		s[i], _ = SequenceOf(profiles[i], uint16(nats[i].last), told)
+		s[i], _ = sequenceOf(profiles[i], uint16(nats[i].last), told)
 	}
 	lane := laneOf(Plan(profiles[0], profiles[1], b), LaneCrossing)
 	var opened [2][]int
 	for i := range nats {
-		c := Cross(s[i], s[1-i], b)
+		c := planCross(s[i], s[1-i], b)
 		at := told.Seconds()
 		for _, w := range c.Waves[:c.Count] {
 			for range w.Sockets {
@@ -214,8 +213,8 @@ func runBlocks(truth [2]natprobe.Ports, rng *rand.Rand, b Budget, guess bool) (L
 	last := [2]int{nats[0].last, nats[1].last}
 	for i := range nats {
 		n := laneOf(Plan(profiles[i], profiles[1-i], b), LaneBlocks).Entries
-		spray := NewSpray(RangeOf(profiles[1-i]), rng.Uint64())
-		ahead, sequence := SequenceOf(profiles[1-i], uint16(last[1-i]), 0)
+		spray := newSpray(RangeOf(profiles[1-i]), rng.Uint64())
+		ahead, sequence := sequenceOf(profiles[1-i], uint16(last[1-i]), 0)
 		size := int(truth[i].High) - int(truth[i].Low) + 1
 		for k := range n {
 			if truth[i].Model == natprobe.PortsBlock && k == size {
@@ -328,15 +327,15 @@ func TestPredictedChancesComeTrue(t *testing.T) {
 
 func boolFloat(b bool) float64 { return float64(boolean(b)) }
 
-// The time that a lane takes is what its course says.
+// How many steps a lane takes is what its course says.
 func TestCourseComesTrue(t *testing.T) {
-	c := BirthdayCourse{Mappings: 596, Open: 256, Probes: 596, Ports: AllPorts, Rate: 400}
+	c := birthdayCourse{mappings: 596, open: 256, probes: 596, ports: AllPorts}
 	rng := rand.New(rand.NewPCG(7, 7))
 	n := min(*runs, 500)
-	var took []time.Duration
+	var took []int
 	for range n {
 		nat := newModelNAT(rng, natprobe.Ports{Model: natprobe.PortsRandom})
-		spray := NewSpray(PortRange{}, rng.Uint64())
+		spray := newSpray(PortRange{}, rng.Uint64())
 		tried := make(map[int]bool)
 		var open []int
 		for i := range 596 {
@@ -350,15 +349,15 @@ func TestCourseComesTrue(t *testing.T) {
 			own := nat.open(0, 1)
 			open = append(open, own)
 			if hit || tried[own] {
-				took = append(took, lasting(i+1, c.Rate))
+				took = append(took, i+1)
 				break
 			}
 		}
 	}
 	slices.Sort(took)
 	for _, q := range []float64{0.25, 0.5, 0.75, 0.9} {
-		if at := took[int(q*float64(n))]; !near(c.Chance(at), q, 0.05+1.5*math.Sqrt(q*(1-q)/float64(n))) {
-			t.Errorf("%.0f %% of the runs took up to %v, which is foretold of %.1f %%", 100*q, at, 100*c.Chance(at))
+		if at := took[int(q*float64(n))]; !near(c.met(at), q, 0.05+1.5*math.Sqrt(q*(1-q)/float64(n))) {
+			t.Errorf("%.0f %% of the runs took up to %d steps, which is foretold of %.1f %%", 100*q, at, 100*c.met(at))
 		}
 	}
 }

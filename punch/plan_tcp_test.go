@@ -30,11 +30,11 @@ func TestPlanTCP(t *testing.T) {
 		{"blocked", "sequential", "blocked", "cone", "tcp_predicted 99%"},
 		{"blocked", "cone", "sequential, mad", "sequential, mad", "tcp_predicted 69%"},
 		{"blocked", "cone", "cone", "sequential", "tcp_predicted 99%"},
-		{"blocked", "cone", "random", "random", "- infeasible: " + blocked + ", and the peer's NAT gives each destination another port; the peer's NAT gives TCP random ports of its whole range; let UDP out of the network that blocks it"},
-		{"blocked", "cone", "block of 512", "block of 512", "- infeasible: " + blocked + ", and the peer's NAT gives each destination another port; the peer's NAT gives TCP random ports out of a block of about 512; let UDP out of the network that blocks it"},
-		{"blocked", "cone", "sequential, no step", "sequential, no step", "- infeasible: " + blocked + ", and the peer's NAT gives each destination another port; the peer's NAT gives TCP ports of which no rule is known; let UDP out of the network that blocks it"},
-		{"blocked", "sequential", "sequential", "sequential", "- infeasible: " + blocked + ", and your NAT gives each destination another port; both NATs give each TCP connection another port; let UDP out of the network that blocks it"},
-		{"blocked", "", "sequential", "sequential", "- infeasible: " + blocked + ", and the peer's NAT gives each destination another port; let UDP out of the network that blocks it"},
+		{"blocked", "cone", "random", "random", "- because " + blocked + ", and the peer's NAT gives each destination another port; the peer's NAT gives TCP random ports of its whole range; let UDP out of the network that blocks it"},
+		{"blocked", "cone", "block of 512", "block of 512", "- because " + blocked + ", and the peer's NAT gives each destination another port; the peer's NAT gives TCP random ports out of a block of about 512; let UDP out of the network that blocks it"},
+		{"blocked", "cone", "sequential, no step", "sequential, no step", "- because " + blocked + ", and the peer's NAT gives each destination another port; the peer's NAT gives TCP ports of which no rule is known; let UDP out of the network that blocks it"},
+		{"blocked", "sequential", "sequential", "sequential", "- because " + blocked + ", and your NAT gives each destination another port; both NATs give each TCP connection another port; let UDP out of the network that blocks it"},
+		{"blocked", "", "sequential", "sequential", "- because " + blocked + ", and the peer's NAT gives each destination another port; let UDP out of the network that blocks it"},
 		{"cone", "cone", "sequential", "sequential", "predicted 100%"}, // UDP will do
 	} {
 		a, b := pair(c.a, c.b)

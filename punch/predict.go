@@ -9,8 +9,8 @@ import (
 	"github.com/bradawl/bradawl/natprobe"
 )
 
-// Sequence is what is known of a NAT whose next ports can be foretold.
-type Sequence struct {
+// sequence is what is known of a NAT whose next ports can be foretold.
+type sequence struct {
 	Last  uint16        // the outside port that was given out last, as far as is known
 	Delta int           // the step to the next; not 0, and within 16 bits
 	Rate  float64       // mappings a second that others make behind the same NAT
@@ -25,21 +25,21 @@ type Sequence struct {
 // maxCrowd bounds how many mappings of others are reckoned with.
 const maxCrowd = 1 << 14
 
-// SequenceOf is the sequence of a NAT with the profile after a port; false: there is none.
+// sequenceOf is the sequence of a NAT with the profile after a port; false: there is none.
 // A NAT that preserves ports is a sequence too, by 1, if new sockets are bound to the ports
 // that follow last, each for one mapping.
-func SequenceOf(p natprobe.Profile, last uint16, age time.Duration) (Sequence, bool) {
-	s := Sequence{Last: last, Age: min(max(age, 0), time.Hour), Kept: 1}
+func sequenceOf(p natprobe.Profile, last uint16, age time.Duration) (sequence, bool) {
+	s := sequence{Last: last, Age: min(max(age, 0), time.Hour), Kept: 1}
 	switch p.Ports.Model {
 	case natprobe.PortsPreserving:
 		s.Delta, s.Kept = 1, keptBy(p)
 	case natprobe.PortsSequential:
 		if p.Ports.Delta == 0 || p.Ports.Delta < math.MinInt16 || p.Ports.Delta > math.MaxInt16 {
-			return Sequence{}, false
+			return sequence{}, false
 		}
 		s.Delta, s.Rate = p.Ports.Delta, min(max(fraction(p.Ports.Rate), 0), math.MaxUint16)
 	default:
-		return Sequence{}, false
+		return sequence{}, false
 	}
 	return s, true
 }
@@ -53,14 +53,14 @@ func keptBy(p natprobe.Profile) float64 {
 }
 
 // Port is the one that lies k steps after Last.
-func (s Sequence) Port(k int) uint16 {
+func (s sequence) Port(k int) uint16 {
 	low, high := s.Range.bounds()
 	n := high - low + 1
 	return uint16(low + (((int(s.Last)-low+s.Delta*k)%n)+n)%n)
 }
 
 // steps is how many steps lead from one port to another; false: the sequence does not.
-func (s Sequence) steps(from, to uint16) (int, bool) {
+func (s sequence) steps(from, to uint16) (int, bool) {
 	low, high := s.Range.bounds()
 	n := high - low + 1
 	way := int(to) - int(from)
@@ -80,7 +80,7 @@ func (s Sequence) steps(from, to uint16) (int, bool) {
 // Next appends to dst the ports that our own n-th mapping after Last gets, counted from 1,
 // the likeliest first, at most max of them: others make a number of mappings meanwhile
 // that is Poisson distributed. spread is the time from the first mapping to the n-th.
-func (s Sequence) Next(dst []uint16, n int, spread time.Duration, max int) []uint16 {
+func (s sequence) Next(dst []uint16, n int, spread time.Duration, max int) []uint16 {
 	mean := s.crowd(s.Age + spread)
 	up := int(mean)
 	down := up - 1
@@ -103,7 +103,7 @@ func (s Sequence) Next(dst []uint16, n int, spread time.Duration, max int) []uin
 }
 
 // crowd is how many mappings others make in a time, on average.
-func (s Sequence) crowd(d time.Duration) float64 {
+func (s sequence) crowd(d time.Duration) float64 {
 	return min(max(fraction(s.Rate), 0)*max(d, 0).Seconds(), maxCrowd)
 }
 
@@ -125,7 +125,7 @@ func poissonAt(k int, mean float64) float64 {
 // many others as fit were made at any time. Where the two ports are no whole number of
 // steps apart, or too few, the sequence is not what the profile says, and the ports are
 // those that follow before.
-func (s Sequence) Sandwich(dst []uint16, before, after uint16, own, max int) []uint16 {
+func (s sequence) Sandwich(dst []uint16, before, after uint16, own, max int) []uint16 {
 	if own <= 0 || max <= 0 || s.Delta == 0 {
 		return dst
 	}

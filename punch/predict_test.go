@@ -38,12 +38,12 @@ func TestBirthdayFigures(t *testing.T) {
 		{"256 sockets, 174 probes", BirthdayChance(256, 174, 64512), 0.50},
 		{"256 sockets, 1024 probes", BirthdayChance(256, 1024, 64512), 0.98},
 		{"256 sockets, 2048 probes", BirthdayChance(256, 2048, 64512), 0.9997},
-		{"two blocks of 512, 430 each", BlocksChance(430, 430, 512, 512), 0.50},
+		{"two blocks of 512, 430 each", blocksChance(430, 430, 512, 512), 0.50},
 		{"sequential against 512, 512 mappings", BirthdayChance(1, 512, 512), 0.63},
 		{"nothing", BirthdayChance(0, 100, 512), 0},
 		{"all", BirthdayChance(512, 1, 512), 1},
 		{"no ports", BirthdayChance(1, 1, 0), 1},
-		{"no mappings in blocks", BlocksChance(0, 5, 0, 0), 0},
+		{"no mappings in blocks", blocksChance(0, 5, 0, 0), 0},
 	} {
 		if !near(c.got, c.want, 0.01) {
 			t.Errorf("%s: %.4f, want %.2f", c.what, c.got, c.want)
@@ -56,55 +56,41 @@ func TestBirthdayFigures(t *testing.T) {
 	}
 }
 
-// What the lane takes in the simulator at a round trip of 100 ms is p50 0.65 s, p90 1.13 s.
+// What the lane takes in the simulator at a round trip of 100 ms and 400 steps a second is
+// p50 0.65 s, p90 1.13 s.
 func TestBirthdayCourse(t *testing.T) {
-	c := BirthdayCourse{Mappings: 1600, Open: 256, Probes: 1600, Ports: 64512, Rate: 400, Trust: 0.97}
-	const trip = 100 * time.Millisecond
-	reach := func(p float64) time.Duration {
-		for d := time.Duration(0); ; d += time.Millisecond {
-			if c.Chance(d) >= p {
-				return d + trip
+	c := birthdayCourse{mappings: 1600, open: 256, probes: 1600, ports: 64512}
+	reach := func(p float64) (seconds float64) {
+		for n := 0; ; n++ {
+			if c.met(n) >= p {
+				return float64(n)/400 + 0.1
 			}
 		}
 	}
 	for _, want := range []struct{ p, s float64 }{{0.5, 0.63}, {0.9, 1.09}} {
-		if d := reach(want.p); !near(d.Seconds(), want.s, 0.03) {
-			t.Errorf("%.0f %% after %v, want %v s", 100*want.p, d, want.s)
+		if s := reach(want.p); !near(s, want.s, 0.03) {
+			t.Errorf("%.0f %% after %.2f s, want %v s", 100*want.p, s, want.s)
 		}
 	}
-	c.Mappings, c.Open = 256, 0
+	c.mappings, c.open = 256, 0
 	for _, want := range []struct{ p, s float64 }{{0.5, 0.63}, {0.9, 1.55}} {
-		if d := reach(want.p); !near(d.Seconds(), want.s, 0.03) {
-			t.Errorf("with 256 sockets that stay: %.0f %% after %v, want %v s", 100*want.p, d, want.s)
+		if s := reach(want.p); !near(s, want.s, 0.03) {
+			t.Errorf("with 256 sockets that stay: %.0f %% after %.2f s, want %v s", 100*want.p, s, want.s)
 		}
-	}
-	if d := c.Duration(); d != 4*time.Second || c.Chance(d) != c.Total() || c.Chance(time.Hour) != c.Total() {
-		t.Errorf("%v: %v and %v", d, c.Chance(d), c.Total())
 	}
 	last := 0.0
-	for d := time.Duration(0); d < 5*time.Second; d += 50 * time.Millisecond {
-		p := c.Chance(d)
+	for n := 0; n <= 2000; n += 20 {
+		p := c.met(n)
 		if p < last || p > 1 {
-			t.Fatalf("%v after %v: %v before", d, p, last)
+			t.Fatalf("%v after %d steps: %v before", p, n, last)
 		}
 		last = p
 	}
-	// Where it should have met long ago, the next second is worth less and less.
-	if p := c.Next(0, time.Second); !near(p, 0.77, 0.02) {
-		t.Errorf("the first second: %.3f", p)
+	if last != c.total() {
+		t.Errorf("%v in the end, %v in all", last, c.total())
 	}
-	if p := c.Next(3*time.Second, time.Second); p < 0.05 || p > 0.3 {
-		t.Errorf("the fourth second: %.3f", p)
-	}
-	if p := c.Next(4*time.Second, time.Second); p != 0 {
-		t.Errorf("when all has left: %v", p)
-	}
-	c.Trust = 0.2
-	if p := c.Next(3*time.Second, time.Second); p > 0.01 {
-		t.Errorf("of a profile that is hardly believed: %.4f", p)
-	}
-	for _, c := range []BirthdayCourse{{}, {Mappings: -1, Probes: -1, Ports: -1, Rate: -1}, {Mappings: 1e6, Probes: 1e6, Ports: 1, Rate: 1, Trust: math.NaN()}} {
-		if p := c.Chance(time.Second) + c.Next(-time.Hour, time.Hour) + c.Total(); p < 0 || math.IsNaN(p) {
+	for _, c := range []birthdayCourse{{}, {mappings: -1, probes: -1, ports: -1}, {mappings: 1e6, probes: 1e6, ports: 1}} {
+		if p := c.met(400) + c.total(); p < 0 || p > 2 || math.IsNaN(p) {
 			t.Errorf("%+v: %v", c, p)
 		}
 	}
@@ -133,7 +119,7 @@ func TestSprayGivesEachPortOnce(t *testing.T) {
 		for seed := range uint64(3) {
 			var all []int
 			seen := make(map[uint16]bool)
-			for port := range NewSpray(c.r, seed*0x9E3779B97F4A7C15).All() {
+			for port := range newSpray(c.r, seed*0x9E3779B97F4A7C15).All() {
 				if seen[port] {
 					t.Fatalf("%s: %d twice", c.what, port)
 				}
@@ -163,8 +149,8 @@ func TestSprayGivesEachPortOnce(t *testing.T) {
 	}
 	// The order is spread: the first ports of all lie in all parts, and seeds differ.
 	var parts [16]int
-	s := NewSpray(PortRange{}, 1)
-	other := NewSpray(PortRange{}, 2)
+	s := newSpray(PortRange{}, 1)
+	other := newSpray(PortRange{}, 2)
 	same := 0
 	for range 1600 {
 		a, _ := s.Next()
@@ -205,19 +191,19 @@ func TestRangeOf(t *testing.T) {
 }
 
 func TestSequenceNext(t *testing.T) {
-	s := Sequence{Last: 2000, Delta: 2}
+	s := sequence{Last: 2000, Delta: 2}
 	for _, c := range []struct {
 		what string
-		s    Sequence
+		s    sequence
 		n    int
 		want []uint16
 	}{
 		{"alone", s, 1, []uint16{2002, 2004, 2006}},
 		{"the third", s, 3, []uint16{2006, 2008, 2010}},
-		{"down", Sequence{Last: 1030, Delta: -3}, 1, []uint16{1027, 1024, 65533}},
-		{"over the end", Sequence{Last: 65534, Delta: 1}, 1, []uint16{65535, 1024, 1025}},
-		{"others, four on average", Sequence{Last: 2000, Delta: 1, Rate: 8, Age: 500 * time.Millisecond}, 1, []uint16{2005, 2004, 2006}},
-		{"a small range", Sequence{Last: 5510, Delta: 1, Range: PortRange{Low: 5000, High: 5511}}, 1, []uint16{5511, 5000, 5001}},
+		{"down", sequence{Last: 1030, Delta: -3}, 1, []uint16{1027, 1024, 65533}},
+		{"over the end", sequence{Last: 65534, Delta: 1}, 1, []uint16{65535, 1024, 1025}},
+		{"others, four on average", sequence{Last: 2000, Delta: 1, Rate: 8, Age: 500 * time.Millisecond}, 1, []uint16{2005, 2004, 2006}},
+		{"a small range", sequence{Last: 5510, Delta: 1, Range: PortRange{Low: 5000, High: 5511}}, 1, []uint16{5511, 5000, 5001}},
 	} {
 		got := c.s.Next(nil, c.n, 0, 3)
 		if c.what == "others, four on average" {
@@ -228,7 +214,7 @@ func TestSequenceNext(t *testing.T) {
 			t.Errorf("%s: %v, want %v", c.what, got, c.want)
 		}
 	}
-	mad := Sequence{Last: 9, Delta: -32768, Rate: math.NaN(), Age: -1}
+	mad := sequence{Last: 9, Delta: -32768, Rate: math.NaN(), Age: -1}
 	mad.Next(nil, 1, -time.Hour, 5)
 	mad.Rate = math.Inf(1)
 	for _, port := range mad.Next(nil, 1<<20, time.Hour, 50) {
@@ -254,7 +240,7 @@ func TestSequenceOf(t *testing.T) {
 		{natprobe.Ports{Model: natprobe.PortsPreserving}, "1 0 0.90"},
 	} {
 		got := "none"
-		if s, ok := SequenceOf(natprobe.Profile{Ports: c.ports}, 4000, time.Second); ok {
+		if s, ok := sequenceOf(natprobe.Profile{Ports: c.ports}, 4000, time.Second); ok {
 			got = fmt.Sprintf("%d %.0f %.2f", s.Delta, s.Rate, s.Kept)
 		}
 		if got != c.want {
@@ -286,16 +272,16 @@ func TestSandwich(t *testing.T) {
 		{"none of ours", 1, 2000, 2002, 0, 9, nil},
 		{"no tries", 1, 2000, 2002, 1, 0, nil},
 	} {
-		if got := (Sequence{Delta: c.delta}).Sandwich(nil, c.before, c.after, c.own, c.max); !slices.Equal(got, c.want) {
+		if got := (sequence{Delta: c.delta}).Sandwich(nil, c.before, c.after, c.own, c.max); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", c.what, got, c.want)
 		}
 	}
 	// Of two of ours with one other, the middle is ours in any case.
-	got := (Sequence{Delta: 1}).Sandwich(nil, 2000, 2004, 2, 9)
+	got := (sequence{Delta: 1}).Sandwich(nil, 2000, 2004, 2, 9)
 	if len(got) != 3 || got[0] != 2002 {
 		t.Errorf("%v", got)
 	}
-	if n := len((Sequence{Delta: 1}).Sandwich(nil, 2000, 1999, 2, 40)); n > 40 {
+	if n := len((sequence{Delta: 1}).Sandwich(nil, 2000, 1999, 2, 40)); n > 40 {
 		t.Errorf("a whole turn: %d", n)
 	}
 }
@@ -303,22 +289,22 @@ func TestSandwich(t *testing.T) {
 // What one side aims at is what the other wants to be met at.
 func TestCrossIsMutual(t *testing.T) {
 	for _, c := range []struct {
-		a, b    Sequence
+		a, b    sequence
 		budget  Budget
 		waves   int
 		sockets int // of a
 		p       float64
 	}{
-		{Sequence{Last: 2000, Delta: 1}, Sequence{Last: 9000, Delta: 3}, Budget{}, 3, 15, 1},
-		{Sequence{Last: 2000, Delta: 1, Kept: .9}, Sequence{Last: 9000, Delta: 1, Kept: .9}, Budget{}, 3, 15, .99},
-		{Sequence{Last: 65530, Delta: 2, Rate: 20, Age: 300 * time.Millisecond}, Sequence{Last: 9000, Delta: -1, Rate: 5, Age: 200 * time.Millisecond}, Budget{}, 3, 63, .99},
-		{Sequence{Last: 2000, Delta: 1, Rate: 120, Age: 100 * time.Millisecond}, Sequence{Last: 9000, Delta: 1, Rate: 120, Age: 100 * time.Millisecond}, Budget{}, 3, 71, .93},
-		{Sequence{Last: 2000, Delta: 1}, Sequence{Last: 9000, Delta: 3}, Budget{Sockets: 12}, 2, 10, 1},
-		{Sequence{Last: 2000, Delta: 1}, Sequence{Last: 9000, Delta: 3}, Budget{Sockets: 3}, 0, 0, 0},
-		{Sequence{Last: 2000, Delta: 1}, Sequence{Last: 9000}, Budget{}, 0, 0, 0},
-		{Sequence{Last: 2000, Delta: 1, Rate: 1e6, Age: time.Hour}, Sequence{Last: 9000, Delta: 1}, Budget{}, 1, 255, .01},
+		{sequence{Last: 2000, Delta: 1}, sequence{Last: 9000, Delta: 3}, Budget{}, 3, 15, 1},
+		{sequence{Last: 2000, Delta: 1, Kept: .9}, sequence{Last: 9000, Delta: 1, Kept: .9}, Budget{}, 3, 15, .99},
+		{sequence{Last: 65530, Delta: 2, Rate: 20, Age: 300 * time.Millisecond}, sequence{Last: 9000, Delta: -1, Rate: 5, Age: 200 * time.Millisecond}, Budget{}, 3, 63, .99},
+		{sequence{Last: 2000, Delta: 1, Rate: 120, Age: 100 * time.Millisecond}, sequence{Last: 9000, Delta: 1, Rate: 120, Age: 100 * time.Millisecond}, Budget{}, 3, 71, .93},
+		{sequence{Last: 2000, Delta: 1}, sequence{Last: 9000, Delta: 3}, Budget{Sockets: 12}, 2, 10, 1},
+		{sequence{Last: 2000, Delta: 1}, sequence{Last: 9000, Delta: 3}, Budget{Sockets: 3}, 0, 0, 0},
+		{sequence{Last: 2000, Delta: 1}, sequence{Last: 9000}, Budget{}, 0, 0, 0},
+		{sequence{Last: 2000, Delta: 1, Rate: 1e6, Age: time.Hour}, sequence{Last: 9000, Delta: 1}, Budget{}, 1, 255, .01},
 	} {
-		a, b := Cross(c.a, c.b, c.budget), Cross(c.b, c.a, c.budget)
+		a, b := planCross(c.a, c.b, c.budget), planCross(c.b, c.a, c.budget)
 		if a.Count != c.waves || !near(float64(a.Sockets), float64(c.sockets), 12) || !near(a.Probability, c.p, .03) {
 			t.Errorf("%+v with %+v: %+v", c.a, c.b, a)
 		}
@@ -335,10 +321,10 @@ func TestCrossIsMutual(t *testing.T) {
 
 func BenchmarkSpray(b *testing.B) {
 	b.ReportAllocs()
-	s := NewSpray(PortRange{}, 1)
+	s := newSpray(PortRange{}, 1)
 	for b.Loop() {
 		if _, ok := s.Next(); !ok {
-			s = NewSpray(PortRange{}, 2)
+			s = newSpray(PortRange{}, 2)
 		}
 	}
 }
@@ -347,7 +333,7 @@ func BenchmarkSandwich(b *testing.B) {
 	b.ReportAllocs()
 	dst := make([]uint16, 0, 64)
 	for b.Loop() {
-		dst = Sequence{Delta: 2}.Sandwich(dst[:0], 2000, 2020, 1, 64)
+		dst = sequence{Delta: 2}.Sandwich(dst[:0], 2000, 2020, 1, 64)
 	}
 }
 
@@ -355,13 +341,13 @@ func BenchmarkSequenceNext(b *testing.B) {
 	b.ReportAllocs()
 	dst := make([]uint16, 0, 64)
 	for b.Loop() {
-		dst = Sequence{Last: 2000, Delta: 2, Rate: 50, Age: time.Second}.Next(dst[:0], 1, 0, 32)
+		dst = sequence{Last: 2000, Delta: 2, Rate: 50, Age: time.Second}.Next(dst[:0], 1, 0, 32)
 	}
 }
 
 func BenchmarkCross(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		Cross(Sequence{Last: 2000, Delta: 1, Rate: 20, Age: time.Second}, Sequence{Last: 9000, Delta: 3, Rate: 5}, Budget{})
+		planCross(sequence{Last: 2000, Delta: 1, Rate: 20, Age: time.Second}, sequence{Last: 9000, Delta: 3, Rate: 5}, Budget{})
 	}
 }

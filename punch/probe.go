@@ -49,13 +49,13 @@ func (s *seenIDs) elsewhere(id wire.TransactionID, from netip.AddrPort) bool {
 }
 
 // probe sends one probe to t, nominating where that is our turn.
-func (m *UDPMachine) probe(now time.Time, t *target) {
+func (m *udpMachine) probe(now time.Time, t *target) {
 	nominate := m.state == nominating && t == m.chosen
 	if nominate && m.asked >= patience && now.Sub(m.heard) >= patienceTime+4*t.path.RTT {
 		m.setState(now, agreed, nil)
 		return
 	}
-	id, err := wire.NewTransactionID(m.random)
+	id, err := wire.NewTransactionID(m.secrets)
 	if err != nil {
 		return // without randomness a probe would be forgeable; the schedule tries again
 	}
@@ -79,7 +79,7 @@ func (m *UDPMachine) probe(now time.Time, t *target) {
 
 // seal finishes the message under construction and sends it to t, from local if that
 // is known.
-func (m *UDPMachine) seal(t *target, local netip.AddrPort) {
+func (m *udpMachine) seal(t *target, local netip.AddrPort) {
 	var state [stateSize]byte
 	state[0] = stateVersion
 	if m.state == agreed && t == m.chosen {
@@ -93,7 +93,7 @@ func (m *UDPMachine) seal(t *target, local netip.AddrPort) {
 }
 
 // HandleDatagram implements machine.Machine.
-func (m *UDPMachine) HandleDatagram(now time.Time, d machine.Datagram) {
+func (m *udpMachine) HandleDatagram(now time.Time, d machine.Datagram) {
 	if m.state == failed {
 		return
 	}
@@ -111,7 +111,7 @@ func (m *UDPMachine) HandleDatagram(now time.Time, d machine.Datagram) {
 	from := tag(state[4:])
 	if m.msg.CheckIntegrity(m.cfg.Secret) != nil {
 		if m.forged++; m.forged == 1 {
-			m.tell(now, UDPForged, Path{Remote: d.Remote}, nil)
+			m.tell(now, udpForged, Path{Remote: d.Remote}, nil)
 		}
 		return
 	}
@@ -130,7 +130,7 @@ func (m *UDPMachine) HandleDatagram(now time.Time, d machine.Datagram) {
 }
 
 // request answers a probe of the peer and learns from where it came.
-func (m *UDPMachine) request(now time.Time, d machine.Datagram, from tag, ready bool) {
+func (m *udpMachine) request(now time.Time, d machine.Datagram, from tag, ready bool) {
 	id := m.msg.TransactionID()
 	if ipcheck.Unusable(d.Remote, true) != "" || m.seen.elsewhere(id, d.Remote) {
 		return
@@ -138,13 +138,13 @@ func (m *UDPMachine) request(now time.Time, d machine.Datagram, from tag, ready 
 	m.peer = from
 	t := m.target(d.Remote)
 	if t == nil {
-		if m.learned == MaxLearnedAddrs {
+		if m.learned == maxLearnedAddrs {
 			return
 		}
 		t = m.add(d.Remote)
 		t.learned = true
 		m.learned++
-		m.tell(now, UDPLearned, Path{Remote: t.remote, Learned: true}, nil)
+		m.tell(now, udpLearned, Path{Remote: t.remote, Learned: true}, nil)
 	}
 	first := !t.heard
 	t.heard, t.local = true, d.Local
@@ -163,7 +163,7 @@ func (m *UDPMachine) request(now time.Time, d machine.Datagram, from tag, ready 
 
 // trigger probes back: the peer's probe shows that the way in is open (a triggered
 // check, RFC 8445 7.3.1.4). If ours has only just left, one more follows soon.
-func (m *UDPMachine) trigger(now time.Time, t *target, first bool) {
+func (m *udpMachine) trigger(now time.Time, t *target, first bool) {
 	if first {
 		t.step = 0
 	}
@@ -178,7 +178,7 @@ func (m *UDPMachine) trigger(now time.Time, t *target, first bool) {
 
 // success takes an answer to one of our probes. One that comes from elsewhere than
 // the probe went is dropped (RFC 8445 7.2.5.2.1).
-func (m *UDPMachine) success(now time.Time, d machine.Datagram, from tag, ready bool) {
+func (m *udpMachine) success(now time.Time, d machine.Datagram, from tag, ready bool) {
 	t := m.target(d.Remote)
 	if t == nil {
 		return
@@ -195,7 +195,7 @@ func (m *UDPMachine) success(now time.Time, d machine.Datagram, from tag, ready 
 	mapped, _ := m.msg.XORMappedAddress()
 	t.valid = true
 	t.path = Path{Local: d.Local, Remote: t.remote, Mapped: mapped, RTT: now.Sub(sent), Learned: t.learned}
-	m.tell(now, UDPValid, t.path, nil)
+	m.tell(now, udpValid, t.path, nil)
 	if m.state != probing {
 		return
 	}
@@ -209,7 +209,7 @@ func (m *UDPMachine) success(now time.Time, d machine.Datagram, from tag, ready 
 }
 
 // agreeTo takes the peer's choice, if it works for us.
-func (m *UDPMachine) agreeTo(now time.Time, t *target) bool {
+func (m *udpMachine) agreeTo(now time.Time, t *target) bool {
 	if m.state != probing || t == nil || !t.valid {
 		return false
 	}
@@ -230,7 +230,7 @@ func (t *target) answered(id wire.TransactionID) (sent time.Time, ok bool) {
 }
 
 // listen notes that the peer lives on t, and perhaps agrees.
-func (m *UDPMachine) listen(now time.Time, t *target, ready bool) {
+func (m *udpMachine) listen(now time.Time, t *target, ready bool) {
 	if m.state != nominating || t != m.chosen {
 		return
 	}
@@ -242,7 +242,7 @@ func (m *UDPMachine) listen(now time.Time, t *target, ready bool) {
 
 // payload takes what is no probe. From an address that has proven itself it is the
 // peer's data, which it sends only on the path that it uses: so it agrees.
-func (m *UDPMachine) payload(now time.Time, d machine.Datagram) {
+func (m *udpMachine) payload(now time.Time, d machine.Datagram) {
 	t := m.target(d.Remote)
 	if t == nil || !t.valid {
 		return
@@ -259,7 +259,7 @@ func (m *UDPMachine) payload(now time.Time, d machine.Datagram) {
 
 // HandleNotice implements machine.Noticer: it keeps what ICMP says, for the report.
 // An unreachable port now may be open in a moment, so nothing else follows from it.
-func (m *UDPMachine) HandleNotice(now time.Time, n machine.Notice) {
+func (m *udpMachine) HandleNotice(now time.Time, n machine.Notice) {
 	switch n.Kind {
 	case machine.SocketFailed:
 		m.setState(now, failed, n.Err)

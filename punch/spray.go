@@ -54,11 +54,11 @@ func (r PortRange) Size() int {
 	return max(1, high/2-(low+1)/2+1)
 }
 
-// Spray gives out the ports of a range, each once: first those in the middle of the range
+// spray gives out the ports of a range, each once: first those in the middle of the range
 // in a random order, then what lies around them from the inside out, up to an eighth of
 // the range beyond its ends, for these are estimates. All ports have no such margin. The
 // value is an iterator; a copy of it goes on by itself. It allocates nothing.
-type Spray struct {
+type spray struct {
 	step      int // 2: even ones only
 	base      int // of the core
 	n         int // ports of the core
@@ -70,10 +70,10 @@ type Spray struct {
 	low, high int // where these end
 }
 
-// NewSpray starts with a range and a seed, of which the order depends.
-func NewSpray(r PortRange, seed uint64) Spray {
+// newSpray starts with a range and a seed, of which the order depends.
+func newSpray(r PortRange, seed uint64) spray {
 	low, high := r.bounds()
-	s := Spray{step: 1, low: low, high: high, key: [2]uint32{uint32(seed), uint32(seed >> 32)}}
+	s := spray{step: 1, low: low, high: high, key: [2]uint32{uint32(seed), uint32(seed >> 32)}}
 	from, to := low, high
 	if low != firstPort || high != lastPort {
 		margin := (high - low + 1) / 8
@@ -95,7 +95,7 @@ func NewSpray(r PortRange, seed uint64) Spray {
 }
 
 // Next returns the next port; false: there are no more.
-func (s *Spray) Next() (uint16, bool) {
+func (s *spray) Next() (uint16, bool) {
 	for s.next < 1<<s.bits {
 		i := int(s.mix(s.next))
 		s.next++
@@ -116,7 +116,7 @@ func (s *Spray) Next() (uint16, bool) {
 }
 
 // All is the rest of the ports.
-func (s Spray) All() iter.Seq[uint16] {
+func (s spray) All() iter.Seq[uint16] {
 	return func(yield func(uint16) bool) {
 		for {
 			port, ok := s.Next()
@@ -128,7 +128,7 @@ func (s Spray) All() iter.Seq[uint16] {
 }
 
 // mix is a permutation of the numbers of s.bits bits: each of its steps can be undone.
-func (s *Spray) mix(x uint32) uint32 {
+func (s *spray) mix(x uint32) uint32 {
 	mask := uint32(1)<<s.bits - 1
 	half := (s.bits + 1) / 2
 	for _, k := range [...]uint32{s.key[0], s.key[1], s.key[0]>>16 ^ s.key[1]<<3, s.key[1]>>16 ^ s.key[0]<<5} {

@@ -9,36 +9,37 @@ import (
 
 	"github.com/bradawl/bradawl/internal/ipcheck"
 	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/internal/words"
 )
 
-// TCPEventKind is the sort of a TCPEvent.
-type TCPEventKind uint8
+// tcpEventKind is the sort of a tcpEvent.
+type tcpEventKind uint8
 
-// The events of a TCPMachine.
+// The events of a tcpMachine.
 const (
-	TCPProven TCPEventKind = iota // the peer proved itself on Stream
-	TCPAgreed                     // both peers keep Stream, the others are closed; what follows on it is the peer's data
-	TCPFailed                     // no connection within the time-out; Err is a *PathError
+	tcpProven tcpEventKind = iota // the peer proved itself on Stream
+	tcpAgreed                     // both peers keep Stream, the others are closed; what follows on it is the peer's data
+	tcpFailed                     // no connection within the time-out; Err is a *PathError
 )
+
+var tcpEventWords = words.Of[tcpEventKind]("proven", "agreed", "failed")
 
 // String returns the kind's name.
-func (k TCPEventKind) String() string {
-	return [...]string{"proven", "agreed", "failed"}[k]
-}
+func (k tcpEventKind) String() string { return tcpEventWords.String(k) }
 
-// TCPEvent is what a TCPMachine found out.
-type TCPEvent struct {
-	Kind   TCPEventKind
+// tcpEvent is what a tcpMachine found out.
+type tcpEvent struct {
+	Kind   tcpEventKind
 	At     time.Time
 	Stream machine.StreamID
 	Local  netip.AddrPort // our end of the connection
 	Remote netip.AddrPort // the peer's
 	RTT    time.Duration  // of the proof: from our hello to the peer's proof
-	Early  []byte         // TCPAgreed: the peer's data that came together with its last record
-	Err    error          // TCPFailed
+	Early  []byte         // tcpAgreed: the peer's data that came together with its last record
+	Err    error          // tcpFailed
 }
 
-// TCPMachine punches TCP as a sans-IO machine (machine.Machine[TCPEvent]): both peers
+// tcpMachine punches TCP as a sans-IO machine (machine.Machine[tcpEvent]): both peers
 // listen at one port and dial from the same port, at the same time, so that each SYN
 // opens its sender's NAT for the other's (simultaneous open, RFC 9293 3.5). Its runner
 // listens and hands it what comes in; the machine asks for the dials.
@@ -46,10 +47,10 @@ type TCPEvent struct {
 // Several connections can come up. On each, both sides show that they know the secret;
 // the side with the greater session nonce elects the first connection that is proven,
 // and the other side confirms it.
-type TCPMachine struct {
+type tcpMachine struct {
 	cfg     TCPConfig
-	random  io.Reader
-	jitter  *rand.Rand
+	secrets io.Reader
+	random  *rand.Rand
 	session nonce
 	started time.Time
 	targets []*tcpTarget
@@ -62,7 +63,7 @@ type TCPMachine struct {
 	met     bool // the peer has proven itself on some stream
 	forged  int
 	out     machine.Queue[machine.Transmit]
-	events  machine.Queue[TCPEvent]
+	events  machine.Queue[tcpEvent]
 }
 
 // tcpTarget is one address of the peer that is dialled.
@@ -84,15 +85,15 @@ const (
 	maxAccepted = 16
 )
 
-// NewTCPMachine makes a machine that starts at once. jitter spreads redials, random gives
-// nonces. The error is a *ConfigError, or random's.
-func NewTCPMachine(now time.Time, cfg TCPConfig, jitter *rand.Rand, random io.Reader) (*TCPMachine, error) {
+// newTCPMachine makes a machine that starts at once. random spreads redials, secrets gives
+// nonces. The error is a *ConfigError, or secrets's.
+func newTCPMachine(now time.Time, cfg TCPConfig, random *rand.Rand, secrets io.Reader) (*tcpMachine, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	m := &TCPMachine{cfg: cfg, random: random, jitter: jitter, started: now, streams: make(map[machine.StreamID]*tcpStream)}
-	if _, err := io.ReadFull(random, m.session[:]); err != nil {
+	m := &tcpMachine{cfg: cfg, secrets: secrets, random: random, started: now, streams: make(map[machine.StreamID]*tcpStream)}
+	if _, err := io.ReadFull(secrets, m.session[:]); err != nil {
 		return nil, err
 	}
 	for _, a := range cfg.Peer {
@@ -104,7 +105,7 @@ func NewTCPMachine(now time.Time, cfg TCPConfig, jitter *rand.Rand, random io.Re
 
 // AddRemote adds an address of the peer that became known later. What must not be
 // dialled, or is too much, is only noted for the report.
-func (m *TCPMachine) AddRemote(now time.Time, a netip.AddrPort) {
+func (m *tcpMachine) AddRemote(now time.Time, a netip.AddrPort) {
 	a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 	if m.target(a) != nil {
 		return
@@ -120,7 +121,7 @@ func (m *TCPMachine) AddRemote(now time.Time, a netip.AddrPort) {
 	}
 }
 
-func (m *TCPMachine) target(a netip.AddrPort) *tcpTarget {
+func (m *tcpMachine) target(a netip.AddrPort) *tcpTarget {
 	i := slices.IndexFunc(m.targets, func(t *tcpTarget) bool { return t.remote == a })
 	if i < 0 {
 		return nil
@@ -129,10 +130,10 @@ func (m *TCPMachine) target(a netip.AddrPort) *tcpTarget {
 }
 
 // HandleDatagram implements machine.Machine: there are none.
-func (m *TCPMachine) HandleDatagram(time.Time, machine.Datagram) {}
+func (m *tcpMachine) HandleDatagram(time.Time, machine.Datagram) {}
 
 // HandleTimeout implements machine.Machine.
-func (m *TCPMachine) HandleTimeout(now time.Time) {
+func (m *tcpMachine) HandleTimeout(now time.Time) {
 	if m.ended {
 		return
 	}
@@ -153,7 +154,7 @@ func (m *TCPMachine) HandleTimeout(now time.Time) {
 }
 
 // NextTimeout implements machine.Machine.
-func (m *TCPMachine) NextTimeout() time.Time {
+func (m *tcpMachine) NextTimeout() time.Time {
 	if m.ended {
 		return time.Time{}
 	}
@@ -171,7 +172,7 @@ func (m *TCPMachine) NextTimeout() time.Time {
 	return next
 }
 
-func (m *TCPMachine) deadline() time.Time {
+func (m *tcpMachine) deadline() time.Time {
 	if m.cfg.Timeout < 0 {
 		return time.Time{}
 	}
@@ -179,12 +180,12 @@ func (m *TCPMachine) deadline() time.Time {
 }
 
 // PollTransmit implements machine.Machine.
-func (m *TCPMachine) PollTransmit() (machine.Transmit, bool) { return m.out.Pop() }
+func (m *tcpMachine) PollTransmit() (machine.Transmit, bool) { return m.out.Pop() }
 
 // PollEvent implements machine.Machine.
-func (m *TCPMachine) PollEvent() (TCPEvent, bool) { return m.events.Pop() }
+func (m *tcpMachine) PollEvent() (tcpEvent, bool) { return m.events.Pop() }
 
-func (m *TCPMachine) dial(t *tcpTarget) {
+func (m *tcpMachine) dial(t *tcpTarget) {
 	t.dialing = true
 	t.dials++
 	s := &tcpStream{id: m.next, target: t}
@@ -206,19 +207,19 @@ func unspecified(like netip.Addr) netip.Addr {
 
 // redial lets a target rest after a failure, which is mostly transient: the peer's NAT
 // resets what it does not expect yet, or the port is still in use by the last try.
-func (m *TCPMachine) redial(now time.Time, t *tcpTarget) {
+func (m *tcpMachine) redial(now time.Time, t *tcpTarget) {
 	t.dialing = false
 	rest := min(redialFirst<<min(t.dials-1, 8), redialMost)
-	t.next = now.Add(rest/2 + time.Duration(m.jitter.Int64N(int64(rest))))
+	t.next = now.Add(rest/2 + time.Duration(m.random.Int64N(int64(rest))))
 }
 
-func (m *TCPMachine) enter(s *tcpStream) {
+func (m *tcpMachine) enter(s *tcpStream) {
 	m.streams[s.id] = s
 	m.order = append(m.order, s.id)
 }
 
 // forget removes a stream and, if it was dialled, lets its target rest.
-func (m *TCPMachine) forget(now time.Time, s *tcpStream) {
+func (m *tcpMachine) forget(now time.Time, s *tcpStream) {
 	delete(m.streams, s.id)
 	m.order = slices.DeleteFunc(m.order, func(id machine.StreamID) bool { return id == s.id })
 	if s.target != nil {
@@ -237,7 +238,7 @@ func (m *TCPMachine) forget(now time.Time, s *tcpStream) {
 }
 
 // drop resets a stream because of err.
-func (m *TCPMachine) drop(now time.Time, s *tcpStream, err error) {
+func (m *tcpMachine) drop(now time.Time, s *tcpStream, err error) {
 	if s.target != nil {
 		s.target.err = err
 	}
@@ -246,7 +247,7 @@ func (m *TCPMachine) drop(now time.Time, s *tcpStream, err error) {
 }
 
 // HandleNotice implements machine.Noticer.
-func (m *TCPMachine) HandleNotice(now time.Time, n machine.Notice) {
+func (m *tcpMachine) HandleNotice(now time.Time, n machine.Notice) {
 	if m.ended {
 		if n.Kind == machine.Accepted {
 			m.out.Push(machine.Transmit{Op: machine.Reset, Stream: n.Stream})
@@ -273,7 +274,7 @@ func (m *TCPMachine) HandleNotice(now time.Time, n machine.Notice) {
 	}
 }
 
-func (m *TCPMachine) accept(now time.Time, n machine.Notice) {
+func (m *tcpMachine) accept(now time.Time, n machine.Notice) {
 	strangers := 0
 	var oldest *tcpStream
 	for _, id := range m.order {
@@ -291,13 +292,13 @@ func (m *TCPMachine) accept(now time.Time, n machine.Notice) {
 	m.open(now, s, n)
 }
 
-func (m *TCPMachine) fail(now time.Time, cause error) {
+func (m *tcpMachine) fail(now time.Time, cause error) {
 	m.end(nil)
-	m.events.Push(TCPEvent{Kind: TCPFailed, At: now, Err: m.Report(now, cause)})
+	m.events.Push(tcpEvent{Kind: tcpFailed, At: now, Err: m.Report(now, cause)})
 }
 
 // end closes all streams but one.
-func (m *TCPMachine) end(keep *tcpStream) {
+func (m *tcpMachine) end(keep *tcpStream) {
 	m.ended = true
 	for _, id := range m.order {
 		if keep == nil || id != keep.id {
@@ -310,7 +311,7 @@ func (m *TCPMachine) end(keep *tcpStream) {
 
 // Report tells how the attempt stands, as the error of one that ends now because of
 // cause, which may be nil.
-func (m *TCPMachine) Report(now time.Time, cause error) *PathError {
+func (m *tcpMachine) Report(now time.Time, cause error) *PathError {
 	e := &PathError{Proto: "TCP", Elapsed: now.Sub(m.started), Met: m.met, Forged: m.forged, Cause: cause}
 	for _, t := range m.targets {
 		e.Tried = append(e.Tried, Tried{Remote: t.remote, Tries: t.dials, Answered: t.reached, Err: t.err})

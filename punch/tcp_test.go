@@ -9,9 +9,9 @@ import (
 	"github.com/bradawl/bradawl/internal/machine"
 )
 
-func newTCPMachine(t testing.TB, seed byte) *TCPMachine {
+func tcpTester(t testing.TB, seed byte) *tcpMachine {
 	t.Helper()
-	m, err := NewTCPMachine(epoch, TCPConfig{Local: addrA, Peer: []netip.AddrPort{addrB}, Secret: secret},
+	m, err := newTCPMachine(epoch, TCPConfig{Local: addrA, Peer: []netip.AddrPort{addrB}, Secret: secret},
 		rand.New(rand.NewPCG(1, uint64(seed))), rand.NewChaCha8([32]byte{seed}))
 	if err != nil {
 		t.Fatal(err)
@@ -19,7 +19,7 @@ func newTCPMachine(t testing.TB, seed byte) *TCPMachine {
 	return m
 }
 
-func tcpSent(m *TCPMachine) (all []machine.Transmit) {
+func tcpSent(m *tcpMachine) (all []machine.Transmit) {
 	for x, ok := m.PollTransmit(); ok; x, ok = m.PollTransmit() {
 		all = append(all, x)
 	}
@@ -29,13 +29,13 @@ func tcpSent(m *TCPMachine) (all []machine.Transmit) {
 // wires connects two machines by a number of connections, stream i of the one to
 // stream i of the other, and moves bytes until nothing moves.
 
-func wires(a, b *TCPMachine, n int) {
+func wires(a, b *tcpMachine, n int) {
 	for i := range n {
 		id := machine.AcceptedBase + machine.StreamID(i)
 		a.HandleNotice(epoch, machine.Notice{Kind: machine.Accepted, Stream: id, Local: addrA, Remote: addrB})
 		b.HandleNotice(epoch, machine.Notice{Kind: machine.Accepted, Stream: id, Local: addrB, Remote: addrA})
 	}
-	move := func(from, to *TCPMachine) (moved bool) {
+	move := func(from, to *tcpMachine) (moved bool) {
 		for _, x := range tcpSent(from) {
 			n := machine.Notice{Stream: x.Stream}
 			switch x.Op {
@@ -55,7 +55,7 @@ func wires(a, b *TCPMachine, n int) {
 	}
 }
 
-func tcpEvents(m *TCPMachine, k TCPEventKind) (all []TCPEvent) {
+func tcpEvents(m *tcpMachine, k tcpEventKind) (all []tcpEvent) {
 	for e, ok := m.PollEvent(); ok; e, ok = m.PollEvent() {
 		if e.Kind == k {
 			all = append(all, e)
@@ -66,9 +66,9 @@ func tcpEvents(m *TCPMachine, k TCPEventKind) (all []TCPEvent) {
 
 func TestTCPElectsOneOfMany(t *testing.T) {
 	for seed := range byte(20) {
-		a, b := newTCPMachine(t, 2*seed), newTCPMachine(t, 2*seed+1)
+		a, b := tcpTester(t, 2*seed), tcpTester(t, 2*seed+1)
 		wires(a, b, 5)
-		x, y := tcpEvents(a, TCPAgreed), tcpEvents(b, TCPAgreed)
+		x, y := tcpEvents(a, tcpAgreed), tcpEvents(b, tcpAgreed)
 		if len(x) != 1 || len(y) != 1 || x[0].Stream != y[0].Stream {
 			t.Fatalf("agreed on %v and %v", x, y)
 		}
@@ -80,10 +80,10 @@ func TestTCPElectsOneOfMany(t *testing.T) {
 
 // What was recorded of one connection proves nothing on another.
 func TestTCPReplayedHandshake(t *testing.T) {
-	a, b := newTCPMachine(t, 1), newTCPMachine(t, 2)
+	a, b := tcpTester(t, 1), tcpTester(t, 2)
 	tcpSent(a)
 	tcpSent(b)
-	open := func(m *TCPMachine, id machine.StreamID) {
+	open := func(m *tcpMachine, id machine.StreamID) {
 		m.HandleNotice(epoch, machine.Notice{Kind: machine.Accepted, Stream: id})
 	}
 	first := machine.AcceptedBase
@@ -99,19 +99,19 @@ func TestTCPReplayedHandshake(t *testing.T) {
 			b.HandleNotice(epoch, machine.Notice{Kind: machine.Received, Stream: first, Data: x.Data})
 		}
 	}
-	if len(recorded) != TCPHandshakeSize {
-		t.Fatalf("recorded %d bytes, want %d", len(recorded), TCPHandshakeSize)
+	if len(recorded) != tcpHandshakeSize {
+		t.Fatalf("recorded %d bytes, want %d", len(recorded), tcpHandshakeSize)
 	}
-	c := newTCPMachine(t, 3)
+	c := tcpTester(t, 3)
 	open(c, first)
 	c.HandleNotice(epoch, machine.Notice{Kind: machine.Received, Stream: first, Data: recorded})
-	if e := tcpEvents(c, TCPProven); len(e) != 0 || c.forged != 1 {
+	if e := tcpEvents(c, tcpProven); len(e) != 0 || c.forged != 1 {
 		t.Fatalf("a replay proved itself: %v", e)
 	}
 }
 
 func TestTCPConnectedToItself(t *testing.T) {
-	a := newTCPMachine(t, 1)
+	a := tcpTester(t, 1)
 	tcpSent(a)
 	a.HandleNotice(epoch, machine.Notice{Kind: machine.Connected, Stream: 0, Local: addrA, Remote: addrB})
 	hello := tcpSent(a)[0].Data
@@ -122,7 +122,7 @@ func TestTCPConnectedToItself(t *testing.T) {
 }
 
 func TestTCPBoundsStrangers(t *testing.T) {
-	a := newTCPMachine(t, 1)
+	a := tcpTester(t, 1)
 	for i := range 1000 {
 		a.HandleNotice(epoch, machine.Notice{Kind: machine.Accepted, Stream: machine.AcceptedBase + machine.StreamID(i)})
 		tcpSent(a)
@@ -142,11 +142,11 @@ func FuzzTCPMachine(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\r\n"), uint8(0), uint16(0), byte(0))
 	f.Add([]byte(tcpMagic), uint8(7), uint16(50), byte(1))
 	f.Fuzz(func(t *testing.T, garbage []byte, cut uint8, at uint16, change byte) {
-		a, b := newTCPMachine(t, 1), newTCPMachine(t, 2)
+		a, b := tcpTester(t, 1), tcpTester(t, 2)
 		tcpSent(a)
 		tcpSent(b)
 		id := machine.AcceptedBase
-		for _, m := range []*TCPMachine{a, b} {
+		for _, m := range []*tcpMachine{a, b} {
 			m.HandleNotice(epoch, machine.Notice{Kind: machine.Accepted, Stream: id})
 		}
 		a.HandleNotice(epoch, machine.Notice{Kind: machine.Accepted, Stream: id + 1})
@@ -170,8 +170,8 @@ func FuzzTCPMachine(f *testing.F) {
 				}
 			}
 		}
-		agreed := len(tcpEvents(a, TCPAgreed)) == 1
-		if changed := change != 0 && int(at) < TCPHandshakeSize; agreed == changed {
+		agreed := len(tcpEvents(a, tcpAgreed)) == 1
+		if changed := change != 0 && int(at) < tcpHandshakeSize; agreed == changed {
 			t.Fatalf("agreed is %v with byte %d changed by %#x", agreed, at, change)
 		}
 	})

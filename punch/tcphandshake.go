@@ -26,9 +26,9 @@ const (
 	helloSize = len(tcpMagic) + 2*nonceSize
 	macSize   = sha256.Size
 
-	// TCPHandshakeSize is how many bytes each side sends on a connection before the
+	// tcpHandshakeSize is how many bytes each side sends on a connection before the
 	// peer's data may begin.
-	TCPHandshakeSize = helloSize + 2*macSize
+	tcpHandshakeSize = helloSize + 2*macSize
 )
 
 const tcpMagic = "bradawl-tcp1"
@@ -59,8 +59,8 @@ var (
 )
 
 // open greets the other side of a connection that has come up.
-func (m *TCPMachine) open(now time.Time, s *tcpStream, n machine.Notice) {
-	if _, err := io.ReadFull(m.random, s.own[:]); err != nil {
+func (m *tcpMachine) open(now time.Time, s *tcpStream, n machine.Notice) {
+	if _, err := io.ReadFull(m.secrets, s.own[:]); err != nil {
 		m.drop(now, s, err)
 		return
 	}
@@ -69,12 +69,12 @@ func (m *TCPMachine) open(now time.Time, s *tcpStream, n machine.Notice) {
 	m.write(s, append(hello, s.own[:]...))
 }
 
-func (m *TCPMachine) write(s *tcpStream, b []byte) {
+func (m *tcpMachine) write(s *tcpStream, b []byte) {
 	m.out.Push(machine.Transmit{Op: machine.Write, Stream: s.id, Data: b})
 }
 
 // received takes bytes as they come, one record after the other.
-func (m *TCPMachine) received(now time.Time, s *tcpStream, b []byte) {
+func (m *tcpMachine) received(now time.Time, s *tcpStream, b []byte) {
 	s.buf = append(s.buf, b...)
 	for !m.ended && m.streams[s.id] == s {
 		var record []byte
@@ -98,7 +98,7 @@ func (m *TCPMachine) received(now time.Time, s *tcpStream, b []byte) {
 	}
 }
 
-func (m *TCPMachine) hello(now time.Time, s *tcpStream, record []byte) {
+func (m *tcpMachine) hello(now time.Time, s *tcpStream, record []byte) {
 	rest, ok := bytes.CutPrefix(record, []byte(tcpMagic))
 	switch {
 	case !ok:
@@ -113,11 +113,11 @@ func (m *TCPMachine) hello(now time.Time, s *tcpStream, record []byte) {
 	m.write(s, m.mac("proof", m.ours(s), s.theirs[:]))
 }
 
-func (m *TCPMachine) ours(s *tcpStream) []byte {
+func (m *tcpMachine) ours(s *tcpStream) []byte {
 	return append(append([]byte(nil), m.session[:]...), s.own[:]...)
 }
 
-func (m *TCPMachine) mac(what string, from, to []byte) []byte {
+func (m *tcpMachine) mac(what string, from, to []byte) []byte {
 	h := hmac.New(sha256.New, m.cfg.Secret)
 	h.Write([]byte("bradawl tcp " + what))
 	h.Write(from)
@@ -126,7 +126,7 @@ func (m *TCPMachine) mac(what string, from, to []byte) []byte {
 }
 
 // authentic checks a record of the other side.
-func (m *TCPMachine) authentic(now time.Time, s *tcpStream, what string, record []byte) bool {
+func (m *tcpMachine) authentic(now time.Time, s *tcpStream, what string, record []byte) bool {
 	if hmac.Equal(record, m.mac(what, s.theirs[:], m.ours(s))) {
 		return true
 	}
@@ -135,30 +135,30 @@ func (m *TCPMachine) authentic(now time.Time, s *tcpStream, what string, record 
 	return false
 }
 
-func (m *TCPMachine) proof(now time.Time, s *tcpStream, record []byte) {
+func (m *tcpMachine) proof(now time.Time, s *tcpStream, record []byte) {
 	if !m.authentic(now, s, "proof", record) {
 		return
 	}
 	m.met = true
 	s.proven, s.rtt = true, now.Sub(s.since)
-	m.events.Push(m.event(now, TCPProven, s))
+	m.events.Push(m.event(now, tcpProven, s))
 	if m.elects(s) && m.elected == nil {
 		m.elect(s)
 	}
 }
 
 // elects reports whether the choice is ours.
-func (m *TCPMachine) elects(s *tcpStream) bool {
+func (m *tcpMachine) elects(s *tcpStream) bool {
 	return bytes.Compare(m.session[:], s.theirs[:nonceSize]) > 0
 }
 
-func (m *TCPMachine) elect(s *tcpStream) {
+func (m *tcpMachine) elect(s *tcpStream) {
 	m.elected = s
 	m.write(s, m.mac("verdict", m.ours(s), s.theirs[:]))
 }
 
 // verdict is USE, which we confirm, or the confirmation of ours.
-func (m *TCPMachine) verdict(now time.Time, s *tcpStream, record []byte) {
+func (m *tcpMachine) verdict(now time.Time, s *tcpStream, record []byte) {
 	if !m.authentic(now, s, "verdict", record) {
 		return
 	}
@@ -169,11 +169,11 @@ func (m *TCPMachine) verdict(now time.Time, s *tcpStream, record []byte) {
 		return
 	}
 	m.end(s)
-	e := m.event(now, TCPAgreed, s)
+	e := m.event(now, tcpAgreed, s)
 	e.Early = s.buf
 	m.events.Push(e)
 }
 
-func (m *TCPMachine) event(now time.Time, k TCPEventKind, s *tcpStream) TCPEvent {
-	return TCPEvent{Kind: k, At: now, Stream: s.id, Local: s.local, Remote: s.remote, RTT: s.rtt}
+func (m *tcpMachine) event(now time.Time, k tcpEventKind, s *tcpStream) tcpEvent {
+	return tcpEvent{Kind: k, At: now, Stream: s.id, Local: s.local, Remote: s.remote, RTT: s.rtt}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/bradawl/bradawl/internal/ipcheck"
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
+	"github.com/bradawl/bradawl/internal/words"
 )
 
 // Path is a direct path that was found.
@@ -25,46 +26,46 @@ type Path struct {
 	Early [][]byte
 }
 
-// UDPEventKind is the sort of a UDPEvent.
-type UDPEventKind uint8
+// udpEventKind is the sort of a udpEvent.
+type udpEventKind uint8
 
-// The events of a UDPMachine. Each comes at most once for an address, UDPForged once in
-// all, and UDPAgreed or UDPFailed ends them.
+// The events of a udpMachine. Each comes at most once for an address, udpForged once in
+// all, and udpAgreed or udpFailed ends them.
 const (
-	UDPPassedOver UDPEventKind = iota // an address is not probed; Err says why
-	UDPLearned                        // a probe of the peer came from an address that nobody had named
-	UDPForged                         // a message came whose integrity does not match the secret
-	UDPValid                          // a probe was answered: Path can be used
-	UDPNominated                      // one side chose Path, the other has not agreed yet
-	UDPAgreed                         // both peers use Path; the machine goes on answering the peer
-	UDPFailed                         // no path within the time-out; Err is a *PathError
+	udpPassedOver udpEventKind = iota // an address is not probed; Err says why
+	udpLearned                        // a probe of the peer came from an address that nobody had named
+	udpForged                         // a message came whose integrity does not match the secret
+	udpValid                          // a probe was answered: Path can be used
+	udpNominated                      // one side chose Path, the other has not agreed yet
+	udpAgreed                         // both peers use Path; the machine goes on answering the peer
+	udpFailed                         // no path within the time-out; Err is a *PathError
 )
 
+var udpEventWords = words.Of[udpEventKind]("passed over", "learned", "forged", "valid", "nominated", "agreed", "failed")
+
 // String returns the kind's name.
-func (k UDPEventKind) String() string {
-	return [...]string{"passed over", "learned", "forged", "valid", "nominated", "agreed", "failed"}[k]
-}
+func (k udpEventKind) String() string { return udpEventWords.String(k) }
 
 // maxUDPEvents is how many events there can be.
-const maxUDPEvents = MaxPeerAddrs + MaxLearnedAddrs + 1 + (MaxPeerAddrs + MaxLearnedAddrs) + 1 + 1
+const maxUDPEvents = MaxPeerAddrs + maxLearnedAddrs + 1 + (MaxPeerAddrs + maxLearnedAddrs) + 1 + 1
 
-// UDPEvent is what a UDPMachine found out.
-type UDPEvent struct {
-	Kind UDPEventKind
+// udpEvent is what a udpMachine found out.
+type udpEvent struct {
+	Kind udpEventKind
 	At   time.Time
-	Path Path  // before UDPValid: Remote only
-	Err  error // UDPPassedOver, UDPFailed
+	Path Path  // before udpValid: Remote only
+	Err  error // udpPassedOver, udpFailed
 }
 
-// UDPMachine punches over one UDP socket, its socket 0, as a sans-IO machine
-// (machine.Machine[UDPEvent]).
+// udpMachine punches over one UDP socket, its socket 0, as a sans-IO machine
+// (machine.Machine[udpEvent]).
 //
 // Each side probes every address of the other. The side whose random tag is the
 // greater one nominates the first pair that works for it; the other agrees as soon
 // as that pair works for itself, too. Both then use the same pair.
-type UDPMachine struct {
+type udpMachine struct {
 	cfg     UDPConfig
-	random  io.Reader
+	secrets io.Reader
 	tag     tag
 	started time.Time
 	state   udpState
@@ -85,7 +86,7 @@ type UDPMachine struct {
 	msg     wire.Message
 	builder wire.Builder
 	out     machine.Queue[machine.Transmit]
-	events  machine.Queue[UDPEvent]
+	events  machine.Queue[udpEvent]
 }
 
 type udpState uint8
@@ -106,23 +107,23 @@ var udpSteps = [...][]udpState{
 }
 
 // setState makes a transition and tells of it.
-func (m *UDPMachine) setState(now time.Time, to udpState, cause error) {
+func (m *udpMachine) setState(now time.Time, to udpState, cause error) {
 	if !slices.Contains(udpSteps[m.state], to) {
 		return
 	}
 	m.state = to
 	switch to {
 	case nominating:
-		m.tell(now, UDPNominated, m.chosen.path, nil)
+		m.tell(now, udpNominated, m.chosen.path, nil)
 	case agreed:
-		m.tell(now, UDPAgreed, m.chosen.path, nil)
+		m.tell(now, udpAgreed, m.chosen.path, nil)
 	case failed:
-		m.tell(now, UDPFailed, Path{}, m.Report(now, cause))
+		m.tell(now, udpFailed, Path{}, m.Report(now, cause))
 	}
 }
 
-func (m *UDPMachine) tell(now time.Time, k UDPEventKind, p Path, err error) {
-	m.events.Push(UDPEvent{Kind: k, At: now, Path: p, Err: err})
+func (m *udpMachine) tell(now time.Time, k udpEventKind, p Path, err error) {
+	m.events.Push(udpEvent{Kind: k, At: now, Path: p, Err: err})
 }
 
 // target is one address of the peer.
@@ -166,16 +167,16 @@ const (
 	maxEarly = 16
 )
 
-// NewUDPMachine makes a machine that starts at once. random gives tags and transaction
-// IDs and must be hard to guess. The error is a *ConfigError, or random's.
-func NewUDPMachine(now time.Time, cfg UDPConfig, random io.Reader) (*UDPMachine, error) {
+// newUDPMachine makes a machine that starts at once. secrets gives tags and transaction
+// IDs and must be hard to guess. The error is a *ConfigError, or secrets's.
+func newUDPMachine(now time.Time, cfg UDPConfig, secrets io.Reader) (*udpMachine, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	m := &UDPMachine{cfg: cfg, random: random, started: now, pace: now}
+	m := &udpMachine{cfg: cfg, secrets: secrets, started: now, pace: now}
 	for m.tag == (tag{}) {
-		if _, err := io.ReadFull(random, m.tag[:]); err != nil {
+		if _, err := io.ReadFull(secrets, m.tag[:]); err != nil {
 			return nil, err
 		}
 	}
@@ -187,7 +188,7 @@ func NewUDPMachine(now time.Time, cfg UDPConfig, random io.Reader) (*UDPMachine,
 
 // AddRemote adds an address of the peer that became known later. What must not be
 // probed, or is too much, is only told and noted for the report.
-func (m *UDPMachine) AddRemote(now time.Time, a netip.AddrPort) {
+func (m *udpMachine) AddRemote(now time.Time, a netip.AddrPort) {
 	a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 	if m.target(a) != nil {
 		return
@@ -205,17 +206,17 @@ func (m *UDPMachine) AddRemote(now time.Time, a netip.AddrPort) {
 	} else if len(m.refused) < MaxPeerAddrs {
 		err := badConfig("Peer", a, why)
 		m.refused = append(m.refused, Tried{Remote: a, Err: err})
-		m.tell(now, UDPPassedOver, Path{Remote: a}, err)
+		m.tell(now, udpPassedOver, Path{Remote: a}, err)
 	}
 }
 
-func (m *UDPMachine) add(a netip.AddrPort) *target {
+func (m *udpMachine) add(a netip.AddrPort) *target {
 	t := &target{remote: a}
 	m.targets = append(m.targets, t)
 	return t
 }
 
-func (m *UDPMachine) target(a netip.AddrPort) *target {
+func (m *udpMachine) target(a netip.AddrPort) *target {
 	i := slices.IndexFunc(m.targets, func(t *target) bool { return t.remote == a })
 	if i < 0 {
 		return nil
@@ -224,7 +225,7 @@ func (m *UDPMachine) target(a netip.AddrPort) *target {
 }
 
 // HandleTimeout implements machine.Machine.
-func (m *UDPMachine) HandleTimeout(now time.Time) {
+func (m *udpMachine) HandleTimeout(now time.Time) {
 	if m.state >= agreed {
 		return
 	}
@@ -240,7 +241,7 @@ func (m *UDPMachine) HandleTimeout(now time.Time) {
 }
 
 // NextTimeout implements machine.Machine.
-func (m *UDPMachine) NextTimeout() time.Time {
+func (m *udpMachine) NextTimeout() time.Time {
 	if m.state >= agreed {
 		return time.Time{}
 	}
@@ -254,7 +255,7 @@ func (m *UDPMachine) NextTimeout() time.Time {
 }
 
 // wants reports whether a probe to t is due some time.
-func (m *UDPMachine) wants(t *target) bool {
+func (m *udpMachine) wants(t *target) bool {
 	switch {
 	case t.next.IsZero() || m.state >= agreed:
 		return false
@@ -264,7 +265,7 @@ func (m *UDPMachine) wants(t *target) bool {
 	return !t.valid // the peer nominates; our answers are what it waits for
 }
 
-func (m *UDPMachine) deadline() time.Time {
+func (m *udpMachine) deadline() time.Time {
 	if m.cfg.Timeout < 0 {
 		return time.Time{}
 	}
@@ -272,18 +273,18 @@ func (m *UDPMachine) deadline() time.Time {
 }
 
 // PollTransmit implements machine.Machine.
-func (m *UDPMachine) PollTransmit() (machine.Transmit, bool) { return m.out.Pop() }
+func (m *udpMachine) PollTransmit() (machine.Transmit, bool) { return m.out.Pop() }
 
 // PollEvent implements machine.Machine.
-func (m *UDPMachine) PollEvent() (UDPEvent, bool) { return m.events.Pop() }
+func (m *udpMachine) PollEvent() (udpEvent, bool) { return m.events.Pop() }
 
 // Early returns the datagrams of the peer that came by way of paths found, the first
 // 16 of them, in order; the caller owns them.
-func (m *UDPMachine) Early() [][]byte { return m.early }
+func (m *udpMachine) Early() [][]byte { return m.early }
 
 // Report tells how the attempt stands, as the error of one that ends now because of
 // cause, which may be nil.
-func (m *UDPMachine) Report(now time.Time, cause error) *PathError {
+func (m *udpMachine) Report(now time.Time, cause error) *PathError {
 	e := &PathError{Proto: "UDP", Elapsed: now.Sub(m.started), Met: m.peer != (tag{}), Forged: m.forged, Cause: cause}
 	for _, t := range m.targets {
 		e.Tried = append(e.Tried, Tried{Remote: t.remote, Learned: t.learned, Tries: t.probes, Heard: t.heard, Answered: t.valid, Err: t.err})

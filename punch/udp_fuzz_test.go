@@ -43,7 +43,7 @@ func FuzzUDPMachine(f *testing.F) {
 				t.Fatalf("answered a probe with byte %d changed by %#x", at, change)
 			}
 		}
-		if len(a.targets) > MaxPeerAddrs+MaxLearnedAddrs || len(a.early) > maxEarly {
+		if len(a.targets) > MaxPeerAddrs+maxLearnedAddrs || len(a.early) > maxEarly {
 			t.Fatal("grew out of bounds")
 		}
 	})

@@ -19,12 +19,12 @@ var (
 	secret = []byte("0123456789abcdef")
 )
 
-func newMachine(t testing.TB, seed byte, c UDPConfig) *UDPMachine {
+func newMachine(t testing.TB, seed byte, c UDPConfig) *udpMachine {
 	t.Helper()
 	if c.Secret == nil {
 		c.Secret = secret
 	}
-	m, err := NewUDPMachine(epoch, c, rand.NewChaCha8([32]byte{seed}))
+	m, err := newUDPMachine(epoch, c, rand.NewChaCha8([32]byte{seed}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,14 +32,14 @@ func newMachine(t testing.TB, seed byte, c UDPConfig) *UDPMachine {
 }
 
 // sent takes what the machine sends.
-func sent(m *UDPMachine) (all []machine.Transmit) {
+func sent(m *udpMachine) (all []machine.Transmit) {
 	for x, ok := m.PollTransmit(); ok; x, ok = m.PollTransmit() {
 		all = append(all, x)
 	}
 	return all
 }
 
-func events(m *UDPMachine) (all []UDPEvent) {
+func events(m *udpMachine) (all []udpEvent) {
 	for e, ok := m.PollEvent(); ok; e, ok = m.PollEvent() {
 		all = append(all, e)
 	}
@@ -47,7 +47,7 @@ func events(m *UDPMachine) (all []UDPEvent) {
 }
 
 // carry brings what one machine sends to the other, as coming from there.
-func carry(now time.Time, from, to *UDPMachine, as netip.AddrPort) {
+func carry(now time.Time, from, to *udpMachine, as netip.AddrPort) {
 	for _, x := range sent(from) {
 		to.HandleDatagram(now, machine.Datagram{Remote: as, Local: x.Remote, Data: x.Data})
 	}
@@ -84,7 +84,7 @@ func TestWrongSecretIsNamed(t *testing.T) {
 		carry(now, b, a, addrB)
 	}
 	all := events(a)
-	if len(all) != 2 || all[0].Kind != UDPForged || all[0].Path.Remote != addrB || !errors.Is(all[1].Err, ErrSecret) || errors.Is(all[1].Err, ErrSilent) {
+	if len(all) != 2 || all[0].Kind != udpForged || all[0].Path.Remote != addrB || !errors.Is(all[1].Err, ErrSecret) || errors.Is(all[1].Err, ErrSilent) {
 		t.Fatalf("events %v", all)
 	}
 }
@@ -133,7 +133,7 @@ func TestReplayedProbesMakeNoPath(t *testing.T) {
 		sent(a)
 	}
 	all := events(a)
-	if len(all) != 1 || all[0].Kind != UDPFailed {
+	if len(all) != 1 || all[0].Kind != udpFailed {
 		t.Fatalf("events %v", all)
 	}
 }
@@ -154,13 +154,13 @@ func TestAnswerFromElsewhereIsDropped(t *testing.T) {
 			a.HandleDatagram(epoch, machine.Datagram{Remote: addrB, Data: x.Data})
 		}
 	}
-	if all := events(a); len(all) == 0 || all[0].Kind != UDPValid {
+	if all := events(a); len(all) == 0 || all[0].Kind != udpValid {
 		t.Fatalf("events %v", all)
 	}
 }
 
 // converge runs both machines without loss until both agree.
-func converge(t *testing.T, a, b *UDPMachine) (now time.Time) {
+func converge(t *testing.T, a, b *udpMachine) (now time.Time) {
 	t.Helper()
 	now = epoch
 	for range 100 {
@@ -224,7 +224,7 @@ func TestAddressesThatMustNotBeProbed(t *testing.T) {
 }
 
 func TestShortSecretIsRefused(t *testing.T) {
-	_, err := NewUDPMachine(epoch, UDPConfig{Secret: []byte("short")}, rand.NewChaCha8([32]byte{}))
+	_, err := newUDPMachine(epoch, UDPConfig{Secret: []byte("short")}, rand.NewChaCha8([32]byte{}))
 	var c *ConfigError
 	if !errors.As(err, &c) || c.Field != "Secret" {
 		t.Fatalf("error %v", err)

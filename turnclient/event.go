@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/internal/words"
 )
 
 // AllocationID names one allocation of a [Machine].
@@ -32,18 +33,13 @@ const (
 	EventConnData                     // Data came on Conn
 )
 
-var eventNames = [...]string{
+var eventNames = words.Of[EventKind](
 	"state", "allocated", "moved", "server", "permission", "channel", "unreachable", "dropped", "released", "data", "credentials",
 	"connected", "connection-ended", "connection-data",
-}
+)
 
 // String returns the kind's name.
-func (k EventKind) String() string {
-	if int(k) < len(eventNames) {
-		return eventNames[k]
-	}
-	return "unknown"
-}
+func (k EventKind) String() string { return eventNames.String(k) }
 
 // Event is something that happened to an allocation. Which fields are set depends on
 // Kind.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/bradawl/bradawl/internal/ipcheck"
 	"github.com/bradawl/bradawl/internal/wire"
+	"github.com/bradawl/bradawl/internal/words"
 )
 
 // Transport is how a server is reached.
@@ -22,15 +23,10 @@ const (
 	DTLS           // turns:...?transport=udp
 )
 
-var transportNames = [...]string{"udp", "tcp", "tls", "dtls"}
+var transportNames = words.Of[Transport]("udp", "tcp", "tls", "dtls")
 
 // String returns the transport's name.
-func (t Transport) String() string {
-	if int(t) < len(transportNames) {
-		return transportNames[t]
-	}
-	return "unknown"
-}
+func (t Transport) String() string { return transportNames.String(t) }
 
 // stream reports whether the transport keeps bytes in order and repeats them itself.
 func (t Transport) stream() bool { return t == TCP || t == TLS }

@@ -3,6 +3,8 @@ package turnclient
 import (
 	"slices"
 	"time"
+
+	"github.com/bradawl/bradawl/internal/words"
 )
 
 // State is where an allocation stands.
@@ -21,17 +23,12 @@ const (
 	Closed                         // for good
 )
 
-var stateNames = [...]string{
+var stateNames = words.Of[State](
 	"idle", "allocating", "allocated", "permission-pending", "permitted", "congested", "disconnecting", "failed", "closed",
-}
+)
 
 // String returns the state's name.
-func (s State) String() string {
-	if int(s) < len(stateNames) {
-		return stateNames[s]
-	}
-	return "unknown"
-}
+func (s State) String() string { return stateNames.String(s) }
 
 // Usable reports whether there is an allocation that is believed to stand.
 func (s State) Usable() bool { return s >= Allocated && s <= Congested }

@@ -96,7 +96,7 @@ func TestReachIsWhatIsPlanned(t *testing.T) {
 				theirs.Mapped = elsewhere(r.Mapped.Addr())
 			}
 			lanes := punch.Plan(r.Profile(), theirs, punch.Budget{})
-			if got := all[i]; (got.State == bad) == punch.Feasible(lanes) || got.How == "" || got.Cost == "" {
+			if got := all[i]; (got.State == bad) == (punch.Possible(lanes) == natprobe.Yes) || got.How == "" || got.Cost == "" {
 				t.Errorf("%s to %s: %+v of %+v", preset, k.name, got, lanes)
 			}
 		}

@@ -85,7 +85,7 @@ func TestRun(t *testing.T) {
 		t.Errorf("signing on while it drains: %v", err)
 	}
 	var ce *rendezvous.CloseError
-	if _, err := c.Recv(ctx); !errors.As(err, &ce) || ce.Code != rendezvous.CodeShutdown {
+	if _, err := c.Next(ctx); !errors.As(err, &ce) || ce.Code != rendezvous.CodeShutdown {
 		t.Errorf("the client was told %v", err)
 	}
 	if rest, err := io.ReadAll(lines); err != nil || len(rest) != 0 {
@@ -149,7 +149,7 @@ func TestDrainLimit(t *testing.T) {
 	}
 	interrupt()
 	var ce *rendezvous.CloseError
-	if _, err := c.Recv(ctx); !errors.As(err, &ce) || ce.Code != rendezvous.CodeShutdown {
+	if _, err := c.Next(ctx); !errors.As(err, &ce) || ce.Code != rendezvous.CodeShutdown {
 		t.Errorf("the client was told %v", err)
 	}
 	if rest, err := io.ReadAll(lines); err != nil || !strings.Contains(string(rest), "-drain 1ns") {

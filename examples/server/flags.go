@@ -112,7 +112,7 @@ func parse(args []string, getenv func(string) string, help io.Writer) (*config, 
 	}
 	if c.name != "" {
 		// A STUN server's URI has the same form after its scheme.
-		if _, err := rendezvous.NewServerMachine(rendezvous.ServerConfig{ICEServers: []string{"stun:" + c.name}}); err != nil {
+		if (rendezvous.ServerConfig{ICEServers: []string{"stun:" + c.name}}).Check() != nil {
 			return nil, fmt.Errorf("-name %q is no host; give HOST or HOST:PORT, as clients dial it", c.name)
 		}
 	}

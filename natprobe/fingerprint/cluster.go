@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+
+	"github.com/bradawl/bradawl/internal/words"
 )
 
 // Algorithm is a way to find clusters.
@@ -17,16 +19,10 @@ const (
 	KMeans                  // k-means++: round clusters, every vector in one
 )
 
+var algorithms = words.Of[Algorithm]("dbscan", "k-means")
+
 // String returns "dbscan" or "k-means".
-func (a Algorithm) String() string {
-	switch a {
-	case DBSCAN:
-		return "dbscan"
-	case KMeans:
-		return "k-means"
-	}
-	return "unknown"
-}
+func (a Algorithm) String() string { return algorithms.String(a) }
 
 // ClusterConfig tunes Group. Nil and the zero value work.
 type ClusterConfig struct {

@@ -246,7 +246,7 @@ func TestLabelOf(t *testing.T) {
 	if s := (Label{}).String(); s != "filtering=unknown ports=unknown lifetime=unknown echo=unknown" {
 		t.Errorf("nothing known: %s", s)
 	}
-	if PortClass(9).String() != "unknown" || LifetimeClass(9).String() != "unknown" || EchoClass(9).String() != "unknown" || Algorithm(9).String() != "unknown" {
+	if PortClass(9).String() != "PortClass(9)" || LifetimeClass(9).String() != "LifetimeClass(9)" || EchoClass(9).String() != "EchoClass(9)" || Algorithm(9).String() != "Algorithm(9)" {
 		t.Error("values that are none have names")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/words"
 	"github.com/bradawl/bradawl/natprobe"
 )
 
@@ -53,26 +54,19 @@ const (
 )
 
 var (
-	portsWords    = []string{"unknown", "kept", "mixed", "changed"}
-	lifetimeWords = []string{"unknown", "short", "allowed", "recommended"}
-	echoWords     = []string{"unknown", "answers", "limited", "silent"}
+	portsWords    = words.Of[PortClass]("unknown", "kept", "mixed", "changed")
+	lifetimeWords = words.Of[LifetimeClass]("unknown", "short", "allowed", "recommended")
+	echoWords     = words.Of[EchoClass]("unknown", "answers", "limited", "silent")
 )
 
 // String returns the class in a word.
-func (p PortClass) String() string { return word(portsWords, p) }
+func (p PortClass) String() string { return portsWords.String(p) }
 
 // String returns the class in a word.
-func (l LifetimeClass) String() string { return word(lifetimeWords, l) }
+func (l LifetimeClass) String() string { return lifetimeWords.String(l) }
 
 // String returns the class in a word.
-func (e EchoClass) String() string { return word(echoWords, e) }
-
-func word[T ~uint8](words []string, v T) string {
-	if int(v) < len(words) {
-		return words[v]
-	}
-	return words[0]
-}
+func (e EchoClass) String() string { return echoWords.String(e) }
 
 // String returns the label in one line, such as
 // "filtering=address_dependent ports=kept lifetime=short echo=silent".

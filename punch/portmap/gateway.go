@@ -29,12 +29,19 @@ type gateway struct {
 func newGateway(m *Machine, at Gateway) *gateway {
 	g := &gateway{m: m, Gateway: at, socket: m.sockets}
 	m.sockets++
-	for method, left := range map[Method]bool{PCP: m.cfg.NoPCP, NATPMP: m.cfg.NoNATPMP || at.Addr.Is6(), UPnP: m.cfg.NoUPnP || !at.isLocal()} {
-		if !left {
-			g.speakers = append(g.speakers, newSpeaker(g, method))
+	for _, d := range []struct {
+		method Method
+		off    bool
+		speak  func(*speaker) dialect
+	}{
+		{PCP, m.cfg.NoPCP, newPCP},
+		{NATPMP, m.cfg.NoNATPMP || at.Addr.Is6(), newPMP},
+		{UPnP, m.cfg.NoUPnP || !at.isLocal(), newUPnP},
+	} {
+		if !d.off {
+			g.speakers = append(g.speakers, newSpeaker(g, d.method, d.speak))
 		}
 	}
-	slices.SortFunc(g.speakers, func(a, b *speaker) int { return int(a.method) - int(b.method) })
 	g.watcher.Fire = g.tick
 	g.reopen.Fire = func(time.Time) { g.open() }
 	g.open()
@@ -114,69 +121,9 @@ func (g *gateway) leave(now time.Time) {
 
 var errLeft = bad("this host's router is another one now")
 
-// datagram takes in what came to the router's socket. Answers count only from the
-// address asked, and from its port where the protocol has one (RFC 6886 section 3.3,
-// RFC 6887 section 8.3).
 func (g *gateway) datagram(now time.Time, d machine.Datagram) {
-	if len(d.Data) == 0 {
-		return
-	}
-	switch {
-	case d.Data[0] == 'H':
-		if s := g.speaker(UPnP); s != nil && g.mayBe(d.Remote.Addr()) {
-			s.upnp.found(now, d)
-		}
-	case d.Remote.Addr().WithZone("") != g.Addr.WithZone(""):
-	case d.Remote.Port() != g.m.cfg.Port:
-	case d.Data[0] == 0:
-		if a, ok := parsePMP(d.Data); ok {
-			g.pmp(now, a)
-		}
-	default:
-		if a, ok := parsePCP(d.Data); ok {
-			g.pcp(now, a)
-		}
-	}
-}
-
-func (g *gateway) speaker(m Method) *speaker {
 	for _, s := range g.speakers {
-		if s.method == m {
-			return s
-		}
-	}
-	return nil
-}
-
-// pcp takes in a response of PCP. One that says that version 2 is not understood is
-// the answer of a server that speaks nothing else to our request of NAT-PMP (RFC 6887
-// section 9).
-func (g *gateway) pcp(now time.Time, a pcpAnswer) {
-	if a.result == unsuppVersion {
-		g.unspoken(now, NATPMP, named(pcpResults[:], unsuppVersion))
-		return
-	}
-	if s := g.speaker(PCP); s != nil {
-		s.pcp(now, a)
-	}
-}
-
-// pmp takes in a response of NAT-PMP; see pcp.
-func (g *gateway) pmp(now time.Time, a pmpAnswer) {
-	if a.result == unsuppVersion {
-		g.unspoken(now, PCP, named(pmpResults[:], unsuppVersion))
-		return
-	}
-	if s := g.speaker(NATPMP); s != nil {
-		s.pmp(now, a)
-	}
-}
-
-// unspoken takes in that the router does not speak a protocol. It counts only where
-// that has not answered yet, for anybody could say so.
-func (g *gateway) unspoken(now time.Time, m Method, name string) {
-	if s := g.speaker(m); s != nil && s.state == asking && len(s.jobs) > 0 {
-		s.finish(now, grant{err: &RouterError{Code: unsuppVersion, Name: name}})
+		s.dialect.hear(now, d)
 	}
 }
 
@@ -195,14 +142,8 @@ func (g *gateway) notice(now time.Time, n machine.Notice) {
 			s.fail(now, n.Err)
 		}
 	case machine.Unreachable:
-		if !n.Reason.Hard() || n.Remote.Addr().WithZone("") != g.Addr.WithZone("") || n.Remote.Port() != g.m.cfg.Port {
-			return
-		}
-		// One port serves both protocols. It is a hint alone: what has answered is not given up.
 		for _, s := range g.speakers {
-			if s.method != UPnP && s.state == asking && len(s.jobs) > 0 {
-				s.finish(now, grant{err: n.Err})
-			}
+			s.dialect.unreachable(now, n)
 		}
 	}
 }
@@ -222,7 +163,7 @@ func (g *gateway) tick(now time.Time) {
 			continue
 		}
 		busy = true
-		if len(s.jobs) == 0 && (s.method != UPnP || g.ticks%6 == 0) {
+		if len(s.jobs) == 0 && g.ticks%s.dialect.habits().rests == 0 {
 			s.add(now, &job{kind: jobWatch})
 		}
 	}

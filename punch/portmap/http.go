@@ -27,7 +27,6 @@ type httpClient struct {
 	m     *Machine
 	local netip.AddrPort
 	id    machine.StreamID
-	open  bool
 	buf   []byte
 	limit int
 	timer machine.Timer
@@ -38,7 +37,8 @@ type httpClient struct {
 func (h *httpClient) do(now time.Time, to netip.AddrPort, request []byte, limit int, then func(time.Time, int, []byte, error)) {
 	h.stop()
 	h.m.streams++
-	h.id, h.open, h.buf, h.limit, h.then = h.m.streams, true, nil, limit, then
+	h.id, h.buf, h.limit, h.then = h.m.streams, nil, limit, then
+	h.m.calls[h.id] = h
 	h.timer.Fire = func(now time.Time) {
 		h.end(now, machine.Reset, 0, nil, fmt.Errorf("%w over HTTP within %v", ErrNoAnswer, httpPatience))
 	}
@@ -48,8 +48,9 @@ func (h *httpClient) do(now time.Time, to netip.AddrPort, request []byte, limit 
 }
 
 func (h *httpClient) stop() {
-	if h.open {
-		h.open, h.then = false, nil
+	if h.then != nil {
+		h.then = nil
+		delete(h.m.calls, h.id)
 		h.m.timers.Stop(&h.timer)
 		h.m.out.Push(machine.Transmit{Op: machine.Reset, Stream: h.id})
 	}
@@ -57,7 +58,8 @@ func (h *httpClient) stop() {
 
 func (h *httpClient) end(now time.Time, op machine.Op, status int, body []byte, err error) {
 	then := h.then
-	h.open, h.then, h.buf = false, nil, nil
+	h.then, h.buf = nil, nil
+	delete(h.m.calls, h.id)
 	h.m.timers.Stop(&h.timer)
 	h.m.out.Push(machine.Transmit{Op: op, Stream: h.id})
 	then(now, status, body, err)

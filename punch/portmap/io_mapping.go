@@ -58,9 +58,6 @@ func (m *Mapping) take(e Event) {
 // External is what reaches this host from outside; not valid while there is no mapping.
 func (m *Mapping) External() netip.AddrPort { return m.Info().External }
 
-// Lifetime is what the router has granted last; 0: the mapping stands until it is deleted.
-func (m *Mapping) Lifetime() time.Duration { return m.Info().Lifetime }
-
 // Info is what the mapping is; the zero value while there is none.
 func (m *Mapping) Info() Info {
 	m.mu.Lock()

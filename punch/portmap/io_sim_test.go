@@ -60,7 +60,7 @@ func TestClientByEachProtocol(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if want := netip.AddrPortFrom(s.NAT.Addrs()[0], 6000); m.External() != want || m.Lifetime() != 2*time.Hour || m.Err() != nil {
+			if want := netip.AddrPortFrom(s.NAT.Addrs()[0], 6000); m.External() != want || m.Info().Lifetime != 2*time.Hour || m.Err() != nil {
 				t.Errorf("%+v, %v, want %v", m.Info(), m.Err(), want)
 			}
 			if a, err := c.ExternalAddr(t.Context()); err != nil || a != m.External().Addr() {

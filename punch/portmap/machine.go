@@ -52,8 +52,9 @@ type Event struct {
 	Err     error // why it is not: a *MapError
 }
 
-// Machine is the state behind a [Client]. Use NewMachine, then SetGateways. Like every
-// machine it is not safe for concurrent use.
+// Machine is the state behind a [Client], which is what programs use: a Machine takes and
+// gives types of this module's event loop and simulator. Use NewMachine, then SetGateways.
+// Like every machine it is not safe for concurrent use.
 type Machine struct {
 	cfg      Config
 	random   *rand.Rand
@@ -66,6 +67,7 @@ type Machine struct {
 	made     MappingID
 	sockets  machine.SocketID
 	streams  machine.StreamID
+	calls    map[machine.StreamID]*httpClient // under way
 	closing  bool
 	closed   bool
 	patience machine.Timer // of CloseAll
@@ -78,7 +80,7 @@ func NewMachine(cfg Config, random *rand.Rand, secrets io.Reader) (*Machine, err
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{cfg: c, random: random, secrets: secrets}
+	m := &Machine{cfg: c, random: random, secrets: secrets, calls: make(map[machine.StreamID]*httpClient)}
 	m.patience.Fire = func(time.Time) {
 		m.mappings = nil
 		m.finishClose()
@@ -220,17 +222,6 @@ func (m *Machine) placeAll(now time.Time) {
 	}
 }
 
-func (m *Machine) stream(id machine.StreamID) *upnp {
-	for _, g := range m.gateways {
-		for _, s := range g.speakers {
-			if s.upnp != nil && s.upnp.http.open && s.upnp.http.id == id {
-				return s.upnp
-			}
-		}
-	}
-	return nil
-}
-
 // HandleDatagram takes in an answer; what nobody was asked for is dropped.
 func (m *Machine) HandleDatagram(now time.Time, d machine.Datagram) {
 	for _, g := range m.gateways {
@@ -245,8 +236,8 @@ func (m *Machine) HandleDatagram(now time.Time, d machine.Datagram) {
 func (m *Machine) HandleNotice(now time.Time, n machine.Notice) {
 	switch n.Kind {
 	case machine.Connected, machine.Received, machine.Closed:
-		if u := m.stream(n.Stream); u != nil {
-			u.http.notice(now, n)
+		if h := m.calls[n.Stream]; h != nil {
+			h.notice(now, n)
 		}
 		return
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/bradawl/bradawl/internal/ipcheck"
 	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/internal/words"
 )
 
 // State is how far a mapping is.
@@ -21,13 +22,10 @@ const (
 	Closed
 )
 
+var states = words.Of[State]("waiting", "mapped", "refused", "closed")
+
 // String returns the state in lower case.
-func (s State) String() string {
-	if names := [...]string{"waiting", "mapped", "refused", "closed"}; int(s) < len(names) {
-		return names[s]
-	}
-	return "unknown"
-}
+func (s State) String() string { return states.String(s) }
 
 // steps are the changes of state that there are.
 var steps = map[State][]State{

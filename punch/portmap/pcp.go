@@ -3,6 +3,9 @@ package portmap
 import (
 	"encoding/binary"
 	"net/netip"
+	"time"
+
+	"github.com/bradawl/bradawl/internal/machine"
 )
 
 const (
@@ -19,6 +22,78 @@ const (
 )
 
 type nonce [12]byte
+
+// pcp speaks PCP.
+type pcp struct{ asker }
+
+func newPCP(s *speaker) dialect {
+	p := &pcp{asker{s: s}}
+	// Section 8.1.1: 3 s within 10 %, doubling.
+	p.pause = func(sends int) time.Duration {
+		return time.Duration((0.9 + 0.2*s.g.m.random.Float64()) * float64(3*time.Second<<sends))
+	}
+	return p
+}
+
+func (p *pcp) habits() habits { return habits{rests: 1} }
+
+func (p *pcp) begin(now time.Time, j *job) {
+	t, local := j.target, p.s.g.Local.WithZone("")
+	switch {
+	case t.Protocol == 0:
+		p.ask(now, appendPCP(nil, pcpAnnounce, 0, local))
+	case j.kind == jobMap:
+		p.ask(now, appendMap(nil, uint32(t.life/time.Second), local, t.nonce, t.Protocol, t.Internal.Port(), t.external))
+	default:
+		p.ask(now, appendMap(nil, 0, local, t.nonce, t.Protocol, t.Internal.Port(), netip.AddrPort{}))
+	}
+}
+
+// hear takes in a response. A router that speaks NAT-PMP alone answers by that, that it
+// does not understand the version (RFC 6887 section 9).
+func (p *pcp) hear(now time.Time, d machine.Datagram) {
+	if !p.asked(d.Remote) {
+		return
+	}
+	if a, ok := parsePMP(d.Data); ok && a.result == unsuppVersion {
+		p.unspoken(now, &RouterError{Code: unsuppVersion, Name: named(pmpResults[:], unsuppVersion)})
+	}
+	if a, ok := parsePCP(d.Data); ok && a.result != unsuppVersion {
+		p.answered(now, a)
+	}
+}
+
+func (p *pcp) answered(now time.Time, a pcpAnswer) {
+	s := p.s
+	if !s.running {
+		return
+	}
+	j := s.jobs[0]
+	if j.target.Protocol == 0 {
+		if a.opcode != pcpAnnounce {
+			return
+		}
+	} else if !a.mapped || a.nonce != j.target.nonce || a.protocol != j.target.Protocol || a.internal != j.target.Internal.Port() {
+		return
+	}
+	if s.epoch.restarted(now, a.epoch) {
+		defer s.restarted(now)
+	}
+	refused := &RouterError{Code: int(a.result), Name: named(pcpResults[:], int(a.result)), wait: time.Duration(min(a.lifetime, 86400)) * time.Second}
+	switch {
+	case j.kind == jobProbe && a.result != 0 && refused.Name != "UNSUPP_OPCODE" && refused.Name != "NOT_AUTHORIZED":
+		s.finish(now, grant{err: refused})
+	case j.kind != jobMap: // that there is an answer is enough
+		s.finish(now, grant{})
+	case a.result != 0:
+		s.finish(now, grant{err: refused})
+	case a.lifetime == 0:
+		s.finish(now, grant{err: bad("granted for no time at all")})
+	default:
+		s.external = a.external.Addr()
+		s.finish(now, grant{external: a.external, lifetime: time.Duration(a.lifetime) * time.Second})
+	}
+}
 
 // pcpAnswer is a response of PCP. What follows epoch is of MAP alone, and only where
 // mapped is true.

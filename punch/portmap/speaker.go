@@ -14,18 +14,39 @@ import (
 type speaker struct {
 	g        *gateway
 	method   Method
+	dialect  dialect
 	state    speaking
 	err      error // why it does not speak
 	jobs     []*job
 	running  bool // the first of jobs has begun
 	timer    machine.Timer
-	request  []byte
-	sends    int
-	deadline time.Time
+	deadline time.Time // of the first job
 	epoch    epoch
 	external netip.Addr // that the router told
 	says     string     // what it said last
-	upnp     *upnp      // UPnP alone
+}
+
+// dialect is how a speaker speaks its protocol. There are three: pcp, pmp and upnp.
+type dialect interface {
+	habits() habits
+	// begin asks for what a job wants. The speaker's finish is called when that has come to an end.
+	begin(now time.Time, j *job)
+	// due is told that the speaker's timer has fired.
+	due(now time.Time)
+	// hear takes in a datagram to the router's socket, which may be of another dialect, from
+	// anybody.
+	hear(now time.Time, d machine.Datagram)
+	// unreachable takes in what ICMP says of a datagram that left this socket.
+	unreachable(now time.Time, n machine.Notice)
+	// stop ends what is under way; nothing comes of it.
+	stop()
+}
+
+// habits are what else is different between dialects.
+type habits struct {
+	rests  int           // how many of the gateway's ticks go by for one look after the router
+	spread time.Duration // within which all is made anew, at random, after the router has restarted
+	moves  bool          // the router may have to be found again when it does not answer
 }
 
 type speaking uint8
@@ -70,12 +91,10 @@ type grant struct {
 	err      error
 }
 
-func newSpeaker(g *gateway, method Method) *speaker {
+func newSpeaker(g *gateway, method Method, speak func(*speaker) dialect) *speaker {
 	s := &speaker{g: g, method: method, err: ErrNoAnswer}
-	s.timer.Fire = s.due
-	if method == UPnP {
-		s.upnp = newUPnP(s)
-	}
+	s.dialect = speak(s)
+	s.timer.Fire = s.dialect.due
 	return s
 }
 
@@ -121,9 +140,7 @@ func (s *speaker) forget(mp *mapping) {
 
 func (s *speaker) stopFirst() {
 	s.g.m.timers.Stop(&s.timer)
-	if s.upnp != nil {
-		s.upnp.stop()
-	}
+	s.dialect.stop()
 }
 
 func (s *speaker) stop() {
@@ -145,14 +162,8 @@ func (s *speaker) next(now time.Time) {
 	}
 	s.running = true
 	j := s.jobs[0]
-	s.sends = 0
 	s.deadline = now.Add(patience(j.kind))
-	if s.method == UPnP {
-		s.upnp.begin(now, j)
-		return
-	}
-	s.compose(j)
-	s.send(now)
+	s.dialect.begin(now, j)
 }
 
 // patience is how long an answer to a request is waited for in all.
@@ -164,59 +175,6 @@ func patience(k jobKind) time.Duration {
 		return 3 * time.Second
 	}
 	return 4 * time.Second
-}
-
-// compose makes the request of a job, for PCP and NAT-PMP.
-func (s *speaker) compose(j *job) {
-	var life uint32
-	t := j.target
-	if j.kind == jobMap {
-		life = uint32(t.life / time.Second)
-	} else {
-		t.external = netip.AddrPort{}
-	}
-	local := s.g.Local.WithZone("")
-	switch {
-	case s.method == PCP && t.Protocol == 0:
-		s.request = appendPCP(nil, pcpAnnounce, 0, local)
-	case s.method == PCP:
-		s.request = appendMap(nil, life, local, t.nonce, t.Protocol, t.Internal.Port(), t.external)
-	case t.Protocol == 0:
-		s.request = []byte{0, pmpAddress}
-	default:
-		s.request = appendPMP(nil, t.Protocol, t.Internal.Port(), t.external.Port(), life)
-	}
-}
-
-// send sends the request, again and again at the times of RFC 6886 section 3.1 (250 ms,
-// doubling) or RFC 6887 section 8.1.1 (3 s within 10 %, doubling).
-func (s *speaker) send(now time.Time) {
-	m := s.g.m
-	m.out.Push(machine.Transmit{Op: machine.Send, Socket: s.g.socket, Remote: netip.AddrPortFrom(s.g.Addr, m.cfg.Port), Data: s.request})
-	wait := 250 * time.Millisecond << s.sends
-	if s.method == PCP {
-		wait = time.Duration((0.9 + 0.2*m.random.Float64()) * float64(3*time.Second<<s.sends))
-	}
-	s.sends++
-	m.timers.Set(&s.timer, earlier(now.Add(wait), s.deadline))
-}
-
-func earlier(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
-}
-
-func (s *speaker) due(now time.Time) {
-	switch {
-	case s.method == UPnP:
-		s.upnp.due(now)
-	case !now.Before(s.deadline):
-		s.finish(now, grant{err: ErrNoAnswer})
-	default:
-		s.send(now)
-	}
 }
 
 // finish takes in what came of the first job, and begins the next one.
@@ -245,7 +203,7 @@ func (s *speaker) finish(now time.Time, g grant) {
 		}
 		s.g.m.placeAll(now)
 	case jobWatch:
-		if g.err != nil && s.method == UPnP { // it may have another URL now
+		if g.err != nil && s.dialect.habits().moves {
 			s.jobs = append(s.jobs, &job{kind: jobProbe})
 		}
 	case jobMap:
@@ -259,14 +217,14 @@ func (s *speaker) finish(now time.Time, g grant) {
 	s.next(now)
 }
 
-// restarted has all mappings of this protocol made anew: within 5 s at random where the
-// protocol wants that (RFC 6886 section 3.7), never more often than every 5 s.
+// restarted has all mappings of this protocol made anew, never more often than every 5 s.
 func (s *speaker) restarted(now time.Time) {
+	spread := s.dialect.habits().spread
 	for _, mp := range s.g.m.mappings {
 		if mp.by == s && mp.state == Mapped && mp.fresh.Before(now) {
 			at := now
-			if s.method == NATPMP {
-				at = now.Add(time.Duration(s.g.m.random.Int64N(int64(5 * time.Second))))
+			if spread > 0 {
+				at = now.Add(time.Duration(s.g.m.random.Int64N(int64(spread))))
 			}
 			mp.renewAt(now, at)
 		}
@@ -285,66 +243,5 @@ func (s *speaker) readdress(now time.Time, external netip.Addr) {
 		if mp.by == s && mp.state == Mapped {
 			mp.renewAt(now, now)
 		}
-	}
-}
-
-// pcp takes in a response of PCP.
-func (s *speaker) pcp(now time.Time, a pcpAnswer) {
-	if !s.running {
-		return
-	}
-	j := s.jobs[0]
-	if j.target.Protocol == 0 {
-		if a.opcode != pcpAnnounce {
-			return
-		}
-	} else if !a.mapped || a.nonce != j.target.nonce || a.protocol != j.target.Protocol || a.internal != j.target.Internal.Port() {
-		return
-	}
-	if s.epoch.restarted(now, a.epoch) {
-		defer s.restarted(now)
-	}
-	refused := &RouterError{Code: int(a.result), Name: named(pcpResults[:], int(a.result)), wait: time.Duration(min(a.lifetime, 86400)) * time.Second}
-	switch {
-	case j.kind == jobProbe && a.result != 0 && refused.Name != "UNSUPP_OPCODE" && refused.Name != "NOT_AUTHORIZED":
-		s.finish(now, grant{err: refused})
-	case j.kind != jobMap: // that there is an answer is enough
-		s.finish(now, grant{})
-	case a.result != 0:
-		s.finish(now, grant{err: refused})
-	case a.lifetime == 0:
-		s.finish(now, grant{err: bad("granted for no time at all")})
-	default:
-		s.external = a.external.Addr()
-		s.finish(now, grant{external: a.external, lifetime: time.Duration(a.lifetime) * time.Second})
-	}
-}
-
-// pmp takes in a response of NAT-PMP.
-func (s *speaker) pmp(now time.Time, a pmpAnswer) {
-	if !s.running {
-		return
-	}
-	j := s.jobs[0]
-	if j.target.Protocol == 0 {
-		if a.opcode != pmpAddress {
-			return
-		}
-	} else if a.opcode != pmpOpcode(j.target.Protocol) || a.result == 0 && a.internal != j.target.Internal.Port() {
-		return
-	}
-	if s.epoch.restarted(now, a.epoch) {
-		defer s.restarted(now)
-	}
-	switch {
-	case a.result != 0 && j.kind != jobWatch && j.kind != jobUnmap:
-		s.finish(now, grant{err: &RouterError{Code: int(a.result), Name: named(pmpResults[:], int(a.result))}})
-	case a.opcode == pmpAddress && a.result == 0:
-		s.readdress(now, a.external)
-		s.finish(now, grant{})
-	case j.kind == jobMap && a.lifetime == 0:
-		s.finish(now, grant{err: bad("granted for no time at all")})
-	default:
-		s.finish(now, grant{external: netip.AddrPortFrom(s.external, a.mapped), lifetime: time.Duration(a.lifetime) * time.Second})
 	}
 }

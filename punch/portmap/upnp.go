@@ -17,6 +17,7 @@ type upnp struct {
 	s         *speaker
 	http      httpClient
 	searching bool
+	searches  int
 	trying    bool     // a description
 	places    []place  // of descriptions, not yet tried
 	known     []string // locations that were told
@@ -34,12 +35,17 @@ var (
 	kinds6 = []string{"WANIPv6FirewallControl:1"}
 )
 
-func newUPnP(s *speaker) *upnp {
+func newUPnP(s *speaker) dialect {
 	u := &upnp{s: s}
 	u.http.m = s.g.m
 	u.http.local = netip.AddrPortFrom(s.g.Local, 0)
 	return u
 }
+
+// habits: a look costs a connection; a router that has restarted may have another URL.
+func (u *upnp) habits() habits { return habits{rests: 6, moves: true} }
+
+func (u *upnp) unreachable(time.Time, machine.Notice) {}
 
 func (u *upnp) stop() {
 	u.searching, u.trying = false, false
@@ -50,7 +56,7 @@ func (u *upnp) begin(now time.Time, j *job) {
 	switch j.kind {
 	case jobProbe:
 		u.places, u.known, u.why = nil, nil, ErrNoAnswer
-		u.searching = true
+		u.searching, u.searches = true, 0
 		u.search(now)
 	case jobMap:
 		u.mapPort(now, j)
@@ -75,9 +81,9 @@ func (u *upnp) search(now time.Time) {
 			m.out.Push(machine.Transmit{Op: machine.Send, Socket: g.socket, Remote: at, Data: searchFor(at, version)})
 		}
 	}
-	u.s.sends++
+	u.searches++
 	wait := u.s.deadline
-	if u.s.sends < 3 {
+	if u.searches < 3 {
 		wait = earlier(wait, now.Add(time.Second))
 	}
 	m.timers.Set(&u.s.timer, wait)
@@ -96,11 +102,14 @@ func (u *upnp) due(now time.Time) {
 	}
 }
 
-// found takes in an answer to the search. That it came from the gateway has been seen
-// to; it must also name the address that it came from.
-func (u *upnp) found(now time.Time, d machine.Datagram) {
+// hear takes in an answer to the search, from the gateway alone; it must also name the address
+// that it came from.
+func (u *upnp) hear(now time.Time, d machine.Datagram) {
+	if !u.searching || !u.s.g.mayBe(d.Remote.Addr()) {
+		return
+	}
 	location, ok := parseSSDP(d.Data)
-	if !u.searching || !ok || len(u.known) == maxLocations || slices.Contains(u.known, location) {
+	if !ok || len(u.known) == maxLocations || slices.Contains(u.known, location) {
 		return
 	}
 	u.known = append(u.known, location)

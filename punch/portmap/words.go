@@ -3,6 +3,8 @@ package portmap
 import (
 	"fmt"
 	"net/netip"
+
+	"github.com/bradawl/bradawl/internal/words"
 )
 
 // Protocol is what a mapping carries, by its number in the IP header.
@@ -35,13 +37,10 @@ const (
 	UPnP                 // Internet Gateway Device 1 and 2
 )
 
+var methods = words.Of[Method]("PCP", "NAT-PMP", "UPnP")
+
 // String returns the protocol's name.
-func (m Method) String() string {
-	if names := [...]string{"PCP", "NAT-PMP", "UPnP"}; int(m) < len(names) {
-		return names[m]
-	}
-	return "unknown"
-}
+func (m Method) String() string { return methods.String(m) }
 
 // Word is what is known of one protocol of one router, for people who ask why there is
 // no mapping.

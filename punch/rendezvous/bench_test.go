@@ -148,12 +148,12 @@ func BenchmarkServerMachine(b *testing.B) {
 			s := machine.AcceptedBase + machine.StreamID(i)
 			addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{100, 64, byte(i >> 8), byte(i)}), 1)
 			m.HandleNotice(now, machine.Notice{Kind: machine.Accepted, Stream: s, Remote: addr})
-			say(s, frame{Type: typeHello, Version: Version, Peer: peer})
+			say(s, frame{Type: typeHello, Version: protocolVersion, Peer: peer})
 			say(s, frame{Type: typeJoin, Room: fmt.Sprintf("room-%d", i/2), Data: offer})
 		}
 		after := footprint()
-		if paired != n || m.Clients() != n || m.Rooms() != n/2 {
-			b.Fatalf("%d paired, %d clients, %d rooms", paired, m.Clients(), m.Rooms())
+		if paired != n || m.Stats().Clients != n || m.Stats().Rooms != n/2 {
+			b.Fatalf("%d paired, %d clients, %d rooms", paired, m.Stats().Clients, m.Stats().Rooms)
 		}
 		b.ReportMetric(0, "ns/op")
 		b.ReportMetric(float64(after.bytes-before.bytes)/float64(n), "B/client")
@@ -274,7 +274,7 @@ func crowd(url string, n int, stdin io.Reader, stdout io.Writer) error {
 			return err
 		}
 		for _, c := range []*Client{first, second} {
-			if e, err := c.Recv(ctx); err != nil {
+			if e, err := c.Next(ctx); err != nil {
 				return err
 			} else if _, ok := e.(Paired); !ok {
 				return fmt.Errorf("room %d: %+v", i, e)

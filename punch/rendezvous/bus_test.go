@@ -76,7 +76,7 @@ func TestTwoNodes(t *testing.T) {
 		if got := append(c.take(), d.take()...); len(got) != 4 { // two Joined, two Paired
 			t.Errorf("in the room's second life: %+v", got)
 		}
-		if homes := one.server.Rooms() + two.server.Rooms(); homes != 1 {
+		if homes := one.server.Stats().Rooms + two.server.Stats().Rooms; homes != 1 {
 			t.Errorf("the room has %d homes", homes)
 		}
 	})

@@ -44,7 +44,8 @@ var phaseNext = [...][]clientPhase{
 }
 
 // ClientMachine is a rendezvous client without its network: one stream of whole
-// messages, as [ServerMachine] describes. Its last event is [Closed].
+// messages, as [ServerMachine] describes. Its last event is [Closed]. Programs use
+// a [Client].
 type ClientMachine struct {
 	cfg  ClientConfig // with defaults
 	host string
@@ -237,8 +238,8 @@ func (c *ClientMachine) challenged(now time.Time, f frame) {
 	case f.Type != typeChallenge:
 		c.fail(CodeUnexpected, &ProtocolError{Reason: fmt.Sprintf("a frame of type %q instead of the challenge", f.Type)})
 		return
-	case f.Version != Version:
-		c.fail(CodeVersion, &ProtocolError{Reason: fmt.Sprintf("it speaks version %d, this client version %d", f.Version, Version)})
+	case f.Version != protocolVersion:
+		c.fail(CodeVersion, &ProtocolError{Reason: fmt.Sprintf("it speaks version %d, this client version %d", f.Version, protocolVersion)})
 		return
 	case len(f.Nonce) != nonceSize:
 		c.fail(CodeBadFrame, &ProtocolError{Reason: fmt.Sprintf("a challenge of %d bytes, not %d", len(f.Nonce), nonceSize)})
@@ -251,7 +252,7 @@ func (c *ClientMachine) challenged(now time.Time, f frame) {
 	}
 	c.setPhase(phaseGreeting)
 	c.deadline = now.Add(handshakeTimeout)
-	c.write(frame{Type: typeHello, Version: Version, Peer: c.cfg.Identity.ID(), Host: c.host, Proof: proof})
+	c.write(frame{Type: typeHello, Version: protocolVersion, Peer: c.cfg.Identity.ID(), Host: c.host, Proof: proof})
 }
 
 // welcomed ends the handshake.

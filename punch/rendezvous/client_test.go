@@ -215,7 +215,7 @@ func TestClientRefusesABrokenServer(t *testing.T) {
 		want   Code
 	}{
 		{"garbage", [][]byte{[]byte("HTTP/1.1")}, CodeBadFrame},
-		{"too large", [][]byte{make([]byte, MaxFrame+1)}, CodeTooLarge},
+		{"too large", [][]byte{make([]byte, maxFrame+1)}, CodeTooLarge},
 		{"welcome first", [][]byte{[]byte(`{"type":"welcome"}`)}, CodeUnexpected},
 		{"version 2", [][]byte{(&frame{Type: typeChallenge, Version: 2, Key: key, Nonce: nonce}).encode()}, CodeVersion},
 		{"short nonce", [][]byte{(&frame{Type: typeChallenge, Version: 1, Key: key, Nonce: nonce[1:]}).encode()}, CodeBadFrame},

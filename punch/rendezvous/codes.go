@@ -16,7 +16,7 @@ const (
 	CodeHelloTimeout   Code = 4001 // the client did not sign on in time
 	CodeIdle           Code = 4002 // nothing came from the client for too long
 	CodeBadFrame       Code = 4003 // a frame was not one JSON object of the right form
-	CodeTooLarge       Code = 4004 // a frame exceeded MaxFrame, or its message MaxMessage
+	CodeTooLarge       Code = 4004 // a frame exceeded 64 KiB, or its message MaxMessage
 	CodeUnexpected     Code = 4005 // a frame came before its turn
 	CodeVersion        Code = 4006 // the two sides speak different versions
 	CodeBadProof       Code = 4007 // the proof does not fit the peer ID, the challenge or the server's name

@@ -93,6 +93,12 @@ type ServerConfig struct {
 	LoggerFactory logging.LoggerFactory
 }
 
+// Check returns a *ConfigError where a server cannot be made with c.
+func (c ServerConfig) Check() error {
+	_, err := c.withDefaults()
+	return err
+}
+
 // withDefaults returns c with every default filled in and every limit that is
 // off at its type's maximum, or what is wrong with it.
 func (c ServerConfig) withDefaults() (ServerConfig, error) {
@@ -196,7 +202,7 @@ type ClientConfig struct {
 	// for three intervals.
 	PingInterval time.Duration
 
-	// QueueEvents is how many events wait for Recv before the client stops
+	// QueueEvents is how many events wait for Next before the client stops
 	// reading from the server, which will drop it as a slow reader when more
 	// comes than it queues. No answer to a Join is read meanwhile. Default 256.
 	// Only Dial uses it.

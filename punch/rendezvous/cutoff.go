@@ -4,10 +4,6 @@ import "time"
 
 const cutOffReason = "this server is cut off from the others; sign on again, to another one if there is one"
 
-// CutOff reports whether the bus has lost the other nodes: nobody can sign on
-// until it has found them again.
-func (s *ServerMachine) CutOff() bool { return s.cutOff }
-
 // busSays takes in what the bus has to say of itself. A node that is cut off
 // could only keep its clients waiting for peers that cannot come, in rooms that
 // may have another home by now. So it forgets the rooms and sends everybody away.

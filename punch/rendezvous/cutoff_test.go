@@ -43,8 +43,8 @@ func TestCutOff(t *testing.T) {
 			t.Errorf("%s was closed with %v", name, p.code())
 		}
 	}
-	if !w.server.CutOff() || w.server.Rooms() != 0 || w.server.rooms.bytes != 0 {
-		t.Errorf("cut off: %v, with %d rooms of %d bytes", w.server.CutOff(), w.server.Rooms(), w.server.rooms.bytes)
+	if !w.server.Stats().CutOff || w.server.Stats().Rooms != 0 || w.server.rooms.bytes != 0 {
+		t.Errorf("cut off: %v, with %d rooms of %d bytes", w.server.Stats().CutOff, w.server.Stats().Rooms, w.server.rooms.bytes)
 	}
 	if e := w.events[len(w.events)-1]; e.Kind != ServerCutOff || e.String() != `cut off from the other nodes: "the cable"` {
 		t.Errorf("the last event is %v", e)
@@ -53,8 +53,8 @@ func TestCutOff(t *testing.T) {
 		t.Errorf("meanwhile a client was closed with %v", late.code())
 	}
 	says(BusMessage{Kind: BusUp})
-	if e := w.events[len(w.events)-1]; w.server.CutOff() || e.Kind != ServerRejoined {
-		t.Errorf("cut off: %v, after %v", w.server.CutOff(), e)
+	if e := w.events[len(w.events)-1]; w.server.Stats().CutOff || e.Kind != ServerRejoined {
+		t.Errorf("cut off: %v, after %v", w.server.Stats().CutOff, e)
 	}
 	a, b = w.signOn(addrA, identity(t, 1)), w.signOn(addrB, identity(t, 2))
 	a.join("r", "a")

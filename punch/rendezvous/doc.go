@@ -45,8 +45,9 @@
 //
 // # Protocol
 //
-// One WebSocket text message holds one frame, a JSON object of at most 64 KiB
-// with its type in "type". Opaque messages are base64 in "data", at most 48,000
+// This is version 1, the WebSocket subprotocol "bradawl.rendezvous.v1". One
+// WebSocket text message holds one frame, a JSON object of at most 64 KiB with its
+// type in "type". Opaque messages are base64 in "data", at most 48,000
 // bytes before that. Unknown fields are passed over; of unknown types, a client
 // passes over the frame and a server answers with an error.
 //

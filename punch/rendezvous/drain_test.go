@@ -22,10 +22,10 @@ func crowded(t *testing.T, n int) *world {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.connect(addrA).raw(string((&frame{Type: typeHello, Version: Version, Peer: peer}).encode()))
+		w.connect(addrA).raw(string((&frame{Type: typeHello, Version: protocolVersion, Peer: peer}).encode()))
 	}
-	if w.server.Clients() != n {
-		t.Fatalf("%d clients signed on, want %d", w.server.Clients(), n)
+	if w.server.Stats().Clients != n {
+		t.Fatalf("%d clients signed on, want %d", w.server.Stats().Clients, n)
 	}
 	w.now = w.now.Add(pairQuiet)
 	return w

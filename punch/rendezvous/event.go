@@ -12,7 +12,7 @@ type Event interface {
 	event()
 }
 
-// Welcome says that the client has signed on. Dial takes it; Recv never
+// Welcome says that the client has signed on. Dial takes it; Next never
 // returns one.
 type Welcome struct {
 	Address netip.AddrPort // the client's own address, as the server sees it; zero if the server does not tell
@@ -25,12 +25,12 @@ type Welcome struct {
 
 // Servers takes the place of the Welcome's ICEServers: it comes before half of
 // the credentials' life is over, give or take. Client.ICEServers has what it
-// says; Recv never returns one.
+// says; Next never returns one.
 type Servers struct {
 	ICEServers []ICEServer // the receiver owns them
 }
 
-// Joined says that the client is a member of Room. Client.Join takes it; Recv
+// Joined says that the client is a member of Room. Client.Join takes it; Next
 // never returns one.
 type Joined struct {
 	Room string
@@ -60,7 +60,7 @@ type PeerLeft struct {
 	Peer ident.PeerID
 }
 
-// Closed is the last event of a [ClientMachine]. Recv returns its Err instead.
+// Closed is the last event of a [ClientMachine]. Next returns its Err instead.
 type Closed struct {
 	Err error // ErrClosed after Close; *CloseError, *ProtocolError, *TimeoutError or the network's error
 }

@@ -38,7 +38,7 @@ func Example() {
 	defer bob.Close()
 
 	for _, c := range []*rendezvous.Client{alice, bob} {
-		event, err := c.Recv(ctx)
+		event, err := c.Next(ctx)
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -83,7 +83,7 @@ func ExampleServer_Shutdown() {
 	if err := server.Shutdown(ctx); err != nil {
 		log.Print(err)
 	}
-	_, err = client.Recv(ctx)
+	_, err = client.Next(ctx)
 	fmt.Println(err)
 	health, err := http.Get(web.URL + "/healthz")
 	if err != nil {

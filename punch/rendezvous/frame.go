@@ -13,13 +13,13 @@ import (
 
 // What goes over the wire.
 const (
-	// Version is the protocol version that both sides name in the handshake.
-	Version = 1
-	// Subprotocol is the WebSocket subprotocol (RFC 6455 section 1.9) by which
+	// protocolVersion is what both sides name in the handshake.
+	protocolVersion = 1
+	// subprotocol is the WebSocket subprotocol (RFC 6455 section 1.9) by which
 	// a client tells a rendezvous from another WebSocket server.
-	Subprotocol = "bradawl.rendezvous.v1"
-	// MaxFrame is the most bytes of one frame, in either direction.
-	MaxFrame = 64 << 10
+	subprotocol = "bradawl.rendezvous.v1"
+	// maxFrame is the most bytes of one frame, in either direction.
+	maxFrame = 64 << 10
 	// MaxMessage is the most bytes of one opaque message. In base64 it leaves
 	// the rest of a frame for names and keys.
 	MaxMessage = 48000
@@ -95,7 +95,7 @@ var (
 
 // decodeFrame reads one frame; what it returns does not alias data.
 func decodeFrame(data []byte) (frame, error) {
-	if len(data) > MaxFrame {
+	if len(data) > maxFrame {
 		return frame{}, errFrameSize
 	}
 	var f frame

@@ -29,8 +29,8 @@ func TestFrameRoundTrip(t *testing.T) {
 // The largest message, with every name at its longest, still makes a frame.
 func TestLargestMessageFits(t *testing.T) {
 	f := frame{Type: typePaired, Room: strings.Repeat("r", MaxRoom), Peer: identity(t, 1).ID(), Proven: true, Data: make([]byte, MaxMessage)}
-	if n := len(f.encode()); n > MaxFrame {
-		t.Errorf("it has %d bytes, more than %d", n, MaxFrame)
+	if n := len(f.encode()); n > maxFrame {
+		t.Errorf("it has %d bytes, more than %d", n, maxFrame)
 	}
 }
 

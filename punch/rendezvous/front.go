@@ -141,8 +141,8 @@ func (s *ServerMachine) touch(now time.Time, c *client) {
 // hello signs c on, or drops it.
 func (s *ServerMachine) hello(now time.Time, c *client, f frame) {
 	switch {
-	case f.Version != Version:
-		s.drop(c, CodeVersion, fmt.Sprintf("this server speaks version %d", Version))
+	case f.Version != protocolVersion:
+		s.drop(c, CodeVersion, fmt.Sprintf("this server speaks version %d", protocolVersion))
 		return
 	case f.Peer.IsZero():
 		s.drop(c, CodeBadFrame, "the hello names no peer")
@@ -171,7 +171,7 @@ func (s *ServerMachine) hello(now time.Time, c *client, f frame) {
 	s.touch(now, c)
 	c.busy = now
 	s.write(c, frame{
-		Type: typeWelcome, Version: Version, Address: c.remote, Peer: c.peer, Proven: proven,
+		Type: typeWelcome, Version: protocolVersion, Address: c.remote, Peer: c.peer, Proven: proven,
 		Servers: s.ice.forClient(now, c.peer, proven),
 	})
 }

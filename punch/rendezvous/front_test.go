@@ -121,8 +121,8 @@ func TestDuplicateSignOn(t *testing.T) {
 			if first.code() != test.wantFirst || second.code() != test.wantSecond {
 				t.Errorf("closed with %v and %v, want %v and %v", first.code(), second.code(), test.wantFirst, test.wantSecond)
 			}
-			if w.server.Clients() != 1 {
-				t.Errorf("%d clients are signed on", w.server.Clients())
+			if w.server.Stats().Clients != 1 {
+				t.Errorf("%d clients are signed on", w.server.Stats().Clients)
 			}
 			w.check()
 		})
@@ -148,7 +148,7 @@ func TestForgedProofs(t *testing.T) {
 	for i := range attempts {
 		p := w.connect(addrB)
 		ch := p.frames[0]
-		f := frame{Type: typeHello, Version: Version, Peer: victim.ID(), Host: "test"}
+		f := frame{Type: typeHello, Version: protocolVersion, Peer: victim.ID(), Host: "test"}
 		want := CodeBadProof
 		switch i % 5 {
 		case 0: // with one's own key
@@ -193,7 +193,7 @@ func TestProofIsForOneServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.put(frame{Type: typeHello, Version: Version, Peer: id.ID(), Host: "honest.example", Proof: proof})
+	p.put(frame{Type: typeHello, Version: protocolVersion, Peer: id.ID(), Host: "honest.example", Proof: proof})
 	if p.code() != CodeBadProof {
 		t.Errorf("a renamed proof: closed with %v, want %v", p.code(), CodeBadProof)
 	}
@@ -219,7 +219,7 @@ func TestBadFrames(t *testing.T) {
 		{"no peer ID", `{"type":"send","peer":"abc","data":""}`, CodeBadFrame},
 		{"send to nobody", `{"type":"send","data":""}`, CodeBadFrame},
 		{"send nothing", `{"type":"send","peer":"` + other + `"}`, CodeBadFrame},
-		{"too large", `{"type":"ping","reason":"` + string(make([]byte, MaxFrame)) + `"}`, CodeTooLarge},
+		{"too large", `{"type":"ping","reason":"` + string(make([]byte, maxFrame)) + `"}`, CodeTooLarge},
 		{"message too large", big, CodeTooLarge},
 		{"second hello", `{"type":"hello","version":1}`, CodeUnexpected},
 	} {

@@ -69,7 +69,7 @@ func run(m *ClientMachine, conn *wsConn, url string) (*Client, error) {
 // read is the reader goroutine.
 func (c *Client) read() {
 	defer close(c.reading)
-	err := c.conn.read(MaxFrame, func(data []byte) {
+	err := c.conn.read(maxFrame, func(data []byte) {
 		_ = c.loop.Do(func(now time.Time) {
 			c.m.HandleNotice(now, machine.Notice{Kind: machine.Received, Stream: ClientStream, Data: data})
 		})
@@ -154,7 +154,7 @@ func (c *Client) ICEServers() []ICEServer { return cloneICEServers(*c.servers.Lo
 
 // Join makes the client a member of room (see [ValidRoom]) and returns when
 // the server has admitted it. A nil message is none: give one with Update. As
-// soon as another member is there and both have given a message, Recv returns
+// soon as another member is there and both have given a message, Next returns
 // a [Paired] on both sides. To join again is harmless.
 //
 // The error is a *ConfigError for a room or a message of the wrong form, else
@@ -200,7 +200,7 @@ func (c *Client) Join(ctx context.Context, room string, message []byte) error {
 // Update replaces the client's message in room. Until the client is paired it
 // is what the other member will be handed; afterwards it is kept for the next
 // one. It returns when the message is on its way; a refusal comes as an
-// [*Error] from Recv. The client does not keep message.
+// [*Error] from Next. The client does not keep message.
 func (c *Client) Update(ctx context.Context, room string, message []byte) error {
 	return c.call(ctx, func() error { return c.m.Update(room, message) })
 }
@@ -214,17 +214,17 @@ func (c *Client) Leave(ctx context.Context, room string) error {
 
 // Send sends an opaque message of at most MaxMessage bytes to peer, which must
 // be signed on. It returns when the message is on its way; if the server learns
-// that it cannot be delivered, an [*Error] that names the peer comes from Recv.
+// that it cannot be delivered, an [*Error] that names the peer comes from Next.
 // The client does not keep message.
 func (c *Client) Send(ctx context.Context, peer ident.PeerID, message []byte) error {
 	return c.call(ctx, func() error { return c.m.Send(peer, message) })
 }
 
-// Recv returns the next event: [Paired], [Message], [PeerLeft] or [*Error]. When
+// Next returns the next event: [Paired], [Message], [PeerLeft] or [*Error]. When
 // all have been returned and the connection has ended, it returns why:
 // ErrClosed after Close, a *CloseError if the server closed it. When ctx ends first
 // it returns the context's cause.
-func (c *Client) Recv(ctx context.Context) (Event, error) { return c.events.pop(ctx) }
+func (c *Client) Next(ctx context.Context) (Event, error) { return c.events.pop(ctx) }
 
 // Close ends the connection and returns when every goroutine has ended, within
 // a few seconds. The error is always nil.

@@ -79,8 +79,8 @@ func TestEndToEnd(t *testing.T) {
 		}
 		a.Close()
 		a.Close()
-		if _, err := a.Recv(ctx); err != ErrClosed {
-			t.Errorf("Recv after Close: %v", err)
+		if _, err := a.Next(ctx); err != ErrClosed {
+			t.Errorf("Next after Close: %v", err)
 		}
 		if err := a.Join(ctx, "r", nil); !errors.Is(err, ErrClosed) {
 			t.Errorf("Join after Close: %v", err)
@@ -88,8 +88,8 @@ func TestEndToEnd(t *testing.T) {
 		// The server goes first.
 		sv.close()
 		var ce *CloseError
-		if _, err := b.Recv(ctx); !errors.As(err, &ce) || ce.Code != CodeShutdown {
-			t.Errorf("Recv after the server's end: %v", err)
+		if _, err := b.Next(ctx); !errors.As(err, &ce) || ce.Code != CodeShutdown {
+			t.Errorf("Next after the server's end: %v", err)
 		}
 		b.Close()
 	})
@@ -199,7 +199,7 @@ func TestDialMuteServer(t *testing.T) {
 		network := newMemory()
 		released := make(chan struct{})
 		web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{Subprotocol}})
+			ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{subprotocol}})
 			if err != nil {
 				t.Error(err)
 				return
@@ -258,8 +258,8 @@ func TestJoinHeedsItsContext(t *testing.T) {
 		if err := c.Join(ctx, "r", nil); err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("Join: %v", err)
 		}
-		if _, err := c.Recv(ctx); !errors.Is(err, context.Canceled) {
-			t.Errorf("Recv: %v", err)
+		if _, err := c.Next(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("Next: %v", err)
 		}
 		// Whatever came of it, the room can be joined again.
 		if err := c.Join(context.Background(), "r", nil); err != nil {
@@ -292,7 +292,7 @@ func TestJoinWithoutAnswer(t *testing.T) {
 	})
 }
 
-// An application that does not call Recv is dropped by the server, and told so
+// An application that does not call Next is dropped by the server, and told so
 // when it does.
 func TestApplicationThatDoesNotReceive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -307,11 +307,11 @@ func TestApplicationThatDoesNotReceive(t *testing.T) {
 		}
 		n := 0
 		for {
-			_, err := a.Recv(ctx)
+			_, err := a.Next(ctx)
 			if err != nil {
 				var ce *CloseError
 				if !errors.As(err, &ce) || ce.Code != CodeSlowReader {
-					t.Errorf("Recv: %v", err)
+					t.Errorf("Next: %v", err)
 				}
 				break
 			}
@@ -329,7 +329,7 @@ func TestApplicationThatDoesNotReceive(t *testing.T) {
 	})
 }
 
-// An application that is slow to call Recv keeps its connection: the silence of a
+// An application that is slow to call Next keeps its connection: the silence of a
 // server that nobody listens to is not the server's.
 func TestApplicationThatReceivesLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -365,8 +365,8 @@ func TestApplicationThatReceivesLate(t *testing.T) {
 		late, cancel := context.WithTimeout(ctx, 10*time.Minute)
 		defer cancel()
 		var timeout *TimeoutError
-		if _, err := a.Recv(late); !errors.As(err, &timeout) || timeout.Op != "answer" {
-			t.Errorf("Recv from a server that is stuck: %v", err)
+		if _, err := a.Next(late); !errors.As(err, &timeout) || timeout.Op != "answer" {
+			t.Errorf("Next from a server that is stuck: %v", err)
 		}
 		close(stalled)
 		a.Close()
@@ -389,8 +389,8 @@ func TestCausesOfContexts(t *testing.T) {
 		if err := c.Join(ctx, "r", nil); !errors.Is(err, cause) {
 			t.Errorf("Join: %v", err)
 		}
-		if _, err := c.Recv(ctx); !errors.Is(err, cause) {
-			t.Errorf("Recv: %v", err)
+		if _, err := c.Next(ctx); !errors.Is(err, cause) {
+			t.Errorf("Next: %v", err)
 		}
 		if _, err := Dial(ctx, testURL, sv.config()); !errors.Is(err, cause) {
 			t.Errorf("Dial: %v", err)

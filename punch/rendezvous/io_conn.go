@@ -109,7 +109,7 @@ func (c *wsConn) kill() {
 func (c *wsConn) roomy() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.closing || c.queue.Len() < c.maxFrames && c.maxBytes-c.bytes >= MaxFrame
+	return c.closing || c.queue.Len() < c.maxFrames && c.maxBytes-c.bytes >= maxFrame
 }
 
 // write sends what is queued, and then the close if there is to be one.
@@ -152,9 +152,9 @@ func (c *wsConn) next() (data []byte, closing bool) {
 
 // read calls message for each message until the connection ends, and returns
 // why. The first message is cut to one byte more than first bytes, those after
-// it to one byte more than MaxFrame. The slice is valid during the call only.
+// it to one byte more than maxFrame. The slice is valid during the call only.
 func (c *wsConn) read(first int, message func(data []byte)) error {
-	for limit := first; ; limit = MaxFrame {
+	for limit := first; ; limit = maxFrame {
 		kind, r, err := c.ws.Reader(context.Background())
 		if err != nil {
 			return closeCause(err)

@@ -141,11 +141,11 @@ func connect(ctx context.Context, target *url.URL, cfg ClientConfig) (*wsConn, e
 	}
 	ws, resp, err := websocket.Dial(ctx, target.String(), &websocket.DialOptions{
 		HTTPClient:   client,
-		Subprotocols: []string{Subprotocol},
+		Subprotocols: []string{subprotocol},
 	})
-	if err == nil && ws.Subprotocol() != Subprotocol {
+	if err == nil && ws.Subprotocol() != subprotocol {
 		_ = ws.CloseNow()
-		err = errors.New("it speaks WebSocket, but not " + Subprotocol)
+		err = errors.New("it speaks WebSocket, but not " + subprotocol)
 	}
 	if err != nil {
 		cancel() // first, so that nothing is added any more

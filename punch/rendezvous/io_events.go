@@ -7,7 +7,7 @@ import (
 	"github.com/bradawl/bradawl/internal/machine"
 )
 
-// eventQueue hands events from the loop to Recv. It takes in whatever the loop
+// eventQueue hands events from the loop to Next. It takes in whatever the loop
 // gives it; its bound is that the reader waits for space between two messages
 // of the server's, each of which makes at most one event.
 type eventQueue struct {
@@ -64,7 +64,7 @@ func (q *eventQueue) pop(ctx context.Context) (Event, error) {
 		if ok {
 			signal(q.space)
 			if q.events.Len() > 0 {
-				signal(q.ready) // another Recv may wait
+				signal(q.ready) // another Next may wait
 			}
 		}
 		q.mu.Unlock()

@@ -21,7 +21,7 @@ const (
 // the largest one in small fragments, with a lot of pings between. The rate of
 // messages has a limit of its own, so this bounds all that a client can send,
 // pings and empty fragments without end included.
-const inletBytes = 2 * MaxFrame
+const inletBytes = 2 * maxFrame
 
 var errFlood = errors.New("the client sends without end what is no message")
 

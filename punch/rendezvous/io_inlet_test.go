@@ -88,7 +88,7 @@ func TestInletLetsHonestClientsThrough(t *testing.T) {
 			t.Fatal(err)
 		}
 		id := identity(t, 1)
-		hello := frame{Type: typeHello, Version: Version, Peer: id.ID(), Host: "rendezvous.test"}
+		hello := frame{Type: typeHello, Version: protocolVersion, Peer: id.ID(), Host: "rendezvous.test"}
 		if hello.Proof, err = makeProof(id, f.Key, f.Nonce, hello.Host); err != nil {
 			t.Fatal(err)
 		}

@@ -10,7 +10,7 @@ import (
 
 // Meet joins room with an empty message, returns who the other member is as soon as
 // there is one, and leaves. The other member must be there by Meet, or have given a
-// message. Recv does not return this pairing; somebody must call it, though, if more than
+// message. Next does not return this pairing; somebody must call it, though, if more than
 // QueueEvents other messages come meanwhile. Do not use Meet for a room that the client is
 // a member of: it would leave that.
 //

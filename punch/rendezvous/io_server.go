@@ -70,7 +70,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	hijack := &hijacker{ResponseWriter: w}
-	ws, err := websocket.Accept(hijack, r, &websocket.AcceptOptions{Subprotocols: []string{Subprotocol}})
+	ws, err := websocket.Accept(hijack, r, &websocket.AcceptOptions{Subprotocols: []string{subprotocol}})
 	if err != nil {
 		s.leave()
 		return // Accept has answered
@@ -114,22 +114,9 @@ func (s *Server) serve(c *served) {
 	s.loop.Post(func(time.Time) { s.closing.ended(c) })
 }
 
-// Stats are figures of a running server.
-type Stats struct {
-	Clients  int `json:"clients"`   // signed on
-	HalfOpen int `json:"half_open"` // connections that have not signed on yet
-	Rooms    int `json:"rooms"`     // with at least one member
-
-	// CutOff says that the bus has lost the other nodes, and that nobody can sign
-	// on until it has found them again.
-	CutOff bool `json:"cut_off,omitzero"`
-}
-
 // Stats returns the server's figures; all zero after Close.
 func (s *Server) Stats() (st Stats) {
-	_ = s.loop.Do(func(time.Time) {
-		st = Stats{Clients: s.m.Clients(), HalfOpen: s.m.HalfOpen(), Rooms: s.m.Rooms(), CutOff: s.m.CutOff()}
-	})
+	_ = s.loop.Do(func(time.Time) { st = s.m.Stats() })
 	return st
 }
 

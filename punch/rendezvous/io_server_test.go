@@ -43,7 +43,7 @@ func TestServerClosesWithCodes(t *testing.T) {
 		{"nothing", func(*websocket.Conn) {}, CodeHelloTimeout},
 		{"garbage", func(ws *websocket.Conn) { ws.Write(ctx, websocket.MessageText, []byte("hi")) }, CodeBadFrame},
 		{"binary", func(ws *websocket.Conn) { ws.Write(ctx, websocket.MessageBinary, []byte(`{"type":"hello"}`)) }, CodeBadFrame},
-		{"too large", func(ws *websocket.Conn) { ws.Write(ctx, websocket.MessageText, make([]byte, 3*MaxFrame)) }, CodeTooLarge},
+		{"too large", func(ws *websocket.Conn) { ws.Write(ctx, websocket.MessageText, make([]byte, 3*maxFrame)) }, CodeTooLarge},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

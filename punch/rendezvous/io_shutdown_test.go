@@ -55,7 +55,7 @@ func TestShutdownInPeace(t *testing.T) {
 		synctest.Wait()
 		raw.Close()
 		var ce *CloseError
-		if _, err := idle.Recv(ctx); !errors.As(err, &ce) || ce.Code != CodeShutdown || ce.Reason != shutdownReason {
+		if _, err := idle.Next(ctx); !errors.As(err, &ce) || ce.Code != CodeShutdown || ce.Reason != shutdownReason {
 			t.Errorf("the idle client was told %v", err)
 		}
 		if _, err := Dial(ctx, testURL, sv.config()); !errors.Is(err, ErrUnavailable) {
@@ -73,9 +73,9 @@ func TestShutdownInPeace(t *testing.T) {
 			t.Errorf("b was paired: %+v", p)
 		}
 		for _, c := range []*Client{a, b} {
-			if _, err := c.Recv(ctx); !errors.As(err, &ce) || ce.Code != CodeShutdown {
+			if _, err := c.Next(ctx); !errors.As(err, &ce) || ce.Code != CodeShutdown {
 				// Or the other went first.
-				if _, err = c.Recv(ctx); !errors.As(err, &ce) || ce.Code != CodeShutdown {
+				if _, err = c.Next(ctx); !errors.As(err, &ce) || ce.Code != CodeShutdown {
 					t.Errorf("a member was told %v", err)
 				}
 			}
@@ -124,7 +124,7 @@ func TestShutdownHeedsItsContext(t *testing.T) {
 					defer close(talked)
 					for a.Send(context.Background(), b.ID(), []byte("x")) == nil {
 						time.Sleep(500 * time.Millisecond)
-						if _, err := b.Recv(context.Background()); err != nil {
+						if _, err := b.Next(context.Background()); err != nil {
 							return
 						}
 					}

@@ -37,7 +37,7 @@ type Signaler struct {
 type Signals = interface {
 	// Send is Client.Send.
 	Send(ctx context.Context, to ident.PeerID, message []byte) error
-	// Receive waits for a Message as Client.Recv does.
+	// Receive waits for a Message as Client.Next does.
 	Receive(ctx context.Context) (from ident.PeerID, message []byte, err error)
 	// Close is Client.Close.
 	Close() error
@@ -148,7 +148,7 @@ func (s *signals) Send(ctx context.Context, to ident.PeerID, message []byte) err
 // it than a message lost, for it repeats them.
 func (s *signals) Receive(ctx context.Context) (ident.PeerID, []byte, error) {
 	for {
-		event, err := s.client.Recv(ctx)
+		event, err := s.client.Next(ctx)
 		if err != nil {
 			return ident.PeerID{}, nil, s.client.opError("receive", err)
 		}
@@ -160,7 +160,7 @@ func (s *signals) Receive(ctx context.Context) (ident.PeerID, []byte, error) {
 				return ident.PeerID{}, nil, e
 			}
 		}
-		if ctx.Err() != nil { // Recv would go on as long as there are events
+		if ctx.Err() != nil { // Next would go on as long as there are events
 			return ident.PeerID{}, nil, s.client.opError("receive", context.Cause(ctx))
 		}
 	}

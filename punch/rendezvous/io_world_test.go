@@ -118,9 +118,9 @@ func recv[T Event](t *testing.T, c *Client) T {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	e, err := c.Recv(ctx)
+	e, err := c.Next(ctx)
 	if err != nil {
-		t.Fatalf("Recv: %v", err)
+		t.Fatalf("Next: %v", err)
 	}
 	got, ok := e.(T)
 	if !ok {

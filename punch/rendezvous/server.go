@@ -14,7 +14,8 @@ import (
 // is a stream of whole messages, one frame each: the runner tells Accepted,
 // Received (one message) and Closed by HandleNotice, and carries out Write
 // (one message), and Close, whose Data is what [ParseClose] reads. Datagrams
-// are not its concern.
+// are not its concern. It takes and gives types of this module's event loop and
+// simulator: programs use a [Server].
 //
 // Like every machine it is not safe for concurrent use. Its memory is bounded
 // by the limits of its ServerConfig, whatever comes in.
@@ -76,14 +77,21 @@ func NewServerMachine(cfg ServerConfig) (*ServerMachine, error) {
 	}, nil
 }
 
-// Clients returns the number of clients that are signed on.
-func (s *ServerMachine) Clients() int { return s.signedOn.Len() }
+// Stats are figures of a server.
+type Stats struct {
+	Clients  int `json:"clients"`   // signed on
+	HalfOpen int `json:"half_open"` // connections that have not signed on yet
+	Rooms    int `json:"rooms"`     // that live on this node, with at least one member
 
-// HalfOpen returns the number of connections that have not signed on yet.
-func (s *ServerMachine) HalfOpen() int { return s.halfOpen.Len() }
+	// CutOff says that the bus has lost the other nodes, and that nobody can sign
+	// on until it has found them again.
+	CutOff bool `json:"cut_off,omitzero"`
+}
 
-// Rooms returns the number of rooms that live on this node.
-func (s *ServerMachine) Rooms() int { return len(s.rooms.byName) }
+// Stats returns the server's figures.
+func (s *ServerMachine) Stats() Stats {
+	return Stats{Clients: s.signedOn.Len(), HalfOpen: s.halfOpen.Len(), Rooms: len(s.rooms.byName), CutOff: s.cutOff}
+}
 
 // HandleDatagram does nothing: the server has no datagram socket.
 func (s *ServerMachine) HandleDatagram(time.Time, machine.Datagram) {}
@@ -207,7 +215,7 @@ func (s *ServerMachine) accept(now time.Time, stream machine.StreamID, remote ne
 		c.deadline = now.Add(s.cfg.HelloTimeout)
 	}
 	c.place = s.halfOpen.PushBack(c)
-	s.write(c, frame{Type: typeChallenge, Version: Version, Key: s.key.ID(), Nonce: c.nonce[:]})
+	s.write(c, frame{Type: typeChallenge, Version: protocolVersion, Key: s.key.ID(), Nonce: c.nonce[:]})
 }
 
 // drop closes c's connection and forgets c.

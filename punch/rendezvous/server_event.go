@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/bradawl/bradawl/internal/ident"
+	"github.com/bradawl/bradawl/internal/words"
 )
 
 // ServerEventKind says what a ServerEvent reports.
@@ -20,15 +21,10 @@ const (
 	ServerRejoined                        // the bus has found them again
 )
 
-var serverEventNames = [...]string{"signed on", "left", "dropped", "paired", "cut off from the other nodes", "joined to the other nodes again"}
+var serverEvents = words.Of[ServerEventKind]("signed on", "left", "dropped", "paired", "cut off from the other nodes", "joined to the other nodes again")
 
 // String returns the kind's name.
-func (k ServerEventKind) String() string {
-	if int(k) < len(serverEventNames) {
-		return serverEventNames[k]
-	}
-	return "unknown"
-}
+func (k ServerEventKind) String() string { return serverEvents.String(k) }
 
 // ServerEvent is something that happened at a server, for its log. It never
 // holds a client's message.

@@ -58,7 +58,7 @@ func (w *world) drain() {
 		switch t.Op {
 		case machine.Write:
 			w.wrote += len(t.Data)
-			if len(t.Data) > MaxFrame {
+			if len(t.Data) > maxFrame {
 				w.t.Errorf("the server wrote a frame of %d bytes", len(t.Data))
 			}
 			if p.closed != nil {
@@ -252,7 +252,7 @@ func (p *peer) refusal() Code {
 // hello signs a hand-driven stream on, with a right proof if id is given.
 func (p *peer) hello(name ident.PeerID, id *ident.Identity) {
 	p.w.t.Helper()
-	f := frame{Type: typeHello, Version: Version, Peer: name, Host: "test"}
+	f := frame{Type: typeHello, Version: protocolVersion, Peer: name, Host: "test"}
 	if id != nil {
 		var err error
 		if f.Proof, err = makeProof(id, p.frames[0].Key, p.frames[0].Nonce, "test"); err != nil {

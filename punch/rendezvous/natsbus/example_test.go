@@ -69,7 +69,7 @@ func Example() {
 		return
 	}
 	for _, c := range []*rendezvous.Client{a, b} {
-		event, err := c.Recv(ctx)
+		event, err := c.Next(ctx)
 		if err != nil {
 			fmt.Println(err)
 			return

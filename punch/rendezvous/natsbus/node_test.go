@@ -58,9 +58,9 @@ func (c *cloud) empty() {
 			continue
 		}
 		if len(n.holds) != 0 || len(n.lanes) != 0 || len(n.away) != 0 || len(n.relies) != 0 || n.waiting != 0 || n.waitingBytes != 0 ||
-			n.arrivedBytes != 0 || len(n.peers) != 0 || len(n.subs) != 0 || n.server.Rooms() != 0 {
+			n.arrivedBytes != 0 || len(n.peers) != 0 || len(n.subs) != 0 || n.server.Stats().Rooms != 0 {
 			c.t.Errorf("node %d keeps %d rooms (its server %d), %d lanes, %d rooms away, %d ties, %d messages of %d bytes, %d bytes arrived, %d peers",
-				n.number, len(n.holds), n.server.Rooms(), len(n.lanes), len(n.away), len(n.relies), n.waiting, n.waitingBytes, n.arrivedBytes, len(n.peers))
+				n.number, len(n.holds), n.server.Stats().Rooms, len(n.lanes), len(n.away), len(n.relies), n.waiting, n.waitingBytes, n.arrivedBytes, len(n.peers))
 		}
 	}
 	for key, v := range c.store {
@@ -185,7 +185,7 @@ func TestSignOnsAtOnce(t *testing.T) {
 		}
 		c.run(5 * time.Second)
 		for _, n := range c.nodes {
-			sessions += n.server.Clients()
+			sessions += n.server.Stats().Clients
 		}
 		if sessions != 1 {
 			t.Errorf("the peer is signed on %d times", sessions)

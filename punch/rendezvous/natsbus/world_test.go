@@ -199,7 +199,7 @@ func (c *client) join(room, message string) {
 
 func (c *client) recv() rendezvous.Event {
 	c.t.Helper()
-	e, err := c.Recv(within(c.t))
+	e, err := c.Next(within(c.t))
 	if err != nil {
 		c.t.Fatalf("recv: %v", err)
 	}
@@ -221,7 +221,7 @@ func (c *client) closedWith(code rendezvous.Code) {
 	c.t.Helper()
 	ctx := within(c.t)
 	for {
-		_, err := c.Recv(ctx)
+		_, err := c.Next(ctx)
 		if err == nil {
 			continue
 		}
