@@ -113,6 +113,7 @@ const (
 	noteQuiet            // nothing was sent by conn for a while: tell the next write by wrote
 	noteRelays           // the network may be another: what relays it has given are to be checked
 	noteNAT              // what the NAT does is to be found out anew: answer by setProfile
+	noteLeft             // the host has left its network: what is being found out of it, or was, is of no use
 	noteOver             // conn is over: err
 	noteRecord           // record is for the statistics
 	noteTCP              // what the NAT does with TCP has come to matter: answer by setTCP
@@ -137,7 +138,6 @@ type note struct {
 	err     error
 	record  *stats.Event
 	socket  machine.SocketID
-	forget  bool // what was known of the NAT is known no more
 }
 
 func newControl(cfg controlConfig, random *rand.Rand, secrets io.Reader) (*control, error) {

@@ -17,7 +17,7 @@ func (v *servers) survey() {
 	var known []string
 	wait := lookAgainLeast
 	for {
-		network := v.network()
+		network, here := v.network(), v.here()
 		names := v.names()
 		var err error
 		if prober == nil || !slices.Equal(names, known) {
@@ -25,7 +25,7 @@ func (v *servers) survey() {
 			known = names
 		}
 		if err == nil {
-			err = v.discover(prober, network)
+			err = v.discover(prober, network, here)
 		}
 		if err == nil {
 			wait = lookAgainLeast
@@ -39,7 +39,7 @@ func (v *servers) survey() {
 		s.log.Debugf("NAT: %v", err)
 		if silent := new(natprobe.NoAnswersError); errors.As(err, &silent) && s.ctx.Err() == nil && !isClosed(network) {
 			v.useless(err) // of others, resolve tells
-			s.loop.Post(func(time.Time) { s.c.mute = !isClosed(network) })
+			s.loop.Post(func(time.Time) { s.c.mute = !isClosed(network) && !isClosed(here) })
 		}
 		if !v.pause(network, wait) {
 			return
@@ -48,8 +48,9 @@ func (v *servers) survey() {
 	}
 }
 
-// discover is one look. It ends when the network changes, for then it has seen two.
-func (v *servers) discover(prober *natprobe.Prober, network <-chan struct{}) error {
+// discover is one look. It ends when the network changes, for then it has seen two. What was
+// found when the host had left the network already is dropped: change has it looked at anew.
+func (v *servers) discover(prober *natprobe.Prober, network, here <-chan struct{}) error {
 	s := v.s
 	ctx, cancel := s.within(network)
 	defer cancel()
@@ -58,7 +59,7 @@ func (v *servers) discover(prober *natprobe.Prober, network <-chan struct{}) err
 		return err
 	}
 	s.loop.Post(func(now time.Time) {
-		if isClosed(network) {
+		if isClosed(network) || isClosed(here) {
 			return
 		}
 		s.info.Lock()
@@ -70,15 +71,13 @@ func (v *servers) discover(prober *natprobe.Prober, network <-chan struct{}) err
 	return nil
 }
 
-// unsure has the NAT looked at again; forget: what was found out is of another one. It is
-// called on the loop.
-func (s *Session) unsure(forget bool) {
-	if forget {
-		s.info.Lock()
-		s.nat, s.natOK = natprobe.Report{}, false
-		s.info.Unlock()
-	}
-	s.servers.change()
+// leftNetwork forgets what was found out of the network that the host has left. It is called
+// on the loop.
+func (s *Session) leftNetwork() {
+	s.info.Lock()
+	s.nat, s.natOK = natprobe.Report{}, false
+	s.info.Unlock()
+	s.servers.leave()
 }
 
 func (v *servers) names() []string {
@@ -105,7 +104,7 @@ func (v *servers) lookAtTCP() {
 	if !s.wantsTCP(true) || s.ctx.Err() != nil {
 		return
 	}
-	network := v.network()
+	network, here := v.network(), v.here()
 	s.wg.Go(func() {
 		p, err := natprobe.NewProber(v.prober(v.names()))
 		if err != nil {
@@ -122,7 +121,7 @@ func (v *servers) lookAtTCP() {
 			report, err = p.DiscoverTCP(ctx)
 		}
 		s.loop.Post(func(now time.Time) {
-			if isClosed(network) {
+			if isClosed(network) || isClosed(here) {
 				return
 			}
 			s.info.Lock()

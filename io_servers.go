@@ -25,7 +25,8 @@ type servers struct {
 	relays  []*turnclient.Allocation
 	probing bool
 	closed  bool
-	changed chan struct{} // closed, and made anew, when the network has changed
+	changed chan struct{} // closed, and made anew, when the network has changed and all is tried again: not each time at once
+	left    chan struct{} // closed, and made anew, when the host has left a network: each time, and at once
 }
 
 // change tells those who wait that the network has changed: what was in vain need not be now.
@@ -41,6 +42,21 @@ func (v *servers) network() <-chan struct{} {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.changed
+}
+
+// leave tells that the host has left a network: what was found out of it is of no use.
+func (v *servers) leave() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	close(v.left)
+	v.left = make(chan struct{})
+}
+
+// here returns a channel that is closed when the host has left the network that it is in.
+func (v *servers) here() <-chan struct{} {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.left
 }
 
 // pause waits for d, or until the network is another; false: the session has ended.

@@ -107,7 +107,7 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 		opening:  make(map[machine.SocketID]bool),
 		recorder: newRecorder(cfg.Record),
 	}
-	s.servers.s, s.servers.changed = s, make(chan struct{})
+	s.servers.s, s.servers.changed, s.servers.left = s, make(chan struct{}), make(chan struct{})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	var seed [32]byte
 	_, _ = rand.Read(seed[:]) // never fails

@@ -113,6 +113,34 @@ func TestTheNATIsFoundOutAnew(t *testing.T) {
 	})
 }
 
+// TestWhatWasBegunInTheNetworkBefore: servers are not asked each time that a host moves, but
+// what was being found out when it moved is dropped each time.
+func TestWhatWasBegunInTheNetworkBefore(t *testing.T) {
+	simulateIn(t, presetsOf(t, "port-restricted-cone", "port-restricted-cone"), survey(t), surveyed, func(t *testing.T, w *internet) {
+		pass(10 * time.Second)
+		_, b := w.meet(t)
+		began := time.Now()
+		for range 4 { // as often as servers are asked in a row
+			w.ends[0].NotifyNetworkChange()
+		}
+		pass(100 * time.Millisecond) // the NAT is being found out, by way of an interface that stays
+		nat, err := w.AddNAT("second", w.Internet(), presetsOf(t, "full-cone", "full-cone")[0].NATs[0], simnet.Link{Delay: 25 * time.Millisecond})
+		check(t, err)
+		w.sites[0].AddIface(nat.Inside(), simnet.Link{})
+		w.ends[0].NotifyNetworkChange()
+		for time.Since(began) < 4900*time.Millisecond {
+			if r, ok := w.ends[0].NAT(); ok {
+				t.Fatalf("%v after the move the NAT of before is told: %v", time.Since(began), r.Type)
+			}
+			pass(50 * time.Millisecond)
+		}
+		if known := b.Explain().Remote; known != (natprobe.Profile{}) {
+			t.Errorf("the peer knows %v", known)
+		}
+		awaits(t, 10*time.Second, "the NAT is known", func() bool { _, ok := w.ends[0].NAT(); return ok })
+	})
+}
+
 // TestTheNATBehindTheAddressIsAnother: where a host keeps its address, as behind a router that
 // goes by another line, what STUN servers see tells that the NAT is another one.
 func TestTheNATBehindTheAddressIsAnother(t *testing.T) {
