@@ -164,10 +164,11 @@ type Config struct {
 	// TreatPeer is asked once for each connection how its peer is treated, for experiments:
 	// before anything of a dial leaves, and about a peer that dials us once it is allowed to.
 	// With a stats.Assigner both ends do the same without a word about it; see the example. It
-	// runs on a goroutine of its own, up to 64 at a time, and must return soon after ctx ends,
-	// which is after a second or with the session. The connection waits no longer than that:
-	// where TreatPeer is late, fails or panics, it goes on by this Config, of no group, and
-	// EventUntreated and Conn.Explain say so. Default nil: all peers are treated alike.
+	// runs on a goroutine of its own, up to 64 at a time, 8 of them about one peer, and must
+	// return soon after ctx ends, which is after a second or with the session. The connection
+	// waits no longer than a second: where TreatPeer is late, busy, fails or panics, it goes on
+	// by this Config, of no group, and EventUntreated and Conn.Explain say so. Default nil: all
+	// peers are treated alike.
 	TreatPeer func(ctx context.Context, peer PeerID) (Treatment, error)
 
 	// LoggerFactory makes the loggers. Default nil: nothing is logged. Secrets never are.
