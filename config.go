@@ -67,8 +67,9 @@ type Config struct {
 	// on a goroutine of its own; ctx ends with the session. Default: everybody may.
 	AllowPeer func(ctx context.Context, peer PeerID) bool
 
-	// STUN and TURN are servers to use beside those that the signaler names. STUN servers
-	// are HOST or HOST:PORT. Default none.
+	// STUN and TURN are servers to use beside those that the signaler names: at most 32 of
+	// each, of which those named here are the first. STUN servers are HOST or HOST:PORT.
+	// Default none.
 	STUN []string
 	TURN []TURNServer
 
@@ -249,6 +250,12 @@ func (c Config) withDefaults() (Config, error) {
 		if err := s.Check(); err != nil {
 			return c, &ConfigError{"Signaler", err.Error()}
 		}
+	}
+	switch {
+	case len(c.STUN) > natprobe.MaxServers:
+		return c, &ConfigError{"STUN", fmt.Sprintf("%d are too many; name at most %d", len(c.STUN), natprobe.MaxServers)}
+	case len(c.TURN) > turnclient.MaxServers:
+		return c, &ConfigError{"TURN", fmt.Sprintf("%d are too many; name at most %d", len(c.TURN), turnclient.MaxServers)}
 	}
 	for i, name := range c.STUN {
 		if err := natprobe.CheckServer(name); err != nil {

@@ -2,6 +2,7 @@ package bradawl
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -101,27 +102,24 @@ func (v *servers) insist(try func(context.Context) error) bool {
 	}
 }
 
-// add begins to use servers that are not in use yet.
+// add begins to use servers of the configuration, and STUN servers that the signalling names.
 func (v *servers) add(stun []string, turn []TURNServer) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.closed {
 		return
 	}
-	var fresh []string
-	for _, name := range stun {
-		if !slices.Contains(v.stun, name) {
-			v.stun = append(v.stun, name)
-			fresh = append(fresh, name)
-		}
-	}
 	s := v.s
-	if len(fresh) > 0 && s.cfg.Policy != RelayOnly {
-		s.wg.Go(func() { v.resolve(fresh) })
-	}
-	if len(fresh) > 0 && !s.cfg.NoNATProbe && s.cfg.Policy != RelayOnly && !v.probing {
-		v.probing = true
-		s.wg.Go(v.survey)
+	if s.cfg.Policy != RelayOnly {
+		fresh := v.fresh(v.stun, stun, natprobe.MaxServers, natprobe.CheckServer)
+		v.stun = append(v.stun, fresh...)
+		if len(fresh) > 0 {
+			s.wg.Go(func() { v.resolve(fresh) })
+		}
+		if len(fresh) > 0 && !s.cfg.NoNATProbe && !v.probing {
+			v.probing = true
+			s.wg.Go(v.survey)
+		}
 	}
 	if s.cfg.Policy == DirectOnly {
 		return
@@ -146,21 +144,37 @@ func (v *servers) listed(signals Signals) {
 	v.add(stun, nil)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	var fresh []string
-	for _, uri := range turn {
-		if slices.Contains(v.turn, uri) {
-			continue
-		}
-		v.turn = append(v.turn, uri)
-		if err := v.s.cfg.TURNClient.CheckServer(uri); err != nil {
-			v.useless(err) // it must not take the others with it
-		} else if len(fresh) < turnclient.MaxServers {
-			fresh = append(fresh, uri)
-		}
+	if v.closed || v.s.cfg.Policy == DirectOnly {
+		return
 	}
-	if len(fresh) > 0 && v.s.cfg.Policy != DirectOnly && !v.closed {
+	fresh := v.fresh(v.turn, turn, turnclient.MaxServers, v.s.cfg.TURNClient.CheckServer)
+	v.turn = append(v.turn, fresh...)
+	if len(fresh) > 0 {
 		v.s.wg.Go(func() { v.relay(fresh, turnclient.Credentials{Username: username, Password: password}, true) })
 	}
+}
+
+// fresh are those of the servers named that are not in use yet and can be. What cannot is told,
+// and does not take the others with it. They are never given up, so that they are bounded: who
+// runs the rendezvous can name others at each sign-on.
+func (v *servers) fresh(used, named []string, most int, check func(string) error) (fresh []string) {
+	over := 0
+	for _, name := range named {
+		if slices.Contains(used, name) || slices.Contains(fresh, name) {
+			continue
+		}
+		if err := check(name); err != nil {
+			v.useless(err)
+		} else if len(used)+len(fresh) >= most {
+			over++
+		} else {
+			fresh = append(fresh, name)
+		}
+	}
+	if over > 0 {
+		v.useless(fmt.Errorf("bradawl: %d servers are passed over: %d are in use already, which is the most", over, most))
+	}
+	return fresh
 }
 
 // resolve looks up STUN servers and has them asked.

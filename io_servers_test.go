@@ -3,12 +3,19 @@ package bradawl
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/internal/plog"
+	"github.com/bradawl/bradawl/natprobe"
+	"github.com/bradawl/bradawl/turnclient"
 )
 
 // TestInsistBeginsAnew: what is tried ever less often is tried at once, and then often again,
@@ -41,4 +48,79 @@ func TestInsistBeginsAnew(t *testing.T) {
 			t.Errorf("tried at %v, want %v (s)", tries, want)
 		}
 	})
+}
+
+// silent is a signalling that never answers.
+type silent struct{}
+
+func (silent) SignOn(ctx context.Context, _ *Identity) (Signals, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// lists names servers, and is good for nothing else.
+type lists struct {
+	Signals
+	stun, turn []string
+}
+
+func (l lists) Servers() (stun, turn []string, username, password string, expires time.Time) {
+	return l.stun, l.turn, "", "", time.Time{}
+}
+
+// alone is a configuration of a session that reaches nothing.
+func alone() Config {
+	return Config{
+		Signaler: silent{}, WatchInterval: -1, NoNATProbe: true, NoPortMapping: true,
+		Addrs: func() ([]ice.HostAddr, error) { return nil, nil },
+		ListenPacket: func(context.Context, string, string) (net.PacketConn, error) {
+			return nil, errors.New("there is no network")
+		},
+		Dial: func(context.Context, string, netip.AddrPort, string) (net.Conn, error) {
+			return nil, errors.New("there is no network")
+		},
+	}
+}
+
+// TestFreshServersWithoutEnd: a signalling that names other servers each time does not make the
+// session ask ever more of them, and what it names that is none takes no room.
+func TestFreshServersWithoutEnd(t *testing.T) {
+	for _, c := range []struct {
+		policy     Policy
+		stun, turn int
+	}{
+		{Auto, natprobe.MaxServers, turnclient.MaxServers},
+		{DirectOnly, natprobe.MaxServers, 0},
+		{RelayOnly, 0, turnclient.MaxServers},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := alone()
+			cfg.Policy = c.policy
+			cfg.STUN, cfg.TURN = []string{"192.0.2.1"}, []TURNServer{{URI: "turn:192.0.2.1"}}
+			s, err := New(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			v, before := &s.servers, 0
+			for i := range 200 {
+				v.listed(lists{nil,
+					[]string{"stun:", fmt.Sprintf("stun:198.51.100.%d", i), fmt.Sprintf("203.0.113.%d:3479", i)},
+					[]string{"turn:", fmt.Sprintf("turn:198.51.100.%d", i), fmt.Sprintf("turn:203.0.113.%d:3479", i)},
+				})
+				synctest.Wait()
+				if i == 100 {
+					before = runtime.NumGoroutine()
+				}
+			}
+			if after := runtime.NumGoroutine(); after > before {
+				t.Errorf("%v: %d goroutines, then %d", c.policy, before, after)
+			}
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			if len(v.stun) != c.stun || len(v.found) != c.stun || len(v.turn) != c.turn {
+				t.Errorf("%v: %d STUN servers (%d found), %d TURN servers", c.policy, len(v.stun), len(v.found), len(v.turn))
+			}
+		})
+	}
 }
