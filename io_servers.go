@@ -16,18 +16,22 @@ import (
 
 // servers are the STUN and TURN servers in use, configured or named by the signalling.
 type servers struct {
-	s *Session
+	s    *Session
+	find func(ctx context.Context, network string, names ...string) ([]netip.AddrPort, error) // natprobe.ResolveServers
 
-	mu      sync.Mutex
-	stun    []string
-	found   []netip.AddrPort // of those, in the order in which they were looked up
-	turn    []string         // URIs
-	clients []*turnclient.Client
-	relays  []*turnclient.Allocation
-	probing bool
-	closed  bool
-	changed chan struct{} // closed, and made anew, when the network has changed and all is tried again: not each time at once
-	left    chan struct{} // closed, and made anew, when the host has left a network: each time, and at once
+	mu       sync.Mutex
+	stun     []string
+	found    []netip.AddrPort // of those, in the order in which they were looked up
+	asked    []string         // of those, whose addresses were found: who looks at the NAT asks them
+	more     chan struct{}    // closed, and made anew, when asked has more
+	prober   *natprobe.Prober // by asked; nil: it is to be made
+	surveyed bool
+	turn     []string // URIs
+	clients  []*turnclient.Client
+	relays   []*turnclient.Allocation
+	closed   bool
+	changed  chan struct{} // closed, and made anew, when the network has changed and all is tried again: not each time at once
+	left     chan struct{} // closed, and made anew, when the host has left a network: each time, and at once
 }
 
 // change tells those who wait that the network has changed: what was in vain need not be now.
@@ -116,10 +120,6 @@ func (v *servers) add(stun []string, turn []TURNServer) {
 		if len(fresh) > 0 {
 			s.wg.Go(func() { v.resolve(fresh) })
 		}
-		if len(fresh) > 0 && !s.cfg.NoNATProbe && !v.probing {
-			v.probing = true
-			s.wg.Go(v.survey)
-		}
 	}
 	if s.cfg.Policy == DirectOnly {
 		return
@@ -175,43 +175,6 @@ func (v *servers) fresh(used, named []string, most int, check func(string) error
 		v.useless(fmt.Errorf("bradawl: %d servers are passed over: %d are in use already, which is the most", over, most))
 	}
 	return fresh
-}
-
-// resolve looks up STUN servers and has them asked.
-func (v *servers) resolve(names []string) {
-	s := v.s
-	var addrs []netip.AddrPort
-	if !v.insist(func(ctx context.Context) (err error) {
-		addrs, err = natprobe.ResolveServers(ctx, "ip", names...)
-		if len(addrs) > 0 && err != nil {
-			v.useless(err)
-			err = nil
-		}
-		return err // a host that was just switched on often has no DNS yet
-	}) {
-		return
-	}
-	s.loop.Post(func(now time.Time) {
-		for _, a := range addrs {
-			s.c.addServer(now, a)
-		}
-	})
-	v.mu.Lock()
-	v.found = append(v.found, addrs...)
-	v.mu.Unlock()
-	s.mapTCPs()
-}
-
-// of returns the STUN servers of an address family.
-func (v *servers) of(is4 bool) (all []netip.AddrPort) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for _, a := range v.found {
-		if a.Addr().Is4() == is4 {
-			all = append(all, a)
-		}
-	}
-	return all
 }
 
 // relay gets a relayed address, from one of several servers, and keeps the session's

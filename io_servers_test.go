@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -123,4 +124,73 @@ func TestFreshServersWithoutEnd(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestNamesThatAreNotFound: of two names one is found at once, and used. The other is looked up
+// again, alone, and told of each time, until it is found.
+func TestNamesThatAreNotFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := alone()
+		s, err := New(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		known := map[string]string{"one.example": "192.0.2.1:3478"}
+		var mu sync.Mutex
+		asked := make(map[string][]time.Duration)
+		began := time.Now()
+		v := &s.servers
+		v.find = func(_ context.Context, _ string, names ...string) ([]netip.AddrPort, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			asked[names[0]] = append(asked[names[0]], time.Since(began)/time.Second)
+			at, ok := known[names[0]]
+			if !ok {
+				return nil, fmt.Errorf("no %s", names[0])
+			}
+			return []netip.AddrPort{netip.MustParseAddrPort(at)}, nil
+		}
+		v.add([]string{"gone.example", "one.example", "late.example"}, nil)
+		found := func(want ...string) {
+			t.Helper()
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			if fmt.Sprint(v.found) != fmt.Sprint(want) {
+				t.Errorf("after %v there are %v, want %v", time.Since(began), v.found, want)
+			}
+		}
+		<-time.After(10 * time.Second)
+		found("192.0.2.1:3478")
+		mu.Lock()
+		known["late.example"] = "192.0.2.2:3478"
+		mu.Unlock()
+		<-time.After(30 * time.Second)
+		found("192.0.2.1:3478", "192.0.2.2:3478")
+		if v.probing().Servers[1] != "late.example" {
+			t.Errorf("the NAT is looked at by %v", v.probing().Servers)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for name, want := range map[string][]time.Duration{"one.example": {0}, "late.example": {0, 2, 6, 14}, "gone.example": {0, 2, 6, 14, 30}} {
+			if !slices.Equal(asked[name], want) {
+				t.Errorf("%s was looked up at %v, want %v (s)", name, asked[name], want)
+			}
+		}
+		told := 0
+		for {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			e, err := s.Next(ctx)
+			cancel()
+			if err != nil {
+				break
+			}
+			if e.Kind == EventServer {
+				told++
+			}
+		}
+		if told != 8 {
+			t.Errorf("told %d times, want 8", told)
+		}
+	})
 }

@@ -107,7 +107,9 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 		opening:  make(map[machine.SocketID]bool),
 		recorder: newRecorder(cfg.Record),
 	}
-	s.servers.s, s.servers.changed, s.servers.left = s, make(chan struct{}), make(chan struct{})
+	v := &s.servers
+	v.s, v.changed, v.left, v.more = s, make(chan struct{}), make(chan struct{}), make(chan struct{})
+	v.find = natprobe.ResolveServers
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	var seed [32]byte
 	_, _ = rand.Read(seed[:]) // never fails
