@@ -28,10 +28,8 @@ func (s *Session) signOn() {
 	wait := signOnLeast
 	for s.ctx.Err() == nil {
 		began := time.Now()
-		signals, err := s.cfg.Signaler.SignOn(s.ctx, s.cfg.Identity)
-		if err == nil {
-			err = s.serve(signals)
-		}
+		network := s.servers.network()
+		err := s.signOnOnce(network)
 		if s.ctx.Err() != nil {
 			return
 		}
@@ -41,12 +39,44 @@ func (s *Session) signOn() {
 		if time.Since(began) > signOnMost {
 			wait = signOnLeast
 		}
-		network := s.servers.network()
+		if !errors.Is(err, errCutOff) {
+			network = s.servers.network()
+		}
 		if !s.servers.pause(network, time.Duration(rand.Int64N(int64(wait)))) {
 			return
 		}
 		wait = longer(network, wait, signOnLeast, signOnMost)
 	}
+}
+
+// errCutOff is what becomes of a try to sign on by a network that the host leaves meanwhile.
+var errCutOff = errors.New("the network changed while signing on")
+
+// signOnOnce signs on, and serves the connection until it ends. What has begun in a network that
+// the host has left is given up, for the system would wait minutes for an answer. A Signaler
+// may bind the connection to the context: once there is one, it ends with the session alone.
+func (s *Session) signOnOnce(network <-chan struct{}) error {
+	ctx, cancel := context.WithCancelCause(s.ctx)
+	defer cancel(nil)
+	done, watched := make(chan struct{}), make(chan struct{})
+	s.wg.Go(func() {
+		defer close(watched)
+		select {
+		case <-network:
+			cancel(errCutOff)
+		case <-done:
+		}
+	})
+	signals, err := s.cfg.Signaler.SignOn(ctx, s.cfg.Identity)
+	close(done)
+	<-watched
+	switch {
+	case err == nil:
+		return s.serve(signals)
+	case context.Cause(ctx) == errCutOff:
+		return errCutOff
+	}
+	return err
 }
 
 // serve moves messages until the connection ends.

@@ -18,7 +18,8 @@ import (
 // wrong with the Signaler itself, as a URL that is none, and will be next time.
 type Signaler interface {
 	// SignOn makes the session reachable under id's PeerID. It is called again after the
-	// connection was lost. The Signals are closed by the session.
+	// connection was lost. ctx ends when the host's network is another before there is an answer,
+	// else with the session. The Signals are closed by the session.
 	SignOn(ctx context.Context, id *Identity) (Signals, error)
 }
 
