@@ -77,7 +77,8 @@ type Config struct {
 	// TLS for roots of one's own, DTLS, Proxy and ProxyTLS, Resolver, Family and what else
 	// turnclient.Config has. Servers and credentials are not for it to say, and Mobility is
 	// always asked for. Its Keepalive, ListenPacket, DialContext and LoggerFactory default to
-	// the session's.
+	// the session's; other than that Keepalive, this one may be negative: nothing is sent to
+	// keep the NAT's mapping.
 	TURNClient turnclient.Config
 
 	// Keepalive is how often the NAT's mappings are kept up: how often STUN servers are asked
@@ -309,9 +310,9 @@ func (c *Config) checkTURNClient() error {
 	t := &c.TURNClient
 	switch {
 	case len(t.Servers) > 0:
-		return &ConfigError{"TURNClient.Servers", "are named there; name them in TURN"}
+		return &ConfigError{"TURNClient.Servers", "servers are not named here; name them in TURN"}
 	case t.Credentials.Username != "" || t.Credentials.Password != "" || len(t.Credentials.AccessToken) > 0 || t.FetchCredentials != nil:
-		return &ConfigError{"TURNClient.Credentials", "are given there; give them in TURN, or let the signaler"}
+		return &ConfigError{"TURNClient.Credentials", "credentials are not given here; give them in TURN, or have the signaler give them"}
 	}
 	wrong := new(turnclient.ConfigError)
 	if err := t.Check(); errors.As(err, &wrong) {

@@ -208,6 +208,7 @@ func TestDialErrors(t *testing.T) {
 		{"Keepalive", bradawl.Config{Signaler: h, Keepalive: -1}},
 		{"TURNClient.Servers", bradawl.Config{Signaler: h, TURNClient: turnclient.Config{Servers: []string{"turn:turn.example"}}}},
 		{"TURNClient.Credentials", bradawl.Config{Signaler: h, TURNClient: turnclient.Config{Credentials: turnclient.Credentials{Username: "u"}}}},
+		{"TURNClient.Keepalive", bradawl.Config{Signaler: h, TURNClient: turnclient.Config{Keepalive: time.Millisecond}}},
 		{"TURNClient.Lifetime", bradawl.Config{Signaler: h, TURNClient: turnclient.Config{Lifetime: -1}}},
 		{"TURN[0]", bradawl.Config{Signaler: h, TURN: []bradawl.TURNServer{{URI: "turns:turn.example?transport=udp"}}}},
 	} {
@@ -216,4 +217,9 @@ func TestDialErrors(t *testing.T) {
 			t.Errorf("%s: %v", c.field, err)
 		}
 	}
+	cfg := onLoopback(h)
+	cfg.TURNClient.Keepalive = -1 // none
+	s, err = bradawl.New(t.Context(), cfg)
+	check(t, err)
+	check(t, s.Close())
 }
