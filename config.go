@@ -67,8 +67,9 @@ type Config struct {
 	// on a goroutine of its own; ctx ends with the session. Default: everybody may.
 	AllowPeer func(ctx context.Context, peer PeerID) bool
 
-	// STUN and TURN are servers to use beside those that the signaler names. STUN servers
-	// are HOST or HOST:PORT. Default none.
+	// STUN and TURN are servers to use beside those that the signaler names: at most 32 of
+	// each, of which those named here are the first. STUN servers are HOST or HOST:PORT.
+	// Default none.
 	STUN []string
 	TURN []TURNServer
 
@@ -76,7 +77,8 @@ type Config struct {
 	// TLS for roots of one's own, DTLS, Proxy and ProxyTLS, Resolver, Family and what else
 	// turnclient.Config has. Servers and credentials are not for it to say, and Mobility is
 	// always asked for. Its Keepalive, ListenPacket, DialContext and LoggerFactory default to
-	// the session's.
+	// the session's; other than that Keepalive, this one may be negative: nothing is sent to
+	// keep the NAT's mapping.
 	TURNClient turnclient.Config
 
 	// Keepalive is how often the NAT's mappings are kept up: how often STUN servers are asked
@@ -164,10 +166,11 @@ type Config struct {
 	// TreatPeer is asked once for each connection how its peer is treated, for experiments:
 	// before anything of a dial leaves, and about a peer that dials us once it is allowed to.
 	// With a stats.Assigner both ends do the same without a word about it; see the example. It
-	// runs on a goroutine of its own, up to 64 at a time, and must return soon after ctx ends,
-	// which is after a second or with the session. The connection waits no longer than that:
-	// where TreatPeer is late, fails or panics, it goes on by this Config, of no group, and
-	// EventUntreated and Conn.Explain say so. Default nil: all peers are treated alike.
+	// runs on a goroutine of its own, up to 64 at a time, 8 of them about one peer, and must
+	// return soon after ctx ends, which is after a second or with the session. The connection
+	// waits no longer than a second: where TreatPeer is late, busy, fails or panics, it goes on
+	// by this Config, of no group, and EventUntreated and Conn.Explain say so. Default nil: all
+	// peers are treated alike.
 	TreatPeer func(ctx context.Context, peer PeerID) (Treatment, error)
 
 	// LoggerFactory makes the loggers. Default nil: nothing is logged. Secrets never are.
@@ -249,6 +252,12 @@ func (c Config) withDefaults() (Config, error) {
 			return c, &ConfigError{"Signaler", err.Error()}
 		}
 	}
+	switch {
+	case len(c.STUN) > natprobe.MaxServers:
+		return c, &ConfigError{"STUN", fmt.Sprintf("%d are too many; name at most %d", len(c.STUN), natprobe.MaxServers)}
+	case len(c.TURN) > turnclient.MaxServers:
+		return c, &ConfigError{"TURN", fmt.Sprintf("%d are too many; name at most %d", len(c.TURN), turnclient.MaxServers)}
+	}
 	for i, name := range c.STUN {
 		if err := natprobe.CheckServer(name); err != nil {
 			return c, &ConfigError{fmt.Sprintf("STUN[%d]", i), reason(err)}
@@ -301,9 +310,9 @@ func (c *Config) checkTURNClient() error {
 	t := &c.TURNClient
 	switch {
 	case len(t.Servers) > 0:
-		return &ConfigError{"TURNClient.Servers", "are named there; name them in TURN"}
+		return &ConfigError{"TURNClient.Servers", "servers are not named here; name them in TURN"}
 	case t.Credentials.Username != "" || t.Credentials.Password != "" || len(t.Credentials.AccessToken) > 0 || t.FetchCredentials != nil:
-		return &ConfigError{"TURNClient.Credentials", "are given there; give them in TURN, or let the signaler"}
+		return &ConfigError{"TURNClient.Credentials", "credentials are not given here; give them in TURN, or have the signaler give them"}
 	}
 	wrong := new(turnclient.ConfigError)
 	if err := t.Check(); errors.As(err, &wrong) {

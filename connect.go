@@ -59,7 +59,8 @@ type connection struct {
 	theirOffer bool  // the peer's offer is answered
 	rides      bool  // on a link that stood before
 	byPath     bool  // the peer's offer came by it
-	untold     bool  // how the peer is treated is asked for, until repeatAt
+	untold     bool  // how the peer is treated is to be asked for, and waited for until repeatAt
+	asked      bool  // it is being asked for
 	stale      uint8 // how often the peer has called our stamp stale
 	state      connState
 	began      time.Time
@@ -389,6 +390,9 @@ func (k *connection) end(now time.Time, err error) {
 	c.timers.Stop(&k.timer)
 	delete(c.byIndex, k.index)
 	delete(c.conns, k.number)
+	if k.asked {
+		c.askTreatment(k.peer)
+	}
 	c.tell(now, Event{Kind: EventClosed, Peer: k.peer, Conn: k.number, Err: err})
 	c.notes.Push(note{kind: noteOver, conn: k.number, peer: k.peer, err: err, dialled: k.dialled})
 }
@@ -409,7 +413,11 @@ func (k *connection) due(now time.Time) {
 	if isDue(now, k.repeatAt) {
 		k.repeatAt = time.Time{}
 		if k.untold {
-			k.treat(now, Treatment{}, errTreatLate)
+			err := errTreatLate
+			if !k.asked {
+				err = errTreatBusy
+			}
+			k.treat(now, Treatment{}, err)
 		} else {
 			k.repeat(now)
 		}

@@ -37,20 +37,21 @@ type control struct {
 	byAgent map[ice.AgentID]*link
 	talking []*link // that have something to tell their peer
 	strangers
-	unsigned error // why the signalling reaches nobody; nil: it does
-	profile  natprobe.Profile
-	mute     bool          // no STUN server answered those who asked for the profile
-	tcpAsked bool          // the shell is to find out what the NAT does with TCP
-	doubted  bool          // it is finding out anew what the NAT does
-	doubtAt  time.Time     // not before
-	doubtGap time.Duration // the last one
-	movedAt  time.Time     // to another network
-	moving   moving
-	sprayers sprayers
-	waking   waking
-	mappings mappings
-	records  records
-	usual    *treatment // of peers that nothing else is said of
+	unsigned  error // why the signalling reaches nobody; nil: it does
+	profile   natprobe.Profile
+	mute      bool          // no STUN server answered those who asked for the profile
+	tcpAsked  bool          // the shell is to find out what the NAT does with TCP
+	doubted   bool          // it is finding out anew what the NAT does
+	doubtAt   time.Time     // not before
+	doubtGap  time.Duration // the last one
+	movedAt   time.Time     // to another network
+	moving    moving
+	sprayers  sprayers
+	waking    waking
+	mappings  mappings
+	records   records
+	usual     *treatment // of peers that nothing else is said of
+	untreated []PeerID   // of whom more may be asked now
 
 	timers  machine.Timers
 	out     machine.Queue[machine.Transmit]
@@ -113,6 +114,7 @@ const (
 	noteQuiet            // nothing was sent by conn for a while: tell the next write by wrote
 	noteRelays           // the network may be another: what relays it has given are to be checked
 	noteNAT              // what the NAT does is to be found out anew: answer by setProfile
+	noteLeft             // the host has left its network: what is being found out of it, or was, is of no use
 	noteOver             // conn is over: err
 	noteRecord           // record is for the statistics
 	noteTCP              // what the NAT does with TCP has come to matter: answer by setTCP
@@ -137,7 +139,6 @@ type note struct {
 	err     error
 	record  *stats.Event
 	socket  machine.SocketID
-	forget  bool // what was known of the NAT is known no more
 }
 
 func newControl(cfg controlConfig, random *rand.Rand, secrets io.Reader) (*control, error) {
@@ -252,6 +253,10 @@ func (c *control) pump(now time.Time) {
 			k.agentEvent(now, e)
 		}
 	}
+	for _, peer := range c.untreated {
+		c.putQuestions(now, peer)
+	}
+	c.untreated = c.untreated[:0]
 	for _, k := range c.talking {
 		k.tell(now)
 	}

@@ -111,7 +111,7 @@ func (k *link) lanesAnew(now time.Time) {
 // themselves is the plain one.
 func (k *link) remembered(now time.Time, kind punch.LaneKind, ok bool) {
 	if c := k.c; c.cfg.memory != nil {
-		c.cfg.memory.Remember(punch.Networks(c.profile, k.profile), max(kind, punch.LanePlain).String(), ok, now)
+		c.cfg.memory.Remember(k.networks(), max(kind, punch.LanePlain).String(), ok, now)
 	}
 }
 

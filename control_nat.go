@@ -37,7 +37,7 @@ func (e *moving) want(now time.Time) {
 // find out.
 func (c *control) lookAtNAT() {
 	c.doubted, c.tcpAsked = true, false
-	c.notes.Push(note{kind: noteNAT, forget: c.profile == (natprobe.Profile{})})
+	c.notes.Push(note{kind: noteNAT})
 }
 
 const (
@@ -57,7 +57,9 @@ func (c *control) doubtNAT(now time.Time) {
 }
 
 // forgetNAT forgets what our NAT did, for the host is behind another one, and lets peers know.
+// That is not put off as asking anew is: what somebody is about to find out would be told.
 func (c *control) forgetNAT() {
+	c.notes.Push(note{kind: noteLeft})
 	c.tcpAsked, c.mute, c.doubtAt, c.doubtGap = false, false, time.Time{}, 0
 	if c.profile != (natprobe.Profile{}) {
 		c.profile = natprobe.Profile{}

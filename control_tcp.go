@@ -89,6 +89,32 @@ func (k *link) opensFrom() (netip.AddrPort, bool) {
 	return netip.AddrPort{}, false
 }
 
+// networks is what Config.Memory knows the pair of networks by. A network that blocks UDP has no
+// address that UDP is seen at: it is known by where TCP is.
+func (k *link) networks() string {
+	ours, theirs := k.c.profile, k.profile
+	if !ours.Mapped.IsValid() {
+		ours.Mapped = k.seenTCP()
+	}
+	if !theirs.Mapped.IsValid() {
+		if all := k.outsideOfPeer(ice.TCP); len(all) > 0 {
+			theirs.Mapped = all[0]
+		}
+	}
+	return punch.Networks(ours, theirs)
+}
+
+// seenTCP is where connections from our port come from, as far as that is known.
+func (k *link) seenTCP() netip.AddrPort {
+	for _, s := range k.c.ice.Candidates(k.agent) {
+		if c := s.Candidate; c.TCPType == ice.SimultaneousOpen && c.Addr.Addr().Is4() &&
+			(c.Type == ice.ServerReflexive || c.Type == ice.Host && !c.Addr.Addr().IsPrivate()) {
+			return c.Addr
+		}
+	}
+	return netip.AddrPort{}
+}
+
 // adopt has the agent check a connection that a lane has opened.
 func (k *link) adopt(now time.Time, e punch.LaneEvent) bool {
 	a, c := &k.lane, k.c

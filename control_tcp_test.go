@@ -1,6 +1,7 @@
 package bradawl
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -194,6 +195,46 @@ func TestInfeasibleTCP(t *testing.T) {
 			}
 			if direct >= 50 {
 				w.fail("%s and %s: %d packets for what cannot work", c.a.Name, c.b.Name, direct)
+			}
+		}
+	}
+}
+
+// noting is a punch.Memory that notes what it is told.
+type noting map[string]bool // by networks and lane; whether it got through
+
+func (n noting) Remember(networks, lane string, ok bool, _ time.Time) { n[networks+" "+lane] = ok }
+
+func (n noting) Recall(string, string, time.Time) (float64, bool) { return 0, false }
+
+// TestTCPIsRemembered: between networks of which one or both block UDP, it is remembered which
+// lane got through, under the same name the next time, at another port.
+func TestTCPIsRemembered(t *testing.T) {
+	t.Parallel()
+	blocked := namedPreset(t, "udp-blocked")
+	for _, pair := range [][2]*simnet.Preset{{blocked, sequence(1, 5)}, {sequence(1, 5), blocked}, {noUDP(sequence(1, 5)), blocked}} {
+		var all [2]noting
+		for n := range 2 {
+			both := 0
+			w, _, ok := hardRun(t, uint64(n+1), pair[0], pair[1], withTCP, func(o *worldOptions) {
+				o.config = func(c *controlConfig) {
+					if both++; both == 1 {
+						all[n] = make(noting)
+						c.memory = all[n]
+					}
+				}
+			})
+			if !ok {
+				w.fail("not direct")
+			}
+			w.Run(5 * time.Second)
+		}
+		if len(all[0]) == 0 || !maps.Equal(all[0], all[1]) {
+			t.Errorf("%s and %s: remembered is %v, then %v", pair[0].Name, pair[1].Name, all[0], all[1])
+		}
+		for what, ok := range all[0] {
+			if networks, lane, _ := strings.Cut(what, " "); networks == "" || lane != "tcp_predicted" || !ok {
+				t.Errorf("%s and %s: remembered is %q, %v", pair[0].Name, pair[1].Name, what, ok)
 			}
 		}
 	}

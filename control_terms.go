@@ -154,7 +154,7 @@ func (k *link) readyForLanes(now time.Time) bool {
 	if a.run != nil || k.over || k.isDirect() || !k.mayLane() || !k.acquainted() {
 		return false
 	}
-	networks := punch.Networks(c.profile, k.profile)
+	networks := k.networks()
 	a.plan = punch.Order(k.lanes(), networks, c.cfg.memory, now)
 	ends, ok := k.laneEnds()
 	if !ok {

@@ -2,6 +2,7 @@ package bradawl
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/punch"
@@ -10,9 +11,15 @@ import (
 // How a connection is treated is asked for once, before anything of it leaves: of a dial at
 // once, of what a peer has begun when it may connect. Whatever becomes of the question, the
 // connection goes on.
+//
+// A peer may begin very many that share paths. They come of one of them after the other, so
+// that what a peer does takes no answers from others.
 
 // treatWithin is how long a connection waits for Config.TreatPeer.
 const treatWithin = time.Second
+
+// treatAtOnce is how many questions about one peer are put at a time, of maxAsked.
+const treatAtOnce = 8
 
 // treatment is a Treatment in the control's terms.
 type treatment struct {
@@ -47,15 +54,44 @@ func (k *connection) admit(now time.Time) {
 		k.proceed(now)
 	case !k.untold:
 		k.untold, k.repeatAt = true, now.Add(treatWithin)
-		k.c.notes.Push(note{kind: noteTreat, conn: k.number, peer: k.peer})
+		k.c.askTreatment(k.peer)
 	}
 	k.settle(now)
+}
+
+// askTreatment has it asked how a peer is treated, when this call is done: not of connections
+// that it ends.
+func (c *control) askTreatment(peer PeerID) {
+	if !slices.Contains(c.untreated, peer) {
+		c.untreated = append(c.untreated, peer)
+	}
+}
+
+// putQuestions asks about as many of a peer's connections as may be at once, the oldest first.
+func (c *control) putQuestions(now time.Time, peer PeerID) {
+	for {
+		asked, next := 0, (*connection)(nil)
+		for _, k := range c.conns {
+			switch {
+			case k.peer != peer || !k.untold || isDue(now, k.repeatAt):
+			case k.asked:
+				asked++
+			case next == nil || k.number < next.number:
+				next = k
+			}
+		}
+		if next == nil || asked >= treatAtOnce {
+			return
+		}
+		next.asked = true
+		c.notes.Push(note{kind: noteTreat, conn: next.number, peer: peer})
+	}
 }
 
 // treat answers noteTreat; err says why there is no answer.
 func (c *control) treat(now time.Time, number uint32, t Treatment, err error) {
 	c.enter(now)
-	if k := c.conns[number]; k != nil && k.untold {
+	if k := c.conns[number]; k != nil && k.asked {
 		k.treat(now, t, err)
 		k.settle(now)
 	}
@@ -64,7 +100,7 @@ func (c *control) treat(now time.Time, number uint32, t Treatment, err error) {
 
 func (k *connection) treat(now time.Time, t Treatment, err error) {
 	usual := k.c.usual
-	k.untold, k.repeatAt, k.treatment = false, time.Time{}, usual
+	k.untold, k.asked, k.repeatAt, k.treatment = false, false, time.Time{}, usual
 	switch {
 	case err != nil:
 		k.note(now, "Config.TreatPeer had no answer: the peer is treated as others are", err)
@@ -78,6 +114,7 @@ func (k *connection) treat(now time.Time, t Treatment, err error) {
 		k.note(now, fmt.Sprintf("treated as Config.TreatPeer says: group %q", t.Group), nil)
 	}
 	k.proceed(now)
+	k.c.askTreatment(k.peer)
 }
 
 // proceed is for when it is known how the peer is treated.

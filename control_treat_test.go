@@ -265,3 +265,54 @@ func TestTreatmentIsWaitedFor(t *testing.T) {
 		w.fail("%d and %d connections stand", len(a.standing()), len(b.standing()))
 	}
 }
+
+// TestTreatmentOfMany: a peer that begins very many connections at once is asked about a few at
+// a time, so that the answers about others are not late for it.
+func TestTreatmentOfMany(t *testing.T) {
+	t.Parallel()
+	var slow time.Duration
+	out, most := 0, 0
+	w := newWorld(t, 1, "", "", append([]func(*worldOptions){func(o *worldOptions) {
+		o.treat = func(p *simPeer, answer func(time.Duration, Treatment, error)) {
+			if p == p.w.peers[1] {
+				out++
+				most = max(most, out)
+				p.w.After(slow, func() { out-- })
+			}
+			answer(slow, Treatment{Group: "lab"}, nil)
+		}
+	}}, cones...)...)
+	w.connect(PathDirect)
+	a, b := w.peers[0], w.peers[1]
+	slow, most = 150*time.Millisecond, 0
+	began := b.untold
+	stamp := uint64(0)
+	begin := func(n int) {
+		for i := range uint64(n) {
+			h := hello{Boot: a.boot, Link: a.links[0].name, Index: 1000 + uint32(stamp+i), Stamp: uint64(w.Now().UnixNano()) + stamp + i}
+			b.do(func(now time.Time) { b.signal(now, a.id.ID(), w.offerOf(a.id, b, h)) })
+		}
+		stamp += uint64(n)
+	}
+	begin(200)
+	if len(b.conns) != 201 || most != treatAtOnce {
+		w.fail("%d connections, %d questions at once", len(b.conns), most)
+	}
+	w.Run(2 * time.Second)
+	groups := make(map[string]int)
+	for _, k := range b.order() {
+		groups[k.group()]++
+	}
+	if asked := treatAtOnce * int(treatWithin/slow); most != treatAtOnce || b.untold-began < asked || b.untold-began > asked+treatAtOnce ||
+		groups["lab"] < asked || groups[""]+groups["lab"] != 201 {
+		w.fail("%d questions, %d at once; of groups are %v", b.untold-began, most, groups)
+	}
+	if e := b.last(EventUntreated); e == nil || !errors.Is(e.Err, errTreatBusy) {
+		w.fail("%+v", e)
+	}
+	begin(20)
+	b.do(b.closeAll)
+	if b.untold-began > treatAtOnce*int(treatWithin/slow)+3*treatAtOnce {
+		w.fail("%d questions: connections that were closed are asked about", b.untold-began)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/internal/words"
 )
 
 // EventKind is the sort of an Event.
@@ -30,18 +31,14 @@ const (
 	EventUntreated                   // Config.TreatPeer had no answer about Peer: Err says why
 )
 
-var eventNames = [...]string{
+var eventNames = words.Of[EventKind](
 	"dialing", "connected", "upgraded", "moved", "doubt", "lost", "recovered", "closed", "refused",
 	"signal-up", "signal-down", "nat", "network", "server", "mapped", "untreated",
-}
+)
 
-// String returns the kind's name.
-func (k EventKind) String() string {
-	if int(k) < len(eventNames) {
-		return eventNames[k]
-	}
-	return "unknown"
-}
+// String returns the kind's name. What is none of the constants reads as such as
+// "EventKind(200)".
+func (k EventKind) String() string { return eventNames.String(k) }
 
 // Event is something that happened to a session. Which fields are set depends on Kind.
 type Event struct {

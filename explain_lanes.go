@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/bradawl/bradawl/internal/words"
 	"github.com/bradawl/bradawl/punch"
 )
 
@@ -16,32 +17,19 @@ const (
 	LaneRunning                   // it is under way
 	LaneOpened                    // it opened a way, which then may have been used or not
 	LaneEnded                     // in vain
-
-	numLaneStates
 )
 
-var laneStates = [numLaneStates]string{"ruled_out", "running", "opened", "ended"}
+var laneStates = words.Of[LaneState]("ruled_out", "running", "opened", "ended")
 
-// String returns the state in a word, such as "opened".
-func (s LaneState) String() string {
-	if s < numLaneStates {
-		return laneStates[s]
-	}
-	return laneStates[LaneRuledOut]
-}
+// String returns the state in a word, such as "opened". What is none of the constants reads as
+// such as "LaneState(200)".
+func (s LaneState) String() string { return laneStates.String(s) }
 
-// MarshalText returns what String does.
-func (s LaneState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+// MarshalText returns what String does, or an error if s is none of the constants.
+func (s LaneState) MarshalText() ([]byte, error) { return laneStates.Marshal(s) }
 
-// UnmarshalText reads what MarshalText wrote.
-func (s *LaneState) UnmarshalText(text []byte) error {
-	i := slices.Index(laneStates[:], string(text))
-	if i < 0 {
-		return fmt.Errorf("bradawl: %.40q is no LaneState; the words are %q", text, laneStates)
-	}
-	*s = LaneState(i)
-	return nil
-}
+// UnmarshalText reads what MarshalText wrote. The error names the words that there are.
+func (s *LaneState) UnmarshalText(text []byte) error { return laneStates.Unmarshal(text, s) }
 
 // LaneReport is what became of a lane.
 type LaneReport struct {

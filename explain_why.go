@@ -83,7 +83,9 @@ func (k *connection) sentence(w why) string {
 	case ReasonNone:
 		return text + ": " + k.public(k.path).String()
 	case ReasonNotSignedOn:
-		text += fmt.Sprintf(": %v", k.c.unsigned)
+		if text += fmt.Sprintf(": %v", k.c.unsigned); k.c.unsigned != errSigningOn {
+			remedy = "" // a Signaler's error has its own, and that one is of the trouble at hand
+		}
 	case ReasonDirectNarrow, ReasonDirectInDoubt:
 		text += ": " + k.public(w.path).String()
 	case ReasonRelayBetter:

@@ -3,99 +3,79 @@ package bradawl
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/natprobe"
 )
 
 // survey finds out what the NAT does, and again whenever the network has changed. What fails
-// is tried again, as a name that is not found is.
+// is tried again, and what could not be found out is looked at again when there are more
+// servers, as those that the signalling names.
 func (v *servers) survey() {
 	s := v.s
-	var prober *natprobe.Prober
-	var known []string
 	wait := lookAgainLeast
 	for {
-		network := v.network()
-		names := v.names()
-		var err error
-		if prober == nil || !slices.Equal(names, known) {
-			prober, err = natprobe.NewProber(v.prober(names)) // one keeps the pace over all that it does
-			known = names
-		}
+		network, here := v.network(), v.here()
+		prober, more, err := v.who()
+		lacks, late := true, (<-chan time.Time)(nil)
 		if err == nil {
-			err = v.discover(prober, network)
+			lacks, err = v.discover(prober, network, here)
 		}
-		if err == nil {
-			wait = lookAgainLeast
-			select {
-			case <-network:
-			case <-s.ctx.Done():
-				return
+		if err != nil {
+			s.log.Debugf("NAT: %v", err)
+			if silent := new(natprobe.NoAnswersError); errors.As(err, &silent) && s.ctx.Err() == nil && !isClosed(network) {
+				v.useless(err) // of others, resolve tells
+				s.loop.Post(func(time.Time) { s.c.mute = !isClosed(network) && !isClosed(here) })
 			}
-			continue
+			late = time.After(wait)
+		} else if !lacks {
+			more = nil
 		}
-		s.log.Debugf("NAT: %v", err)
-		if silent := new(natprobe.NoAnswersError); errors.As(err, &silent) && s.ctx.Err() == nil && !isClosed(network) {
-			v.useless(err) // of others, resolve tells
-			s.loop.Post(func(time.Time) { s.c.mute = !isClosed(network) })
-		}
-		if !v.pause(network, wait) {
+		select {
+		case <-late:
+			wait = min(2*wait, lookAgainMost)
+		case <-network:
+			wait = lookAgainLeast
+		case <-more:
+			wait = lookAgainLeast
+		case <-s.ctx.Done():
 			return
 		}
-		wait = longer(network, wait, lookAgainLeast, lookAgainMost)
 	}
 }
 
-// discover is one look. It ends when the network changes, for then it has seen two.
-func (v *servers) discover(prober *natprobe.Prober, network <-chan struct{}) error {
+// discover is one look. It ends when the network changes, for then it has seen two. What was
+// found when the host had left the network already is dropped: change has it looked at anew.
+// lacks says that other servers may tell more.
+func (v *servers) discover(prober *natprobe.Prober, network, here <-chan struct{}) (lacks bool, err error) {
 	s := v.s
 	ctx, cancel := s.within(network)
 	defer cancel()
 	report, err := prober.Discover(ctx)
 	if err != nil {
-		return err
+		return true, err
 	}
+	profile := report.Profile()
 	s.loop.Post(func(now time.Time) {
-		if isClosed(network) {
+		if isClosed(network) || isClosed(here) {
 			return
 		}
 		s.info.Lock()
 		s.nat, s.natOK = report, true
 		s.info.Unlock()
-		s.c.setProfile(now, report.Profile())
+		s.c.setProfile(now, profile)
 		s.publish(Event{Kind: EventNAT, At: now, Reason: report.Type.String()}) // who dials now has it in the offer
 	})
-	return nil
+	return profile.Mapping == natprobe.MappingUnknown || profile.Filtering == natprobe.FilteringUnknown, nil
 }
 
-// unsure has the NAT looked at again; forget: what was found out is of another one. It is
-// called on the loop.
-func (s *Session) unsure(forget bool) {
-	if forget {
-		s.info.Lock()
-		s.nat, s.natOK = natprobe.Report{}, false
-		s.info.Unlock()
-	}
-	s.servers.change()
-}
-
-func (v *servers) names() []string {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return slices.Clone(v.stun[:min(len(v.stun), natprobe.MaxServers)])
-}
-
-func (v *servers) prober(names []string) natprobe.Config {
-	s := v.s
-	c := natprobe.Config{
-		Servers: names, ListenPacket: s.cfg.ListenPacket, Dial: s.cfg.Dial, LoggerFactory: s.cfg.LoggerFactory, NoTCP: !s.wantsTCP(true) && !s.wantsTCP(false),
-	}
-	if s.ports != nil {
-		c.Gateway = s.ports.ExternalAddr
-	}
-	return c
+// leftNetwork forgets what was found out of the network that the host has left. It is called
+// on the loop.
+func (s *Session) leftNetwork() {
+	s.info.Lock()
+	s.nat, s.natOK = natprobe.Report{}, false
+	s.info.Unlock()
+	s.servers.leave()
 }
 
 // lookAtTCP finds out what the NAT does with TCP, where there can be paths of it. It is called
@@ -105,9 +85,9 @@ func (v *servers) lookAtTCP() {
 	if !s.wantsTCP(true) || s.ctx.Err() != nil {
 		return
 	}
-	network := v.network()
+	network, here := v.network(), v.here()
 	s.wg.Go(func() {
-		p, err := natprobe.NewProber(v.prober(v.names()))
+		p, _, err := v.who()
 		if err != nil {
 			return // survey has said so
 		}
@@ -122,7 +102,7 @@ func (v *servers) lookAtTCP() {
 			report, err = p.DiscoverTCP(ctx)
 		}
 		s.loop.Post(func(now time.Time) {
-			if isClosed(network) {
+			if isClosed(network) || isClosed(here) {
 				return
 			}
 			s.info.Lock()

@@ -51,7 +51,9 @@ func (s *Session) handle(n note) {
 	case notePermit:
 		s.servers.permit()
 	case noteNAT:
-		s.unsure(n.forget)
+		s.servers.change()
+	case noteLeft:
+		s.leftNetwork()
 	case noteTCP:
 		s.servers.lookAtTCP()
 	case noteBroken:

@@ -2,6 +2,7 @@ package bradawl
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -15,17 +16,22 @@ import (
 
 // servers are the STUN and TURN servers in use, configured or named by the signalling.
 type servers struct {
-	s *Session
+	s    *Session
+	find func(ctx context.Context, network string, names ...string) ([]netip.AddrPort, error) // natprobe.ResolveServers
 
-	mu      sync.Mutex
-	stun    []string
-	found   []netip.AddrPort // of those, in the order in which they were looked up
-	turn    []string         // URIs
-	clients []*turnclient.Client
-	relays  []*turnclient.Allocation
-	probing bool
-	closed  bool
-	changed chan struct{} // closed, and made anew, when the network has changed
+	mu       sync.Mutex
+	stun     []string
+	found    []netip.AddrPort // of those, in the order in which they were looked up
+	asked    []string         // of those, whose addresses were found: who looks at the NAT asks them
+	more     chan struct{}    // closed, and made anew, when asked has more
+	prober   *natprobe.Prober // by asked; nil: it is to be made
+	surveyed bool
+	turn     []string // URIs
+	clients  []*turnclient.Client
+	relays   []*turnclient.Allocation
+	closed   bool
+	changed  chan struct{} // closed, and made anew, when the network has changed and all is tried again: not each time at once
+	left     chan struct{} // closed, and made anew, when the host has left a network: each time, and at once
 }
 
 // change tells those who wait that the network has changed: what was in vain need not be now.
@@ -41,6 +47,21 @@ func (v *servers) network() <-chan struct{} {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.changed
+}
+
+// leave tells that the host has left a network: what was found out of it is of no use.
+func (v *servers) leave() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	close(v.left)
+	v.left = make(chan struct{})
+}
+
+// here returns a channel that is closed when the host has left the network that it is in.
+func (v *servers) here() <-chan struct{} {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.left
 }
 
 // pause waits for d, or until the network is another; false: the session has ended.
@@ -85,27 +106,20 @@ func (v *servers) insist(try func(context.Context) error) bool {
 	}
 }
 
-// add begins to use servers that are not in use yet.
+// add begins to use servers of the configuration, and STUN servers that the signalling names.
 func (v *servers) add(stun []string, turn []TURNServer) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.closed {
 		return
 	}
-	var fresh []string
-	for _, name := range stun {
-		if !slices.Contains(v.stun, name) {
-			v.stun = append(v.stun, name)
-			fresh = append(fresh, name)
-		}
-	}
 	s := v.s
-	if len(fresh) > 0 && s.cfg.Policy != RelayOnly {
-		s.wg.Go(func() { v.resolve(fresh) })
-	}
-	if len(fresh) > 0 && !s.cfg.NoNATProbe && s.cfg.Policy != RelayOnly && !v.probing {
-		v.probing = true
-		s.wg.Go(v.survey)
+	if s.cfg.Policy != RelayOnly {
+		fresh := v.fresh(v.stun, stun, natprobe.MaxServers, natprobe.CheckServer)
+		v.stun = append(v.stun, fresh...)
+		if len(fresh) > 0 {
+			s.wg.Go(func() { v.resolve(fresh) })
+		}
 	}
 	if s.cfg.Policy == DirectOnly {
 		return
@@ -130,58 +144,37 @@ func (v *servers) listed(signals Signals) {
 	v.add(stun, nil)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	var fresh []string
-	for _, uri := range turn {
-		if slices.Contains(v.turn, uri) {
-			continue
-		}
-		v.turn = append(v.turn, uri)
-		if err := v.s.cfg.TURNClient.CheckServer(uri); err != nil {
-			v.useless(err) // it must not take the others with it
-		} else if len(fresh) < turnclient.MaxServers {
-			fresh = append(fresh, uri)
-		}
+	if v.closed || v.s.cfg.Policy == DirectOnly {
+		return
 	}
-	if len(fresh) > 0 && v.s.cfg.Policy != DirectOnly && !v.closed {
+	fresh := v.fresh(v.turn, turn, turnclient.MaxServers, v.s.cfg.TURNClient.CheckServer)
+	v.turn = append(v.turn, fresh...)
+	if len(fresh) > 0 {
 		v.s.wg.Go(func() { v.relay(fresh, turnclient.Credentials{Username: username, Password: password}, true) })
 	}
 }
 
-// resolve looks up STUN servers and has them asked.
-func (v *servers) resolve(names []string) {
-	s := v.s
-	var addrs []netip.AddrPort
-	if !v.insist(func(ctx context.Context) (err error) {
-		addrs, err = natprobe.ResolveServers(ctx, "ip", names...)
-		if len(addrs) > 0 && err != nil {
+// fresh are those of the servers named that are not in use yet and can be. What cannot is told,
+// and does not take the others with it. They are never given up, so that they are bounded: who
+// runs the rendezvous can name others at each sign-on.
+func (v *servers) fresh(used, named []string, most int, check func(string) error) (fresh []string) {
+	over := 0
+	for _, name := range named {
+		if slices.Contains(used, name) || slices.Contains(fresh, name) {
+			continue
+		}
+		if err := check(name); err != nil {
 			v.useless(err)
-			err = nil
-		}
-		return err // a host that was just switched on often has no DNS yet
-	}) {
-		return
-	}
-	s.loop.Post(func(now time.Time) {
-		for _, a := range addrs {
-			s.c.addServer(now, a)
-		}
-	})
-	v.mu.Lock()
-	v.found = append(v.found, addrs...)
-	v.mu.Unlock()
-	s.mapTCPs()
-}
-
-// of returns the STUN servers of an address family.
-func (v *servers) of(is4 bool) (all []netip.AddrPort) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for _, a := range v.found {
-		if a.Addr().Is4() == is4 {
-			all = append(all, a)
+		} else if len(used)+len(fresh) >= most {
+			over++
+		} else {
+			fresh = append(fresh, name)
 		}
 	}
-	return all
+	if over > 0 {
+		v.useless(fmt.Errorf("bradawl: %d servers are passed over: %d are in use already, which is the most", over, most))
+	}
+	return fresh
 }
 
 // relay gets a relayed address, from one of several servers, and keeps the session's

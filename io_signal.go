@@ -11,8 +11,11 @@ import (
 const (
 	signOnLeast = 500 * time.Millisecond
 	signOnMost  = 30 * time.Second
-	sendTimeout = 10 * time.Second
-	farewellFor = 500 * time.Millisecond
+	// Two sessions of one identity take each other's place at each sign-on.
+	replacedLeast = 30 * time.Second
+	replacedMost  = 10 * time.Minute
+	sendTimeout   = 10 * time.Second
+	farewellFor   = 500 * time.Millisecond
 )
 
 // undeliverable is an error of Signals.Receive that is about one peer: a message to it was
@@ -25,15 +28,24 @@ type undeliverable interface {
 // signOn keeps the session signed on, with full jitter between the tries, so that a crowd
 // does not come back at once.
 func (s *Session) signOn() {
-	wait := signOnLeast
+	wait, contended := signOnLeast, replacedLeast
 	for s.ctx.Err() == nil {
 		began := time.Now()
-		signals, err := s.cfg.Signaler.SignOn(s.ctx, s.cfg.Identity)
-		if err == nil {
-			err = s.serve(signals)
-		}
+		network := s.servers.network()
+		err := s.signOnOnce(network)
 		if s.ctx.Err() != nil {
 			return
+		}
+		if time.Since(began) > 2*replacedMost {
+			contended = replacedLeast
+		}
+		if other := replacement(nil); errors.As(err, &other) && other.Replaced() {
+			pause := contended/2 + time.Duration(rand.Int64N(int64(contended/2)))
+			contended = min(2*contended, replacedMost)
+			if !s.giveWay(err, pause) {
+				return
+			}
+			continue
 		}
 		s.log.Debugf("signalling: %v", err)
 		s.loop.Post(func(time.Time) { s.c.signedOff(err) })
@@ -41,12 +53,60 @@ func (s *Session) signOn() {
 		if time.Since(began) > signOnMost {
 			wait = signOnLeast
 		}
-		network := s.servers.network()
+		if !errors.Is(err, errCutOff) {
+			network = s.servers.network()
+		}
 		if !s.servers.pause(network, time.Duration(rand.Int64N(int64(wait)))) {
 			return
 		}
 		wait = longer(network, wait, signOnLeast, signOnMost)
 	}
+}
+
+// replacedError is ErrReplaced with what the Signaler said, which need not be said twice.
+type replacedError struct{ cause error }
+
+func (replacedError) Error() string     { return ErrReplaced.Error() }
+func (e replacedError) Unwrap() []error { return []error{ErrReplaced, e.cause} }
+
+// giveWay leaves the place at the signalling to another session of the same identity for d, be the
+// network another meanwhile; false: the session has ended.
+func (s *Session) giveWay(err error, d time.Duration) bool {
+	err = replacedError{err}
+	s.log.Warnf("signalling: %v; signing on again in %v", err, d.Round(time.Second))
+	s.loop.Post(func(time.Time) { s.c.signedOff(err) })
+	s.publish(Event{Kind: EventSignalDown, At: time.Now(), Err: err, Reason: "signing on again in " + d.Round(time.Second).String()})
+	return s.servers.pause(nil, d)
+}
+
+// errCutOff is what becomes of a try to sign on by a network that the host leaves meanwhile.
+var errCutOff = errors.New("the network changed while signing on")
+
+// signOnOnce signs on, and serves the connection until it ends. What has begun in a network that
+// the host has left is given up, for the system would wait minutes for an answer. A Signaler
+// may bind the connection to the context: once there is one, it ends with the session alone.
+func (s *Session) signOnOnce(network <-chan struct{}) error {
+	ctx, cancel := context.WithCancelCause(s.ctx)
+	defer cancel(nil)
+	done, watched := make(chan struct{}), make(chan struct{})
+	s.wg.Go(func() {
+		defer close(watched)
+		select {
+		case <-network:
+			cancel(errCutOff)
+		case <-done:
+		}
+	})
+	signals, err := s.cfg.Signaler.SignOn(ctx, s.cfg.Identity)
+	close(done)
+	<-watched
+	switch {
+	case err == nil:
+		return s.serve(signals)
+	case context.Cause(ctx) == errCutOff:
+		return errCutOff
+	}
+	return err
 }
 
 // serve moves messages until the connection ends.

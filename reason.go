@@ -1,8 +1,7 @@
 package bradawl
 
 import (
-	"fmt"
-
+	"github.com/bradawl/bradawl/internal/words"
 	"github.com/bradawl/bradawl/punch"
 	"github.com/bradawl/bradawl/stats"
 )
@@ -185,11 +184,13 @@ var reasons = [numReasons]row{
 	},
 }
 
+var reasonWords = words.By[Reason](reasons[:], func(r row) string { return r.word })
+
 func (r Reason) row() row {
 	if r < numReasons {
 		return reasons[r]
 	}
-	return reasons[ReasonNone]
+	return row{}
 }
 
 // Reasons returns all reasons but ReasonNone, in the order of the constants.
@@ -201,8 +202,9 @@ func Reasons() []Reason {
 	return all
 }
 
-// String returns the reason in a word, such as "both_symmetric"; "none" for ReasonNone.
-func (r Reason) String() string { return r.row().word }
+// String returns the reason in a word, such as "both_symmetric"; "none" for ReasonNone. What is
+// none of the constants has no word, but reads as such as "Reason(200)".
+func (r Reason) String() string { return reasonWords.String(r) }
 
 // Sentence says the same in a sentence, of any connection. Of one in particular,
 // Explanation.Why says more.
@@ -216,19 +218,11 @@ func (r Reason) Remedy() string { return r.row().remedy }
 // networks.
 func (r Reason) Infeasible() bool { return r.row().infeasible }
 
-// MarshalText returns what String does.
-func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+// MarshalText returns what String does, or an error if r is none of the constants.
+func (r Reason) MarshalText() ([]byte, error) { return reasonWords.Marshal(r) }
 
-// UnmarshalText reads what MarshalText wrote.
-func (r *Reason) UnmarshalText(text []byte) error {
-	for i := range reasons {
-		if reasons[i].word == string(text) {
-			*r = Reason(i)
-			return nil
-		}
-	}
-	return fmt.Errorf("bradawl: %.40q is no Reason; use the text of one of the constants", text)
-}
+// UnmarshalText reads what MarshalText wrote. The error names the words that there are.
+func (r *Reason) UnmarshalText(text []byte) error { return reasonWords.Unmarshal(text, r) }
 
 // status is how a stage is recorded that ends for the reason.
 func (r Reason) status() stats.Status {

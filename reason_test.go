@@ -47,8 +47,17 @@ func TestReasons(t *testing.T) {
 		}
 	}
 	r := ReasonNoPairs
-	if err := r.UnmarshalText([]byte("rain")); err == nil || r != ReasonNoPairs || numReasons.String() != "none" {
-		t.Errorf("%v, %v, %v", err, r, numReasons)
+	if err := r.UnmarshalText([]byte("rain")); err == nil || r != ReasonNoPairs {
+		t.Errorf("%v, %v", err, r)
+	}
+	if text, err := Reason(200).MarshalText(); err == nil || Reason(200).String() != "Reason(200)" || Reason(200).Sentence() != "" {
+		t.Errorf("%q, %v, %v: %s", text, err, Reason(200), Reason(200).Sentence())
+	}
+	if text, err := LaneState(200).MarshalText(); err == nil {
+		t.Errorf("%q", text)
+	}
+	if first, last, beyond := EventDialing.String(), EventUntreated.String(), (EventUntreated + 1).String(); first != "dialing" || last != "untreated" || beyond != "EventKind(16)" {
+		t.Errorf("%q, %q, %q", first, last, beyond)
 	}
 }
 
@@ -98,7 +107,7 @@ func TestReasonFor(t *testing.T) {
 // TestLaneReports: what was planned and what became of it can be read back.
 func TestLaneReports(t *testing.T) {
 	t.Parallel()
-	for state := range numLaneStates {
+	for state := range LaneEnded + 1 {
 		want := LaneReport{Lane: punch.Lane{Kind: punch.LaneTCPPredicted, Hard: punch.Ours, Probability: .5, Obstacle: punch.ObstacleFilter}, Attempt: 2, State: state, Sent: 3}
 		var got LaneReport
 		text, err := json.Marshal(want)
@@ -110,7 +119,7 @@ func TestLaneReports(t *testing.T) {
 		}
 	}
 	state := LaneOpened
-	if err := state.UnmarshalText([]byte("begun")); err == nil || state != LaneOpened || numLaneStates.String() != "ruled_out" {
+	if err := state.UnmarshalText([]byte("begun")); err == nil || state != LaneOpened || (LaneEnded+1).String() != "LaneState(4)" {
 		t.Errorf("%v, %v", state, err)
 	}
 }

@@ -107,7 +107,9 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 		opening:  make(map[machine.SocketID]bool),
 		recorder: newRecorder(cfg.Record),
 	}
-	s.servers.s, s.servers.changed = s, make(chan struct{})
+	v := &s.servers
+	v.s, v.changed, v.left, v.more = s, make(chan struct{}), make(chan struct{}), make(chan struct{})
+	v.find = natprobe.ResolveServers
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	var seed [32]byte
 	_, _ = rand.Read(seed[:]) // never fails
@@ -349,19 +351,22 @@ func (s *Session) publish(e Event) {
 func (s *Session) NotifyNetworkChange() { s.look(true) }
 
 // Close closes all connections and sockets, and returns when every goroutine has ended, and
-// Config.Record has got what waited for it.
+// Config.Record has got what waited for it. It takes leave of peers, TURN servers and routers,
+// for which it waits 2.5 s at most where they do not answer.
 func (s *Session) Close() error {
 	var err error
 	s.once.Do(func() {
 		_ = s.loop.Do(s.c.closeAll)
 		s.farewell()
 		s.cancel()
-		s.looking.Lock() // what opens sockets just now has done so, and nothing does any more
-		s.servers.close()
-		s.looking.Unlock()
+		s.looking.Lock()         // what opens sockets just now has done so, and nothing does any more
+		var ended sync.WaitGroup // at once, for where the host is in no network both wait in vain
+		ended.Go(s.servers.close)
 		if s.ports != nil {
-			_ = s.ports.Close()
+			ended.Go(func() { _ = s.ports.Close() })
 		}
+		ended.Wait()
+		s.looking.Unlock()
 		err = s.loop.Close()
 		s.recorder.close()
 		s.pool.Close()

@@ -113,6 +113,34 @@ func TestTheNATIsFoundOutAnew(t *testing.T) {
 	})
 }
 
+// TestWhatWasBegunInTheNetworkBefore: servers are not asked each time that a host moves, but
+// what was being found out when it moved is dropped each time.
+func TestWhatWasBegunInTheNetworkBefore(t *testing.T) {
+	simulateIn(t, presetsOf(t, "port-restricted-cone", "port-restricted-cone"), survey(t), surveyed, func(t *testing.T, w *internet) {
+		pass(10 * time.Second)
+		_, b := w.meet(t)
+		began := time.Now()
+		for range 4 { // as often as servers are asked in a row
+			w.ends[0].NotifyNetworkChange()
+		}
+		pass(100 * time.Millisecond) // the NAT is being found out, by way of an interface that stays
+		nat, err := w.AddNAT("second", w.Internet(), presetsOf(t, "full-cone", "full-cone")[0].NATs[0], simnet.Link{Delay: 25 * time.Millisecond})
+		check(t, err)
+		w.sites[0].AddIface(nat.Inside(), simnet.Link{})
+		w.ends[0].NotifyNetworkChange()
+		for time.Since(began) < 4900*time.Millisecond {
+			if r, ok := w.ends[0].NAT(); ok {
+				t.Fatalf("%v after the move the NAT of before is told: %v", time.Since(began), r.Type)
+			}
+			pass(50 * time.Millisecond)
+		}
+		if known := b.Explain().Remote; known != (natprobe.Profile{}) {
+			t.Errorf("the peer knows %v", known)
+		}
+		awaits(t, 10*time.Second, "the NAT is known", func() bool { _, ok := w.ends[0].NAT(); return ok })
+	})
+}
+
 // TestTheNATBehindTheAddressIsAnother: where a host keeps its address, as behind a router that
 // goes by another line, what STUN servers see tells that the NAT is another one.
 func TestTheNATBehindTheAddressIsAnother(t *testing.T) {
@@ -363,6 +391,81 @@ func TestSignallingFollows(t *testing.T) {
 		}
 		if told.Load() != 1 {
 			t.Errorf("told %d times, though there was no connection", told.Load())
+		}
+	})
+}
+
+// stuck is a hub that does not answer in some networks. Its connections end with the context
+// that they were made by.
+type stuck struct {
+	*hub
+	mute atomic.Bool
+}
+
+type stuckSignals struct {
+	bradawl.Signals
+	ctx context.Context
+}
+
+func (h *stuck) SignOn(ctx context.Context, id *bradawl.Identity) (bradawl.Signals, error) {
+	if h.mute.Load() {
+		<-ctx.Done()
+		return nil, fmt.Errorf("hub: %w", context.Cause(ctx))
+	}
+	s, err := h.hub.SignOn(ctx, id)
+	return stuckSignals{s, ctx}, err
+}
+
+func (s stuckSignals) Receive(ctx context.Context) (bradawl.PeerID, []byte, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })()
+	return s.Signals.Receive(ctx)
+}
+
+// TestSigningOnFollows: a try to sign on that has no answer is given up when the host is in
+// another network, where the next one is made at once. A connection that stands is left alone.
+func TestSigningOnFollows(t *testing.T) {
+	h := new(stuck)
+	change := func(c *bradawl.Config) {
+		if h.hub == nil { // of both
+			h.hub = c.Signaler.(*hub)
+		}
+		c.Signaler, c.WatchInterval = h, -1
+	}
+	simulate(t, "open", "open", change, func(t *testing.T, w *internet) {
+		a := w.ends[0]
+		for range 5 { // the waits between tries are drawn at random
+			h.mute.Store(true)
+			w.hub.cut(true)
+			w.hub.cut(false)
+			if pass(5 * time.Minute); a.SignedOn() {
+				t.Fatal("signed on at a hub that does not answer")
+			}
+			h.mute.Store(false)
+			a.NotifyNetworkChange()
+			if pass(time.Second); !a.SignedOn() {
+				t.Fatal("not signed on a second after the change")
+			}
+		}
+		pass(time.Minute)
+		a.NotifyNetworkChange()
+		pass(10 * time.Second)
+		ups := 0
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		for e := range a.Events(ctx) {
+			switch e.Kind {
+			case bradawl.EventSignalUp:
+				ups++
+			case bradawl.EventSignalDown:
+				if e.Err.Error() != net.ErrClosed.Error() && e.Err.Error() != "the network changed while signing on" {
+					t.Errorf("down: %v", e.Err)
+				}
+			}
+		}
+		if ups != 6 {
+			t.Errorf("signed on %d times, want 6: a connection that stood was not left alone", ups)
 		}
 	})
 }

@@ -199,6 +199,8 @@ func TestDialErrors(t *testing.T) {
 		{"Signaler", bradawl.Config{Signaler: &rendezvous.Signaler{URL: "rendezvous.example"}}},
 		{"STUN[1]", bradawl.Config{Signaler: h, STUN: []string{"stun.example", "stun.example:http"}}},
 		{"TURN[0]", bradawl.Config{Signaler: h, TURN: []bradawl.TURNServer{{URI: "turn.example"}}}},
+		{"STUN", bradawl.Config{Signaler: h, STUN: make([]string, 33)}},
+		{"TURN", bradawl.Config{Signaler: h, TURN: make([]bradawl.TURNServer, 33)}},
 		{"Networks", bradawl.Config{Signaler: h, Networks: []string{"udp"}}},
 		{"Timeout", bradawl.Config{Signaler: h, Timeout: time.Millisecond}},
 		{"Budget.Rate", bradawl.Config{Signaler: h, Budget: punch.Budget{Rate: 20_000}}},
@@ -206,6 +208,7 @@ func TestDialErrors(t *testing.T) {
 		{"Keepalive", bradawl.Config{Signaler: h, Keepalive: -1}},
 		{"TURNClient.Servers", bradawl.Config{Signaler: h, TURNClient: turnclient.Config{Servers: []string{"turn:turn.example"}}}},
 		{"TURNClient.Credentials", bradawl.Config{Signaler: h, TURNClient: turnclient.Config{Credentials: turnclient.Credentials{Username: "u"}}}},
+		{"TURNClient.Keepalive", bradawl.Config{Signaler: h, TURNClient: turnclient.Config{Keepalive: time.Millisecond}}},
 		{"TURNClient.Lifetime", bradawl.Config{Signaler: h, TURNClient: turnclient.Config{Lifetime: -1}}},
 		{"TURN[0]", bradawl.Config{Signaler: h, TURN: []bradawl.TURNServer{{URI: "turns:turn.example?transport=udp"}}}},
 	} {
@@ -214,4 +217,9 @@ func TestDialErrors(t *testing.T) {
 			t.Errorf("%s: %v", c.field, err)
 		}
 	}
+	cfg := onLoopback(h)
+	cfg.TURNClient.Keepalive = -1 // none
+	s, err = bradawl.New(t.Context(), cfg)
+	check(t, err)
+	check(t, s.Close())
 }

@@ -48,6 +48,9 @@ func TestWordsWithoutSignalling(t *testing.T) {
 		says(t, "waiting", a.WaitSignedOn(ctx), context.DeadlineExceeded, down)
 		_, err = a.Dial(t.Context(), b.ID())
 		says(t, "a dial", err, bradawl.ErrNoAnswer, b.ID().Short(), "within 30s", down)
+		if !strings.HasSuffix(err.Error(), down) { // what would help is for the Signaler to say
+			t.Errorf("a dial: %v", err)
+		}
 
 		w.hub.cut(false)
 		check(t, a.WaitSignedOn(t.Context()))

@@ -26,6 +26,9 @@ const (
 	streamBeat = 1700 * time.Millisecond
 	// deleteWait is how long to wait for the answer to a deletion.
 	deleteWait = 2 * time.Second
+	// deadWait takes its place at the end of an allocation whose server does not answer: the
+	// host may be in no network any more, and whoever closes waits.
+	deadWait = 500 * time.Millisecond
 	// maxLifetime bounds what a server may say.
 	maxLifetime = 24 * time.Hour
 	// Of allocations that stand for less than shortLife only so many in a row are
@@ -67,7 +70,8 @@ type allocation struct {
 	quiet                         int  // ticks without anything coming in
 	unanswered                    bool // something went out since
 	heardAt                       time.Time
-	leaving                       int // links on which an allocation is being deleted
+	leaving                       int  // links on which an allocation is being deleted
+	unheard                       bool // its server did not answer when it was closed
 
 	mobility
 	standby *standby // in state Disconnecting
@@ -399,10 +403,18 @@ func (a *allocation) leave(now time.Time, l *link, done func(now time.Time, err 
 		end(now, errors.New("the link to the server was gone"))
 		return
 	}
-	r := &request{link: l, op: "delete", method: wire.Refresh, limit: 4, until: now.Add(deleteWait)}
+	r := &request{link: l, op: "delete", method: wire.Refresh, limit: 4, until: now.Add(a.patience())}
 	r.add = func(b *wire.Builder) { b.AddUint32(wire.AttrLifetime, 0) }
 	r.done = func(now time.Time, _ *wire.Message, err error) { end(now, err) }
 	r.start(now)
+}
+
+// patience is how long to wait for what a server says at the end.
+func (a *allocation) patience() time.Duration {
+	if a.unheard {
+		return deadWait
+	}
+	return deleteWait
 }
 
 // close ends the allocation for good.
@@ -411,7 +423,7 @@ func (a *allocation) close(now time.Time) {
 		return
 	}
 	stands := a.link
-	a.link = nil
+	a.link, a.unheard = nil, a.state == Disconnecting || a.state == Failed
 	for _, t := range []*machine.Timer{&a.refresh, &a.expiry, &a.retry, &a.doubt} {
 		a.m.timers.Stop(t)
 	}

@@ -50,8 +50,8 @@ type MachineConfig struct {
 	// From 1 s to 24 h.
 	Lifetime time.Duration
 
-	// Keepalive is the longest time without anything sent to the server. Default 15 s;
-	// negative: as long as it takes. At least 1 s.
+	// Keepalive is the longest time without anything sent to the server. Default 15 s; at
+	// least 1 s; negative: nothing is sent for the NAT's sake.
 	Keepalive time.Duration
 
 	// MappingLifetime is how long the NAT in front keeps a UDP mapping that nothing uses,

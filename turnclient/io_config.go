@@ -33,11 +33,15 @@ type Config struct {
 	// there is.
 	FetchCredentials func(ctx context.Context, r CredentialsRequest) (Credentials, error)
 
-	// Family, Lifetime, Keepalive, MappingLifetime, RTO, ChannelAfter, DontFragment and
-	// Mobility are those of MachineConfig, with its defaults.
+	// Keepalive is the longest time without anything sent to the server, so that the NAT in
+	// front keeps its mapping and peers' data comes in. Default 15 s; at least 1 s; negative:
+	// nothing is sent for that, which is right where there is no NAT.
+	Keepalive time.Duration
+
+	// Family, Lifetime, MappingLifetime, RTO, ChannelAfter, DontFragment and Mobility are
+	// those of MachineConfig, with its defaults.
 	Family          Family
 	Lifetime        time.Duration
-	Keepalive       time.Duration
 	MappingLifetime time.Duration
 	RTO             time.Duration
 	ChannelAfter    int

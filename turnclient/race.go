@@ -432,7 +432,7 @@ func (a *allocation) concede(now time.Time) {
 func (a *allocation) hurry(now time.Time) {
 	for _, t := range a.attempts {
 		if r := t.request; r != nil && r.timer.IsSet() {
-			r.until = now.Add(deleteWait)
+			r.until = now.Add(a.patience())
 			if r.until.Before(r.timer.At()) {
 				a.m.timers.Set(&r.timer, r.until)
 			}
