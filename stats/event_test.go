@@ -185,7 +185,7 @@ func TestUnmarshalRefuses(t *testing.T) {
 		{`"status":"success"`, `"status":"successful"`, "status"},
 		{`"pair":"predicted"`, `"pair":"guessed"`, "pair"},
 		{`"protocol":"udp"`, `"protocol":"sctp"`, "protocol"},
-		{`"local_nat":"port_restricted_cone"`, `"local_nat":"cone"`, "NAT type"},
+		{`"local_nat":"port_restricted_cone"`, `"local_nat":"cone"`, "is no Type"},
 		{`e1e1`, `E1E1`, "hexadecimal"},
 		{`e1e1`, `e1`, "hexadecimal"},
 		{`"5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e"`, `"00000000000000000000000000000000"`, "hexadecimal"},
