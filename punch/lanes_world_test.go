@@ -12,8 +12,8 @@ import (
 
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/internal/stund"
 	"github.com/bradawl/bradawl/natprobe"
-	"github.com/bradawl/bradawl/natprobe/stunserver"
 	"github.com/bradawl/bradawl/punch"
 )
 
@@ -93,7 +93,7 @@ func natOf(t *testing.T, name string, change ...func(*simnet.NATConfig)) simnet.
 func newLanesWorld(t *testing.T, seed uint64, a, b simnet.Preset) *lanesWorld {
 	t.Helper()
 	w := &lanesWorld{World: simnet.New(seed), t: t}
-	stun, err := stunserver.NewMachine(laneServers, 0, seed)
+	stun, err := stund.NewMachine(laneServers, 0, seed)
 	w.check(err)
 	server := w.AddHost("server", w.Internet(), simnet.Link{MTU: 9000}, laneServers[0].Addr(), laneServers[2].Addr())
 	_, err = simnet.Run(server, stun, simnet.RunOptions{Sockets: laneServers, Listen: laneServers}, nil)
