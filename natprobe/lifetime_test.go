@@ -16,7 +16,7 @@ import (
 func (w *world) lifetimes(limit time.Duration) (natprobe.Lifetime, time.Duration) {
 	w.t.Helper()
 	m, err := natprobe.NewLifetimeProbe(capable[0], limit, &natprobe.DiscoveryConfig{
-		Random: w.Secrets("lifetime"), Rand: rand.New(rand.NewPCG(w.Seed(), 8)),
+		Secrets: w.Secrets("lifetime"), Rand: rand.New(rand.NewPCG(w.Seed(), 8)),
 	})
 	w.check(err)
 	var l natprobe.Lifetime

@@ -122,7 +122,7 @@ func (w *world) discover(servers []netip.AddrPort, cfg natprobe.DiscoveryConfig)
 
 func (w *world) start(servers []netip.AddrPort, cfg natprobe.DiscoveryConfig) (*result, *running, *bool) {
 	w.t.Helper()
-	cfg.Random, cfg.Rand = w.Secrets("discovery"), rand.New(rand.NewPCG(w.Seed(), 7))
+	cfg.Secrets, cfg.Rand = w.Secrets("discovery"), rand.New(rand.NewPCG(w.Seed(), 7))
 	m, err := natprobe.NewDiscovery(servers, &cfg)
 	w.check(err)
 	var r result

@@ -105,7 +105,7 @@ func (p *peer) tcpAddr() netip.AddrPort { return netip.AddrPortFrom(p.site.Addr(
 
 // ask finds out what address the peer's socket has outside.
 func (p *peer) ask() {
-	m, err := natprobe.NewReflexive([]netip.AddrPort{p.stun}, &natprobe.ReflexiveConfig{Random: p.Secrets(p.site.Name() + " stun")})
+	m, err := natprobe.NewReflexive([]netip.AddrPort{p.stun}, &natprobe.ReflexiveConfig{Secrets: p.Secrets(p.site.Name() + " stun")})
 	p.check(err)
 	addrs := []netip.AddrPort{netip.AddrPortFrom(p.site.Addr(), local)}
 	p.runner, err = simnet.Run(p.site.Host, m, p.socket(), func(_ time.Time, e natprobe.ReflexiveEvent) {

@@ -99,7 +99,7 @@ func (w *world) serve(name string, at ...netip.AddrPort) {
 func (w *world) measure(servers ...netip.AddrPort) natprobe.Report {
 	w.t.Helper()
 	m, err := natprobe.NewDiscovery(servers, &natprobe.DiscoveryConfig{
-		Random: w.Secrets("discovery"), Rand: rand.New(rand.NewPCG(w.Seed(), 7)), Fragments: true,
+		Secrets: w.Secrets("discovery"), Rand: rand.New(rand.NewPCG(w.Seed(), 7)), Fragments: true,
 	})
 	w.check(err)
 	var report natprobe.Report
