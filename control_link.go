@@ -295,6 +295,7 @@ func (k *link) due(now time.Time) {
 		return
 	}
 	if isDue(now, k.outbox.tellAt) {
+		k.outbox.tellAt = time.Time{} // where nobody has keys to seal it with, it waits for who will
 		k.unsaid(k.tries)
 	}
 	k.renew.follow(now)

@@ -150,7 +150,7 @@ func (p *simPeer) findNAT() {
 		life += fmt.Sprint(p.surveys)
 	}
 	m, err := natprobe.NewDiscovery([]netip.AddrPort{netip.AddrPortFrom(stunAddrs[0], 3478)}, &natprobe.DiscoveryConfig{
-		Random: w.Secrets(life), Rand: w.Rand(life),
+		Secrets: w.Secrets(life), Rand: w.Rand(life),
 	})
 	w.check(err)
 	p.surveys++

@@ -120,7 +120,7 @@ func (p *simPeer) findTCP() {
 	w, c, life := p.w, p.control, fmt.Sprint(p.name, p.w.Elapsed())
 	w.After(0, func() {
 		m, err := natprobe.NewTCPProbe([]netip.AddrPort{netip.AddrPortFrom(stunAddrs[0], 3478)}, &natprobe.DiscoveryConfig{
-			Random: w.Secrets(life + " tcp"), Rand: w.Rand(life + " tcp"),
+			Secrets: w.Secrets(life + " tcp"), Rand: w.Rand(life + " tcp"),
 		})
 		w.check(err)
 		run, err := simnet.Run(p.site.Host, m, simnet.RunOptions{}, func(_ time.Time, e natprobe.TCPEvent) {

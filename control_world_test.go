@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/internal/simnet"
-	"github.com/bradawl/bradawl/natprobe/stunserver"
+	"github.com/bradawl/bradawl/internal/stund"
 	"github.com/bradawl/bradawl/turnclient/turntest"
 )
 
@@ -107,7 +107,7 @@ func newWorld(t testing.TB, seed uint64, natA, natB string, with ...func(*worldO
 			addrs = append(addrs, stunOther)
 			stun = append(stun, netip.AddrPortFrom(a, 3479), netip.AddrPortFrom(stunOther, 3478), netip.AddrPortFrom(stunOther, 3479))
 		}
-		m, err := stunserver.NewMachine(stun, 0, seed)
+		m, err := stund.NewMachine(stun, 0, seed)
 		w.check(err)
 		run := simnet.RunOptions{Sockets: stun}
 		if w.option.tcp {

@@ -14,8 +14,8 @@ import (
 
 	"github.com/bradawl/bradawl"
 	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/internal/stund"
 	"github.com/bradawl/bradawl/natprobe"
-	"github.com/bradawl/bradawl/natprobe/stunserver"
 )
 
 // survey adds what finds NATs out: a STUN server with two addresses, over TCP, too.
@@ -25,7 +25,7 @@ func survey(t *testing.T) func(*internet) {
 		addrs := []netip.AddrPort{
 			netip.AddrPortFrom(one, 3478), netip.AddrPortFrom(one, 3479), netip.AddrPortFrom(other, 3478), netip.AddrPortFrom(other, 3479),
 		}
-		m, err := stunserver.NewMachine(addrs, 0, 1)
+		m, err := stund.NewMachine(addrs, 0, 1)
 		check(t, err)
 		_, err = simnet.Run(w.AddHost("stun", w.Internet(), simnet.Link{}, one, other), m, simnet.RunOptions{Sockets: addrs, Listen: addrs}, nil)
 		check(t, err)

@@ -18,6 +18,7 @@ import (
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/internal/drive"
 	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/internal/stund"
 	"github.com/bradawl/bradawl/natprobe/stunserver"
 	"github.com/bradawl/bradawl/turnclient/turntest"
 )
@@ -143,7 +144,7 @@ func addDetector(t *testing.T) func(*internet) {
 		addrs := []netip.AddrPort{
 			netip.AddrPortFrom(one, 3478), netip.AddrPortFrom(one, 3479), netip.AddrPortFrom(other, 3478), netip.AddrPortFrom(other, 3479),
 		}
-		m, err := stunserver.NewMachine(addrs, 0, 1)
+		m, err := stund.NewMachine(addrs, 0, 1)
 		check(t, err)
 		_, err = simnet.Run(w.AddHost("stun", w.Internet(), simnet.Link{}, one, other), m, simnet.RunOptions{Sockets: addrs}, nil)
 		check(t, err)

@@ -7,8 +7,8 @@ import (
 
 	"github.com/bradawl/bradawl"
 	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/internal/stund"
 	"github.com/bradawl/bradawl/natprobe"
-	"github.com/bradawl/bradawl/natprobe/stunserver"
 )
 
 // second is a STUN server that, like the first, has one address: only both together tell how a
@@ -18,7 +18,7 @@ const second = "198.51.100.7"
 func addSecond(t *testing.T) func(*internet) {
 	return func(w *internet) {
 		addrs := []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr(second), 3478)}
-		m, err := stunserver.NewMachine(addrs, 0, 1)
+		m, err := stund.NewMachine(addrs, 0, 1)
 		check(t, err)
 		_, err = simnet.Run(w.AddHost("second", w.Internet(), simnet.Link{}, addrs[0].Addr()), m, simnet.RunOptions{Sockets: addrs}, nil)
 		check(t, err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/bradawl/bradawl"
 	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/internal/stund"
 	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/natprobe/stunserver"
 )
@@ -28,7 +29,7 @@ func TestSessionsPredictTCP(t *testing.T) {
 		addrs := []netip.AddrPort{
 			netip.AddrPortFrom(one, 3478), netip.AddrPortFrom(one, 3479), netip.AddrPortFrom(other, 3478), netip.AddrPortFrom(other, 3479),
 		}
-		m, err := stunserver.NewMachine(addrs, 0, 1)
+		m, err := stund.NewMachine(addrs, 0, 1)
 		check(t, err)
 		_, err = simnet.Run(w.AddHost("stun", w.Internet(), simnet.Link{}, one, other), m, simnet.RunOptions{Sockets: addrs, Listen: addrs}, nil)
 		check(t, err)

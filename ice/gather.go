@@ -103,7 +103,7 @@ func (p *probe) slot(now time.Time) bool {
 	if p.base.gone {
 		return false
 	}
-	r, err := natprobe.NewReflexive([]netip.AddrPort{p.server}, &natprobe.ReflexiveConfig{Random: p.m.secrets})
+	r, err := natprobe.NewReflexive([]netip.AddrPort{p.server}, &natprobe.ReflexiveConfig{Secrets: p.m.secrets})
 	if err != nil {
 		p.outcome(now, natprobe.Mapped{Server: p.server, Err: err})
 		return false

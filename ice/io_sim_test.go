@@ -15,7 +15,7 @@ import (
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/internal/drive"
 	"github.com/bradawl/bradawl/internal/simnet"
-	"github.com/bradawl/bradawl/natprobe/stunserver"
+	"github.com/bradawl/bradawl/internal/stund"
 	"github.com/bradawl/bradawl/turnclient"
 	"github.com/bradawl/bradawl/turnclient/turntest"
 )
@@ -90,7 +90,7 @@ func serveBoth(t *testing.T, host *simnet.Host) (stop func()) {
 	stunAt := netip.AddrPortFrom(host.Addr(), 3479)
 	pc, err = host.ListenPacket(t.Context(), "udp4", stunAt.String())
 	check(t, err)
-	m, err := stunserver.NewMachine([]netip.AddrPort{stunAt}, 0, 1)
+	m, err := stund.NewMachine([]netip.AddrPort{stunAt}, 0, 1)
 	check(t, err)
 	stun, err := drive.Run(m, nil, drive.Options{Sockets: []net.PacketConn{pc}})
 	check(t, err)

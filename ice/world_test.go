@@ -8,7 +8,7 @@ import (
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/simnet"
-	"github.com/bradawl/bradawl/natprobe/stunserver"
+	"github.com/bradawl/bradawl/internal/stund"
 )
 
 // world is two agents behind NATs and a STUN server, every one of them a machine. An
@@ -62,7 +62,7 @@ func newWorld(t *testing.T, seed uint64, natA, natB string, loss float64, with .
 	w := &world{World: simnet.New(seed), t: t, signal: rtt / 2}
 	server := w.AddHost("server", w.Internet(), simnet.Link{})
 	w.stun = netip.AddrPortFrom(server.Addr(), 3478)
-	stun, err := stunserver.NewMachine([]netip.AddrPort{w.stun}, 0, seed)
+	stun, err := stund.NewMachine([]netip.AddrPort{w.stun}, 0, seed)
 	w.check(err)
 	_, err = simnet.Run(server, stun, simnet.RunOptions{Sockets: []netip.AddrPort{w.stun}}, nil)
 	w.check(err)

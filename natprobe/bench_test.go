@@ -41,7 +41,7 @@ func seeded(seed byte) io.Reader { return rand.NewChaCha8([32]byte{seed}) }
 
 func newBench(t *testing.T, cfg ReflexiveConfig, servers ...netip.AddrPort) *bench {
 	t.Helper()
-	cfg.Random = seeded(1)
+	cfg.Secrets = seeded(1)
 	m, err := NewReflexive(servers, &cfg)
 	if err != nil {
 		t.Fatal(err)

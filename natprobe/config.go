@@ -45,10 +45,10 @@ type ReflexiveConfig struct {
 	// do not wait.
 	Patience time.Duration
 
-	// Random is where transaction IDs come from. Default crypto/rand.Reader. It
+	// Secrets is where transaction IDs come from. Default crypto/rand.Reader. It
 	// must be hard to predict, as transaction IDs are what keeps others from
 	// answering for a server.
-	Random io.Reader
+	Secrets io.Reader
 
 	// LoggerFactory makes the logger. Default nil: nothing is logged.
 	LoggerFactory logging.LoggerFactory
@@ -75,8 +75,8 @@ func (c *ReflexiveConfig) withDefaults() (ReflexiveConfig, error) {
 	setDefault(&d.LastWait, 16)
 	setDefault(&d.Patience, 600*time.Millisecond)
 	d.Patience = max(d.Patience, 0)
-	if d.Random == nil {
-		d.Random = rand.Reader
+	if d.Secrets == nil {
+		d.Secrets = rand.Reader
 	}
 	return d, nil
 }
@@ -107,7 +107,9 @@ type Config struct {
 	// of twelve. Use it only with servers of your own.
 	Fast bool
 
-	// NoHairpin, NoPorts and NoTCP leave tests out: see DiscoveryConfig.
+	// NoHairpin leaves out the hairpin test, NoPorts the further mappings that are made to find
+	// the port model, where the first do not tell, and NoTCP the attempt over TCP that is made
+	// where all is silent over UDP. Default: nothing is left out.
 	NoHairpin, NoPorts, NoTCP bool
 
 	// Lifetime measures how long mappings live, up to this long, which takes a little longer
@@ -141,8 +143,8 @@ type Config struct {
 	// Default no.
 	Fragments bool
 
-	// Random is where transaction IDs come from. Default crypto/rand.Reader.
-	Random io.Reader
+	// Secrets is where transaction IDs come from. Default crypto/rand.Reader.
+	Secrets io.Reader
 
 	// LoggerFactory makes the logger. Default nil: nothing is logged.
 	LoggerFactory logging.LoggerFactory
@@ -176,7 +178,7 @@ func (c Config) withDefaults() (Config, error) {
 // discovery is the configuration of the machine for one family.
 func (c Config) discovery(local netip.Addr) *DiscoveryConfig {
 	return &DiscoveryConfig{
-		Local: local, Timeout: c.Timeout, Fast: c.Fast, Random: c.Random,
+		Local: local, Timeout: c.Timeout, Fast: c.Fast, Secrets: c.Secrets,
 		NoHairpin: c.NoHairpin, NoPorts: c.NoPorts, NoTCP: c.NoTCP, Fragments: c.Fragments,
 	}
 }
@@ -208,9 +210,9 @@ type DiscoveryConfig struct {
 	// NoTCP leaves out the attempt over TCP that is made where all is silent over UDP.
 	NoTCP bool
 
-	// Random is where transaction IDs come from. Default crypto/rand.Reader. It must be hard
+	// Secrets is where transaction IDs come from. Default crypto/rand.Reader. It must be hard
 	// to predict, as transaction IDs are what keeps others from answering for a server.
-	Random io.Reader
+	Secrets io.Reader
 
 	// Rand chooses local ports. Default: a source seeded at random.
 	Rand *mathrand.Rand
@@ -226,8 +228,8 @@ func (c *DiscoveryConfig) withDefaults() (DiscoveryConfig, error) {
 		return d, &ConfigError{"Timeout", fmt.Sprintf("%v is out of range; use 0 (10 s) to 1 hour", d.Timeout)}
 	}
 	setDefault(&d.Timeout, 10*time.Second)
-	if d.Random == nil {
-		d.Random = rand.Reader
+	if d.Secrets == nil {
+		d.Secrets = rand.Reader
 	}
 	if d.Rand == nil {
 		d.Rand = mathrand.New(mathrand.NewPCG(mathrand.Uint64(), mathrand.Uint64()))

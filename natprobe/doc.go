@@ -20,6 +20,8 @@
 // and with the transaction ID sent, so that an outsider who does not see the
 // traffic cannot forge them; the server itself, and whoever is on the path, can.
 //
-// The protocols are state machines without sockets or clock ([Discovery], [TCPProbe],
-// [LifetimeProbe], [Reflexive]); Discover and MappedAddresses run them over sockets.
+// The protocols are state machines without sockets or clock, which Discover and
+// MappedAddresses run over sockets. [Discovery], [TCPProbe] and [Reflexive] are public for
+// this module's other packages alone, which run them beside machines of their own: what goes
+// in and out is of types that no other module can name.
 package natprobe

@@ -10,9 +10,9 @@ import (
 
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/internal/stund"
 	"github.com/bradawl/bradawl/internal/wire"
 	"github.com/bradawl/bradawl/natprobe"
-	"github.com/bradawl/bradawl/natprobe/stunserver"
 )
 
 // The tests here hold the rules that keep conclusions right, one each. Every one was seen
@@ -62,25 +62,25 @@ func TestGuardOutageIsNotFiltering(t *testing.T) {
 // or cannot do CHANGE-REQUEST, or that lies about its other address.
 func TestGuardServerMustDoAsAsked(t *testing.T) {
 	for name, tt := range map[string]struct {
-		fault stunserver.Faults
+		fault stund.Faults
 		want  string
 	}{
-		"ignores CHANGE-REQUEST":      {stunserver.Faults{IgnoreChange: true}, "ignores"},
-		"answers 420":                 {stunserver.Faults{RefuseChange: 420}, "420"},
-		"answers 400":                 {stunserver.Faults{RefuseChange: 400}, "400"},
-		"drops CHANGE-REQUEST":        {stunserver.Faults{DropChange: true}, "even where it must get through"},
-		"names an address of nobody":  {stunserver.Faults{Other: netip.MustParseAddrPort("198.51.100.99:3479")}, ""},
-		"names another one":           {stunserver.Faults{Other: netip.MustParseAddrPort("198.51.100.30:3479")}, ""},
-		"names its own address":       {stunserver.Faults{Other: netip.MustParseAddrPort("192.0.2.1:3479")}, "differs too little"},
-		"names its own port":          {stunserver.Faults{Other: netip.MustParseAddrPort("198.51.100.1:3478")}, "differs too little"},
-		"names a loopback address":    {stunserver.Faults{Other: netip.MustParseAddrPort("127.0.0.1:3479")}, "cannot be"},
-		"names a private address":     {stunserver.Faults{Other: netip.MustParseAddrPort("10.0.0.1:3479")}, "cannot be"},
-		"names a multicast address":   {stunserver.Faults{Other: netip.MustParseAddrPort("224.0.0.1:3479")}, "cannot be"},
-		"names an IPv6 address":       {stunserver.Faults{Other: netip.MustParseAddrPort("[2001:db8::1]:3479")}, "cannot be"},
-		"names an unspecified one":    {stunserver.Faults{Other: netip.MustParseAddrPort("0.0.0.0:3479")}, "cannot be"},
-		"answers from another port":   {stunserver.Faults{Source: 1}, "no server"},
-		"answers another transaction": {stunserver.Faults{Forge: true}, "no server"},
-		"answers everything with 500": {stunserver.Faults{Refuse: 500}, "no server"},
+		"ignores CHANGE-REQUEST":      {stund.Faults{IgnoreChange: true}, "ignores"},
+		"answers 420":                 {stund.Faults{RefuseChange: 420}, "420"},
+		"answers 400":                 {stund.Faults{RefuseChange: 400}, "400"},
+		"drops CHANGE-REQUEST":        {stund.Faults{DropChange: true}, "even where it must get through"},
+		"names an address of nobody":  {stund.Faults{Other: netip.MustParseAddrPort("198.51.100.99:3479")}, ""},
+		"names another one":           {stund.Faults{Other: netip.MustParseAddrPort("198.51.100.30:3479")}, ""},
+		"names its own address":       {stund.Faults{Other: netip.MustParseAddrPort("192.0.2.1:3479")}, "differs too little"},
+		"names its own port":          {stund.Faults{Other: netip.MustParseAddrPort("198.51.100.1:3478")}, "differs too little"},
+		"names a loopback address":    {stund.Faults{Other: netip.MustParseAddrPort("127.0.0.1:3479")}, "cannot be"},
+		"names a private address":     {stund.Faults{Other: netip.MustParseAddrPort("10.0.0.1:3479")}, "cannot be"},
+		"names a multicast address":   {stund.Faults{Other: netip.MustParseAddrPort("224.0.0.1:3479")}, "cannot be"},
+		"names an IPv6 address":       {stund.Faults{Other: netip.MustParseAddrPort("[2001:db8::1]:3479")}, "cannot be"},
+		"names an unspecified one":    {stund.Faults{Other: netip.MustParseAddrPort("0.0.0.0:3479")}, "cannot be"},
+		"answers from another port":   {stund.Faults{Source: 1}, "no server"},
+		"answers another transaction": {stund.Faults{Forge: true}, "no server"},
+		"answers everything with 500": {stund.Faults{Refuse: 500}, "no server"},
 	} {
 		for _, nat := range []string{"full-cone", "port-restricted-cone", "open"} {
 			w := newWorld(t, 1, preset(t, nat), path)
@@ -188,7 +188,7 @@ func TestGuardIPv6FirewallIsNoNAT(t *testing.T) {
 func TestGuardForwardedPortIsNoOpenFilter(t *testing.T) {
 	w := newWorld(t, 1, preset(t, "full-cone"), path)
 	var forwarded netip.AddrPort // the first socket that is tested
-	w.server.SetFaults(stunserver.Faults{Silent: func(from netip.AddrPort, _ int, r *stunserver.Request) bool {
+	w.server.SetFaults(stund.Faults{Silent: func(from netip.AddrPort, _ int, r *stund.Request) bool {
 		if r.ChangePort && !forwarded.IsValid() {
 			forwarded = from
 		}

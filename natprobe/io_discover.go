@@ -224,13 +224,13 @@ func (p *Prober) DiscoverTCP(ctx context.Context) (TCPReport, error) {
 
 // runLifetime measures lifetimes.
 func (p *Prober) runLifetime(ctx context.Context, f *familyRun, local netip.Addr, progress chan<- Progress) {
-	l, err := NewLifetimeProbe(f.report.Server, p.cfg.Lifetime, p.cfg.discovery(local))
+	l, err := newLifetimeProbe(f.report.Server, p.cfg.Lifetime, p.cfg.discovery(local))
 	if err != nil {
 		f.err = err
 		return
 	}
 	l.tokens = *f.budget
-	err = work(ctx, p, l, func(e LifetimeEvent) (last bool) {
+	err = work(ctx, p, l, func(e lifetimeEvent) (last bool) {
 		f.report.setLifetime(e.Lifetime)
 		progress <- Progress{f.name, StageLifetime, f.report}
 		return e.Last

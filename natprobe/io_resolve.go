@@ -11,13 +11,13 @@ import (
 	"sync"
 )
 
-// DefaultPort is the port of a STUN server that none is given for (RFC 8489
+// defaultPort is the port of a STUN server that none is given for (RFC 8489
 // section 8.1).
-const DefaultPort = 3478
+const defaultPort = 3478
 
 // ResolveServers turns the names of STUN servers into addresses. A name is
-// HOST:PORT, or HOST alone for the default port, where HOST is a DNS name or an
-// IP address; "stun:" in front (RFC 7064) is allowed. network is "ip", "ip4" or
+// HOST:PORT, or HOST alone for port 3478, where HOST is a DNS name or an IP
+// address; "stun:" in front (RFC 7064) is allowed. network is "ip", "ip4" or
 // "ip6", as sockets of one family cannot reach the other. A name with several
 // addresses gives the first of each family.
 //
@@ -104,7 +104,7 @@ func CheckServer(name string) error {
 
 func splitServer(name string) (host string, port uint16, err error) {
 	host = strings.TrimPrefix(name, "stun:")
-	port = DefaultPort
+	port = defaultPort
 	if ip, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
 		return ip.String(), port, nil
 	}

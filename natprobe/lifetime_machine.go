@@ -13,19 +13,19 @@ import (
 // wants traffic more than two seconds after the first.
 const streamPause = 2500 * time.Millisecond
 
-// LifetimeEvent is what a LifetimeProbe tells: how far it is.
-type LifetimeEvent struct {
+// lifetimeEvent is what a lifetimeProbe tells: how far it is.
+type lifetimeEvent struct {
 	Lifetime Lifetime // what is known so far
 	Last     bool     // no more comes
 }
 
-// LifetimeProbe is the machine that measures how long mappings live, against a server that
+// lifetimeProbe is the machine that measures how long mappings live, against a server that
 // supports RESPONSE-PORT (RFC 5780 section 4.6). It opens many sockets, lets each be idle
 // for another time, and then has the server answer to its mapping a request that another
-// socket sent. Use NewLifetimeProbe, then Start.
+// socket sent. Use newLifetimeProbe, then Start.
 //
 // Like every machine it is not safe for concurrent use.
-type LifetimeProbe struct {
+type lifetimeProbe struct {
 	cfg    DiscoveryConfig
 	server netip.AddrPort
 	limit  time.Duration
@@ -44,14 +44,14 @@ type LifetimeProbe struct {
 	result  Lifetime
 
 	out     machine.Queue[machine.Transmit]
-	events  machine.Queue[LifetimeEvent]
+	events  machine.Queue[lifetimeEvent]
 	message wire.Message
 	builder wire.Builder
 }
 
-// NewLifetimeProbe returns a machine that measures lifetimes up to limit, 10 s to 1 hour.
+// newLifetimeProbe returns a machine that measures lifetimes up to limit, 10 s to 1 hour.
 // The error is a *ConfigError.
-func NewLifetimeProbe(server netip.AddrPort, limit time.Duration, cfg *DiscoveryConfig) (*LifetimeProbe, error) {
+func newLifetimeProbe(server netip.AddrPort, limit time.Duration, cfg *DiscoveryConfig) (*lifetimeProbe, error) {
 	c, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
@@ -63,14 +63,14 @@ func NewLifetimeProbe(server netip.AddrPort, limit time.Duration, cfg *Discovery
 	if limit < 10*time.Second || limit > time.Hour {
 		return nil, &ConfigError{"limit", fmt.Sprintf("%v is out of range; use 10 s to 1 hour", limit)}
 	}
-	return &LifetimeProbe{
+	return &lifetimeProbe{
 		cfg: c, server: servers[0], limit: limit,
 		bySock: make(map[machine.SocketID]*mappingTrial), byID: make(map[wire.TransactionID]*mappingTrial),
 	}, nil
 }
 
 // Start opens the first two sockets: it is looked first whether the server can do it.
-func (m *LifetimeProbe) Start(now time.Time) {
+func (m *lifetimeProbe) Start(now time.Time) {
 	if m.tokens.at.IsZero() {
 		m.tokens = newBucket(!m.cfg.Fast, now)
 	}
@@ -78,7 +78,7 @@ func (m *LifetimeProbe) Start(now time.Time) {
 	m.add(useAnswered, 0)
 }
 
-func (m *LifetimeProbe) add(u use, idle time.Duration) *mappingTrial {
+func (m *lifetimeProbe) add(u use, idle time.Duration) *mappingTrial {
 	t := &mappingTrial{use: u, idle: idle, id: machine.SocketID(len(m.all) + 1)}
 	m.all = append(m.all, t)
 	m.bySock[t.id] = t
@@ -87,10 +87,10 @@ func (m *LifetimeProbe) add(u use, idle time.Duration) *mappingTrial {
 }
 
 // preflight is the trial that shows whether the server supports RESPONSE-PORT.
-func (m *LifetimeProbe) preflight() *mappingTrial { return m.all[1] }
+func (m *lifetimeProbe) preflight() *mappingTrial { return m.all[1] }
 
 // HandleNotice learns of sockets.
-func (m *LifetimeProbe) HandleNotice(now time.Time, n machine.Notice) {
+func (m *lifetimeProbe) HandleNotice(now time.Time, n machine.Notice) {
 	t := m.bySock[n.Socket]
 	if t == nil || m.ended {
 		return
@@ -108,12 +108,12 @@ func (m *LifetimeProbe) HandleNotice(now time.Time, n machine.Notice) {
 }
 
 // HandleTimeout sends what is due.
-func (m *LifetimeProbe) HandleTimeout(now time.Time) {
+func (m *lifetimeProbe) HandleTimeout(now time.Time) {
 	m.advance(now)
 }
 
 // NextTimeout is when something is due.
-func (m *LifetimeProbe) NextTimeout() (next time.Time) {
+func (m *lifetimeProbe) NextTimeout() (next time.Time) {
 	if m.ended {
 		return next
 	}
@@ -126,7 +126,7 @@ func (m *LifetimeProbe) NextTimeout() (next time.Time) {
 }
 
 // advance works on every trial whose time has come.
-func (m *LifetimeProbe) advance(now time.Time) {
+func (m *lifetimeProbe) advance(now time.Time) {
 	if m.ended {
 		return
 	}
@@ -156,7 +156,7 @@ func (m *LifetimeProbe) advance(now time.Time) {
 }
 
 // HandleDatagram takes in an answer. What is not one is dropped and changes nothing.
-func (m *LifetimeProbe) HandleDatagram(now time.Time, d machine.Datagram) {
+func (m *lifetimeProbe) HandleDatagram(now time.Time, d machine.Datagram) {
 	msg := &m.message
 	if m.ended || d.Remote != m.server || msg.Decode(d.Data) != nil || !msg.IsResponse() || msg.Method() != wire.Binding {
 		return
@@ -196,7 +196,7 @@ func (m *LifetimeProbe) HandleDatagram(now time.Time, d machine.Datagram) {
 }
 
 // conclude takes in whether a trial's mapping lived, and what follows for the others.
-func (m *LifetimeProbe) conclude(now time.Time, t *mappingTrial) {
+func (m *lifetimeProbe) conclude(now time.Time, t *mappingTrial) {
 	if !t.alive && !t.checked {
 		t.phase = phaseOver // the server is not heard: nothing to be learned
 		m.close(t)
@@ -235,11 +235,11 @@ func (m *LifetimeProbe) conclude(now time.Time, t *mappingTrial) {
 		m.dismiss(useResent)
 	}
 	m.result = m.read()
-	m.events.Push(LifetimeEvent{Lifetime: m.result})
+	m.events.Push(lifetimeEvent{Lifetime: m.result})
 }
 
 // settled tells whether the bracket of a use will not change any more.
-func (m *LifetimeProbe) settled(u use) bool {
+func (m *lifetimeProbe) settled(u use) bool {
 	if decided(m.trials, u) {
 		return true
 	}
@@ -252,7 +252,7 @@ func (m *LifetimeProbe) settled(u use) bool {
 }
 
 // dismiss ends the trials of a use that cannot tell anything new.
-func (m *LifetimeProbe) dismiss(u use) {
+func (m *lifetimeProbe) dismiss(u use) {
 	for _, t := range m.all[2:] {
 		switch {
 		case t.phase == phaseOver:
@@ -266,7 +266,7 @@ func (m *LifetimeProbe) dismiss(u use) {
 
 // refreshIn tests mappings a second time that were found alive once: by then they live
 // only if the packet that came in the first time has prolonged their life.
-func (m *LifetimeProbe) refreshIn(now time.Time) {
+func (m *lifetimeProbe) refreshIn(now time.Time) {
 	if len(m.inward) > 0 || !m.settled(useAnswered) {
 		return
 	}
@@ -293,7 +293,7 @@ func laterOf(a, b time.Time) time.Time {
 	return b
 }
 
-func (m *LifetimeProbe) read() Lifetime {
+func (m *lifetimeProbe) read() Lifetime {
 	answered := lifespanOf(m.trials, useAnswered)
 	return Lifetime{
 		Solitary: lifespanOf(m.trials, useSolitary), Answered: answered, Stream: lifespanOf(m.trials, useStream),
@@ -301,17 +301,17 @@ func (m *LifetimeProbe) read() Lifetime {
 	}
 }
 
-func (m *LifetimeProbe) close(t *mappingTrial) {
+func (m *lifetimeProbe) close(t *mappingTrial) {
 	m.out.Push(machine.Transmit{Op: machine.CloseSocket, Socket: t.id})
 	delete(m.bySock, t.id)
 }
 
 // Stop ends the measurement with what is known by now.
-func (m *LifetimeProbe) Stop(now time.Time) {
+func (m *lifetimeProbe) Stop(now time.Time) {
 	m.finish("it was ended early")
 }
 
-func (m *LifetimeProbe) finish(reason string) {
+func (m *lifetimeProbe) finish(reason string) {
 	if m.ended {
 		return
 	}
@@ -323,11 +323,11 @@ func (m *LifetimeProbe) finish(reason string) {
 	}
 	m.result.Reason = reason
 	m.result = m.read()
-	m.events.Push(LifetimeEvent{Lifetime: m.result, Last: true})
+	m.events.Push(lifetimeEvent{Lifetime: m.result, Last: true})
 }
 
 // PollTransmit returns the next effect.
-func (m *LifetimeProbe) PollTransmit() (machine.Transmit, bool) { return m.out.Pop() }
+func (m *lifetimeProbe) PollTransmit() (machine.Transmit, bool) { return m.out.Pop() }
 
 // PollEvent returns the next event.
-func (m *LifetimeProbe) PollEvent() (LifetimeEvent, bool) { return m.events.Pop() }
+func (m *lifetimeProbe) PollEvent() (lifetimeEvent, bool) { return m.events.Pop() }

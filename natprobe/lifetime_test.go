@@ -8,15 +8,15 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/internal/stund"
 	"github.com/bradawl/bradawl/natprobe"
-	"github.com/bradawl/bradawl/natprobe/stunserver"
 )
 
 // lifetimes measures to the end.
 func (w *world) lifetimes(limit time.Duration) (natprobe.Lifetime, time.Duration) {
 	w.t.Helper()
 	m, err := natprobe.NewLifetimeProbe(capable[0], limit, &natprobe.DiscoveryConfig{
-		Random: w.Secrets("lifetime"), Rand: rand.New(rand.NewPCG(w.Seed(), 8)),
+		Secrets: w.Secrets("lifetime"), Rand: rand.New(rand.NewPCG(w.Seed(), 8)),
 	})
 	w.check(err)
 	var l natprobe.Lifetime
@@ -83,7 +83,7 @@ func TestLifetimesOfLinux(t *testing.T) {
 
 func TestLifetimesThatCannotBeMeasured(t *testing.T) {
 	w := newWorld(t, 1, preset(t, "port-restricted-cone"), path)
-	w.server.SetFaults(stunserver.Faults{Refuse: 420})
+	w.server.SetFaults(stund.Faults{Refuse: 420})
 	if l, took := w.lifetimes(time.Minute); !strings.Contains(l.Reason, "420") || l.Answered != (natprobe.Lifespan{}) || took > 5*time.Second {
 		t.Errorf("refused: %v, after %v", l, took)
 	}

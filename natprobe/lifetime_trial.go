@@ -45,7 +45,7 @@ type mappingTrial struct {
 }
 
 // step does what a trial's time has come for; false: it has to wait.
-func (m *LifetimeProbe) step(now time.Time, t *mappingTrial) bool {
+func (m *lifetimeProbe) step(now time.Time, t *mappingTrial) bool {
 	switch t.phase {
 	case phaseAsking:
 		if t != m.asker && m.asker.mapped == 0 {
@@ -82,14 +82,14 @@ func (t *mappingTrial) begin(p phase, at time.Time) {
 
 // request sends a trial's request, or sends it again, from the socket of from. to names the
 // trial whose mapping shall be answered; away has the asker answered instead.
-func (m *LifetimeProbe) request(now time.Time, t, from *mappingTrial, away bool) bool {
+func (m *lifetimeProbe) request(now time.Time, t, from *mappingTrial, away bool) bool {
 	if t.sent == 0 {
 		wait, ok := m.tokens.take(now)
 		if !ok {
 			t.due = now.Add(wait)
 			return false
 		}
-		id, err := wire.NewTransactionID(m.cfg.Random)
+		id, err := wire.NewTransactionID(m.cfg.Secrets)
 		if err != nil {
 			m.finish(err.Error())
 			return false
@@ -114,13 +114,13 @@ func (m *LifetimeProbe) request(now time.Time, t, from *mappingTrial, away bool)
 	return true
 }
 
-func (m *LifetimeProbe) send(from *mappingTrial, req []byte) {
+func (m *lifetimeProbe) send(from *mappingTrial, req []byte) {
 	m.packets++
 	m.out.Push(machine.Transmit{Op: machine.Send, Socket: from.id, Remote: m.server, Data: req})
 }
 
 // test asks for the answer that comes in only if the mapping lives.
-func (m *LifetimeProbe) test(now time.Time, t *mappingTrial) bool {
+func (m *lifetimeProbe) test(now time.Time, t *mappingTrial) bool {
 	if t.sent >= minListens && (t.checked || t.sent >= maxListens+maxMore) {
 		m.conclude(now, t)
 		return false
@@ -131,7 +131,7 @@ func (m *LifetimeProbe) test(now time.Time, t *mappingTrial) bool {
 	t.due = now.Add(m.rtt.gap())
 	if t.sent >= minListens-1 {
 		// The control: a plain request of the asker's.
-		id, err := wire.NewTransactionID(m.cfg.Random)
+		id, err := wire.NewTransactionID(m.cfg.Secrets)
 		if err == nil {
 			t.check = id
 			m.byID[id] = t
@@ -144,7 +144,7 @@ func (m *LifetimeProbe) test(now time.Time, t *mappingTrial) bool {
 }
 
 // told takes in where a trial's request was seen to come from.
-func (m *LifetimeProbe) told(now time.Time, t *mappingTrial, mapped netip.AddrPort, d machine.Datagram) {
+func (m *lifetimeProbe) told(now time.Time, t *mappingTrial, mapped netip.AddrPort, d machine.Datagram) {
 	if away := t.use == useSolitary || t.use == useResent && t.again; away != (d.Socket == m.asker.id) && t != m.asker {
 		return
 	}

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/internal/stund"
 	"github.com/bradawl/bradawl/natprobe"
-	"github.com/bradawl/bradawl/natprobe/stunserver"
 )
 
 // TestNestedByHops: a router in a carrier's address space behind the own one gives the
@@ -108,19 +108,19 @@ func TestRewriting(t *testing.T) {
 	}
 }
 
-var rewriting = stunserver.Faults{Rewrite: func(netip.AddrPort) netip.AddrPort { return netip.MustParseAddrPort("192.168.0.2:5000") }}
+var rewriting = stund.Faults{Rewrite: func(netip.AddrPort) netip.AddrPort { return netip.MustParseAddrPort("192.168.0.2:5000") }}
 
 // TestFragments: a path that takes long packets, one that does not, and servers that do not
 // know PADDING or drop everything long.
 func TestFragments(t *testing.T) {
 	for name, tt := range map[string]struct {
 		mtu    int
-		faults *stunserver.Faults
+		faults *stund.Faults
 		want   natprobe.Verdict
 	}{
 		"through":         {mtu: 9000, want: natprobe.Yes},
 		"lost":            {mtu: 1500, want: natprobe.No},
-		"PADDING refused": {mtu: 9000, faults: &stunserver.Faults{RefusePadding: 420}, want: natprobe.VerdictUnknown},
+		"PADDING refused": {mtu: 9000, faults: &stund.Faults{RefusePadding: 420}, want: natprobe.VerdictUnknown},
 	} {
 		w := newWorld(t, 1, preset(t, "open"), simnet.Link{Delay: oneWay, MTU: tt.mtu})
 		if tt.faults != nil {

@@ -56,7 +56,7 @@ func (p *probe) silent() bool { return p.done && !p.moot && !p.answered && p.cod
 // begin starts the transaction of a step.
 func (m *Discovery) begin(now time.Time, i int, s *probeSocket, dest netip.AddrPort) {
 	p := &probe{step: m.plan[i], lane: m.lane, sock: s, dest: dest}
-	id, err := wire.NewTransactionID(m.cfg.Random)
+	id, err := wire.NewTransactionID(m.cfg.Secrets)
 	if err != nil {
 		m.fail(now, err)
 		return

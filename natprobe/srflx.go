@@ -96,7 +96,7 @@ var known = []wire.AttrType{
 }
 
 // NewReflexive returns a machine that will ask servers, of which repeated ones
-// are asked once. The error is a *ConfigError, or that of cfg.Random.
+// are asked once. The error is a *ConfigError, or that of cfg.Secrets.
 func NewReflexive(servers []netip.AddrPort, cfg *ReflexiveConfig) (*Reflexive, error) {
 	c, err := cfg.withDefaults()
 	if err != nil {
@@ -109,7 +109,7 @@ func NewReflexive(servers []netip.AddrPort, cfg *ReflexiveConfig) (*Reflexive, e
 	r := &Reflexive{rto: c.RTO, sends: c.Sends, lastWait: c.LastWait, timeout: c.Timeout, patience: c.Patience}
 	var b wire.Builder
 	for _, s := range servers {
-		id, err := wire.NewTransactionID(c.Random)
+		id, err := wire.NewTransactionID(c.Secrets)
 		if err != nil {
 			return nil, fmt.Errorf("natprobe: %w", err)
 		}

@@ -316,7 +316,7 @@ func TestSocketFails(t *testing.T) {
 	// Before Start: each server is told once, whether the socket could have reached it
 	// or not, and nothing is sent.
 	v6 := netip.MustParseAddrPort("[2001:db8::1]:3478")
-	m, err := NewReflexive([]netip.AddrPort{v6, serverA}, &ReflexiveConfig{Random: seeded(1)})
+	m, err := NewReflexive([]netip.AddrPort{v6, serverA}, &ReflexiveConfig{Secrets: seeded(1)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -384,7 +384,7 @@ func TestUnusableArguments(t *testing.T) {
 			t.Errorf("%v: %v", servers, err)
 		}
 	}
-	if _, err := NewReflexive(servers, &ReflexiveConfig{Random: strings.NewReader("")}); !errors.Is(err, io.EOF) {
+	if _, err := NewReflexive(servers, &ReflexiveConfig{Secrets: strings.NewReader("")}); !errors.Is(err, io.EOF) {
 		t.Errorf("without randomness: %v", err)
 	}
 	if _, err := NewReflexive(many[:MaxServers], nil); err != nil {

@@ -52,7 +52,7 @@ func (c *tcpControl) notice(m *Discovery, n machine.Notice) {
 	switch n.Kind {
 	case machine.Connected:
 		t.host = true
-		id, err := wire.NewTransactionID(m.cfg.Random)
+		id, err := wire.NewTransactionID(m.cfg.Secrets)
 		if err != nil {
 			return
 		}

@@ -139,7 +139,7 @@ func (m *TCPProbe) plan(port int, server netip.AddrPort) {
 	if len(m.conns) == tcpMost && !m.again {
 		return
 	}
-	id, err := wire.NewTransactionID(m.cfg.Random)
+	id, err := wire.NewTransactionID(m.cfg.Secrets)
 	if err != nil {
 		return
 	}

@@ -13,7 +13,7 @@ import (
 
 func (w *world) tcp(servers []netip.AddrPort) natprobe.TCPReport {
 	w.t.Helper()
-	m, err := natprobe.NewTCPProbe(servers, &natprobe.DiscoveryConfig{Random: w.Secrets("tcp"), Rand: rand.New(rand.NewPCG(w.Seed(), 9))})
+	m, err := natprobe.NewTCPProbe(servers, &natprobe.DiscoveryConfig{Secrets: w.Secrets("tcp"), Rand: rand.New(rand.NewPCG(w.Seed(), 9))})
 	w.check(err)
 	var r natprobe.TCPReport
 	done := false

@@ -8,8 +8,8 @@ import (
 
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/internal/stund"
 	"github.com/bradawl/bradawl/natprobe"
-	"github.com/bradawl/bradawl/natprobe/stunserver"
 )
 
 // oneWay is the delay between a site and the internet: a round trip to a server takes twice that.
@@ -60,7 +60,7 @@ func (w *world) check(err error) {
 
 // server is a STUN server that can be made to do more than it should.
 type server struct {
-	*stunserver.Machine
+	*stund.Machine
 	seen  []machine.Datagram // the requests, without their data
 	extra func(d machine.Datagram) []machine.Transmit
 	queue []machine.Transmit
@@ -92,7 +92,7 @@ func (w *world) serve(name string, at ...netip.AddrPort) *server {
 			ips = append(ips, a.Addr())
 		}
 	}
-	m, err := stunserver.NewMachine(at, 0, w.Seed())
+	m, err := stund.NewMachine(at, 0, w.Seed())
 	w.check(err)
 	s := &server{Machine: m}
 	_, err = simnet.Run(w.AddHost(name, w.Internet(), simnet.Link{MTU: 9000}, ips...), s, simnet.RunOptions{Sockets: at, Listen: at}, nil)
@@ -122,7 +122,7 @@ func (w *world) discover(servers []netip.AddrPort, cfg natprobe.DiscoveryConfig)
 
 func (w *world) start(servers []netip.AddrPort, cfg natprobe.DiscoveryConfig) (*result, *running, *bool) {
 	w.t.Helper()
-	cfg.Random, cfg.Rand = w.Secrets("discovery"), rand.New(rand.NewPCG(w.Seed(), 7))
+	cfg.Secrets, cfg.Rand = w.Secrets("discovery"), rand.New(rand.NewPCG(w.Seed(), 7))
 	m, err := natprobe.NewDiscovery(servers, &cfg)
 	w.check(err)
 	var r result

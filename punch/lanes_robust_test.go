@@ -40,7 +40,7 @@ func (f *flows) begin(n int) {
 // askAgain tells what port a socket of another host behind the NAT has outside.
 func (h *laneHost) askAgain(other *simnet.Host) (seen netip.AddrPort) {
 	h.t.Helper()
-	r, err := natprobe.NewReflexive(laneServers[:1], &natprobe.ReflexiveConfig{Random: h.Secrets("other")})
+	r, err := natprobe.NewReflexive(laneServers[:1], &natprobe.ReflexiveConfig{Secrets: h.Secrets("other")})
 	h.check(err)
 	at := netip.AddrPortFrom(other.Addr(), 5000)
 	run, err := simnet.Run(other, r, simnet.RunOptions{Sockets: []netip.AddrPort{at}}, func(_ time.Time, e natprobe.ReflexiveEvent) { seen = e.Addr })

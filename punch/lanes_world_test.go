@@ -12,8 +12,8 @@ import (
 
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/internal/stund"
 	"github.com/bradawl/bradawl/natprobe"
-	"github.com/bradawl/bradawl/natprobe/stunserver"
 	"github.com/bradawl/bradawl/punch"
 )
 
@@ -93,7 +93,7 @@ func natOf(t *testing.T, name string, change ...func(*simnet.NATConfig)) simnet.
 func newLanesWorld(t *testing.T, seed uint64, a, b simnet.Preset) *lanesWorld {
 	t.Helper()
 	w := &lanesWorld{World: simnet.New(seed), t: t}
-	stun, err := stunserver.NewMachine(laneServers, 0, seed)
+	stun, err := stund.NewMachine(laneServers, 0, seed)
 	w.check(err)
 	server := w.AddHost("server", w.Internet(), simnet.Link{MTU: 9000}, laneServers[0].Addr(), laneServers[2].Addr())
 	_, err = simnet.Run(server, stun, simnet.RunOptions{Sockets: laneServers, Listen: laneServers}, nil)
@@ -118,7 +118,7 @@ func (w *lanesWorld) check(err error) {
 // measure has natprobe look at the NAT, and then asks what address the socket has.
 func (h *laneHost) measure() {
 	m, err := natprobe.NewDiscovery([]netip.AddrPort{laneServers[0]}, &natprobe.DiscoveryConfig{
-		Random: h.Secrets(h.site.Name() + " discovery"), Rand: rand.New(rand.NewPCG(h.Seed(), 7)),
+		Secrets: h.Secrets(h.site.Name() + " discovery"), Rand: rand.New(rand.NewPCG(h.Seed(), 7)),
 	})
 	h.check(err)
 	done := false
@@ -132,7 +132,7 @@ func (h *laneHost) measure() {
 	h.RunUntil(time.Hour, func() bool { return done })
 	run.Close()
 
-	r, err := natprobe.NewReflexive([]netip.AddrPort{laneServers[0]}, &natprobe.ReflexiveConfig{Random: h.Secrets(h.site.Name() + " stun")})
+	r, err := natprobe.NewReflexive([]netip.AddrPort{laneServers[0]}, &natprobe.ReflexiveConfig{Secrets: h.Secrets(h.site.Name() + " stun")})
 	h.check(err)
 	h.runner, err = simnet.Run(h.site.Host, r, h.socket(), func(_ time.Time, e natprobe.ReflexiveEvent) { h.mapped = e.Addr })
 	h.check(err)

@@ -9,8 +9,8 @@ import (
 
 	"github.com/bradawl/bradawl/internal/ident"
 	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/internal/stund"
 	"github.com/bradawl/bradawl/natprobe"
-	"github.com/bradawl/bradawl/natprobe/stunserver"
 	"github.com/bradawl/bradawl/punch"
 	"github.com/bradawl/bradawl/punch/rendezvous"
 )
@@ -65,7 +65,7 @@ func newWorld(t *testing.T, seed uint64, natA, natB string, loss float64) *world
 	w.stun = netip.AddrPortFrom(server.Addr(), 3478)
 	w.meet = netip.AddrPortFrom(server.Addr(), 80)
 
-	stun, err := stunserver.NewMachine([]netip.AddrPort{w.stun}, 0, seed)
+	stun, err := stund.NewMachine([]netip.AddrPort{w.stun}, 0, seed)
 	w.check(err)
 	_, err = simnet.Run(server, stun, simnet.RunOptions{Sockets: []netip.AddrPort{w.stun}}, nil)
 	w.check(err)
@@ -105,7 +105,7 @@ func (p *peer) tcpAddr() netip.AddrPort { return netip.AddrPortFrom(p.site.Addr(
 
 // ask finds out what address the peer's socket has outside.
 func (p *peer) ask() {
-	m, err := natprobe.NewReflexive([]netip.AddrPort{p.stun}, &natprobe.ReflexiveConfig{Random: p.Secrets(p.site.Name() + " stun")})
+	m, err := natprobe.NewReflexive([]netip.AddrPort{p.stun}, &natprobe.ReflexiveConfig{Secrets: p.Secrets(p.site.Name() + " stun")})
 	p.check(err)
 	addrs := []netip.AddrPort{netip.AddrPortFrom(p.site.Addr(), local)}
 	p.runner, err = simnet.Run(p.site.Host, m, p.socket(), func(_ time.Time, e natprobe.ReflexiveEvent) {

@@ -71,7 +71,7 @@ func ExampleExperiment() {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println(verdict.Text())
+	fmt.Println(verdict)
 	// Output:
 	// mapping: better: first succeeds more often than control
 	//   first 74.0 % of 1917, control 66.1 % of 2083: +7.9 points (+3.5 to +12.3), p = 3e-06

@@ -14,33 +14,6 @@ type Interval struct {
 // z95 is how many standard deviations to either side hold 95 % of a normal distribution.
 const z95 = 1.959963984540054
 
-// Wilson returns the interval of a share of which successes among n were seen, after
-// E. B. Wilson (1927). It holds its confidence for few observations and for shares near 0
-// and 1 too, where the textbook's p +- z sqrt(p(1-p)/n) does not. Of nothing seen, 0 to 1;
-// more successes than n count as n.
-func Wilson(successes, n uint64) Interval {
-	if n == 0 {
-		return Interval{0, 1}
-	}
-	successes = min(successes, n)
-	var (
-		count  = float64(n)
-		p      = float64(successes) / count
-		z2     = z95 * z95 / count
-		middle = (p + z2/2) / (1 + z2)
-		half   = z95 * math.Sqrt(p*(1-p)/count+z2/(4*count)) / (1 + z2)
-		i      = Interval{max(0, middle-half), min(1, middle+half)}
-	)
-	// What the formula gives but for rounding.
-	if successes == 0 {
-		i.Low = 0
-	}
-	if successes == n {
-		i.High = 1
-	}
-	return i
-}
-
 // FewBelow is how many observations a share needs to say something: tables mark those of
 // fewer.
 const FewBelow = 30
@@ -59,8 +32,32 @@ func (r Rate) Share() float64 {
 	return float64(r.Successes) / float64(r.N)
 }
 
-// Interval is Wilson's.
-func (r Rate) Interval() Interval { return Wilson(r.Successes, r.N) }
+// Interval is what the true share lies in, after E. B. Wilson (1927). It holds its
+// confidence for few observations and for shares near 0 and 1 too, where the textbook's
+// p +- z sqrt(p(1-p)/n) does not. Of nothing, 0 to 1; more successes than N count as N.
+func (r Rate) Interval() Interval {
+	n := r.N
+	if n == 0 {
+		return Interval{0, 1}
+	}
+	successes := min(r.Successes, n)
+	var (
+		count  = float64(n)
+		p      = float64(successes) / count
+		z2     = z95 * z95 / count
+		middle = (p + z2/2) / (1 + z2)
+		half   = z95 * math.Sqrt(p*(1-p)/count+z2/(4*count)) / (1 + z2)
+		i      = Interval{max(0, middle-half), min(1, middle+half)}
+	)
+	// What the formula gives but for rounding.
+	if successes == 0 {
+		i.Low = 0
+	}
+	if successes == n {
+		i.High = 1
+	}
+	return i
+}
 
 // Few reports whether there are fewer than FewBelow observations.
 func (r Rate) Few() bool { return r.N < FewBelow }

@@ -19,7 +19,7 @@ func TestWilson(t *testing.T) {
 		{81, 263, 0.25528946, 0.36620846},
 		{12, 10, 0.7224672003573143, 1},
 	} {
-		got := Wilson(test.successes, test.n)
+		got := Rate{test.successes, test.n}.Interval()
 		if math.Abs(got.Low-test.low) > 1e-4 || math.Abs(got.High-test.high) > 1e-4 {
 			t.Errorf("%d of %d: %+v, want %v to %v", test.successes, test.n, got, test.low, test.high)
 		}
@@ -43,7 +43,7 @@ func TestWilsonCoverage(t *testing.T) {
 					successes++
 				}
 			}
-			if i := Wilson(successes, test.n); i.Low <= test.share && test.share <= i.High {
+			if i := (Rate{successes, test.n}).Interval(); i.Low <= test.share && test.share <= i.High {
 				held++
 			}
 		}

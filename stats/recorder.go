@@ -10,20 +10,20 @@ import (
 
 // Config is how a [Recorder] counts. The zero value is for one program.
 type Config struct {
-	// Window is what Snapshot looks back on. 0: 5 minutes.
+	// Window is what Snapshot looks back on. Default 5 minutes.
 	Window time.Duration
 	// Hop is how long a pane is, by which the window moves; Window is a multiple of it.
-	// 0: 30 seconds.
+	// Default 30 seconds.
 	Hop time.Duration
 	// Lateness is how long after its pane's end an event still counts. What comes later
-	// is only counted as late. 0: 2 minutes; negative: none.
+	// is only counted as late. Default 2 minutes; negative: none.
 	Lateness time.Duration
 	// MaxCells is how many keys and ways are told apart, at most 1,000,000; further ones are
-	// counted as Other. 0: 4,096. A cell takes 200 to 300 bytes for each pane that it has up to
+	// counted as Other. Default 4,096. A cell takes 200 to 300 bytes for each pane that it has up to
 	// 30 events in (go test ./stats -run '^$' -bench Snapshot), and 4 KB at most.
 	MaxCells int
 	// MaxIDs is how many events of a pane are remembered by their IDs, 11 to 22 bytes each, to
-	// know one that comes twice; further ones are counted unchecked. 0: 1,000,000; negative:
+	// know one that comes twice; further ones are counted unchecked. Default 1,000,000; negative:
 	// none.
 	MaxIDs int
 	// Groups are names of groups that are told apart whatever else arrives; there is room for
@@ -32,7 +32,7 @@ type Config struct {
 	// Words are lanes and reasons that are told apart whatever else arrives, beside those of
 	// this module; there is room for MaxWords in all.
 	Words []string
-	// Now is the clock. nil: time.Now.
+	// Now is the clock. Default time.Now.
 	Now func() time.Time
 }
 

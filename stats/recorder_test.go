@@ -299,9 +299,14 @@ func TestManyLabels(t *testing.T) {
 	for i := range s.Ways {
 		ways += s.Ways[i].Events()
 	}
-	got := s.Of(func(k Key) bool { return k.Stage == StageConnect && k.Pair == PairRelay })
-	if events != n+1 || ways != n+1 || got.Succeeded != relayed {
-		t.Errorf("%d events, %d by ways, %d relayed; want %d, %d and %d", events, ways, got.Succeeded, n+1, n+1, relayed)
+	var got uint64
+	for _, c := range s.By(ByStage, ByPair) {
+		if c.Stage == StageConnect && c.Pair == PairRelay {
+			got = c.Succeeded
+		}
+	}
+	if events != n+1 || ways != n+1 || got != relayed {
+		t.Errorf("%d events, %d by ways, %d relayed; want %d, %d and %d", events, ways, got, n+1, n+1, relayed)
 	}
 	if l := r.Ledger(); l.Recorded != n+1 || l.Overflown == 0 || l.Unchecked != n+1-l.recordedIDs(r) {
 		t.Errorf("%+v", l)
@@ -346,7 +351,7 @@ func TestClocks(t *testing.T) {
 			}
 		}
 		l := r.Ledger()
-		if all := r.Total().Of(func(Key) bool { return true }); l.Given() != given || all.Events() != l.Recorded || l.Duplicates < l.Recorded {
+		if all := r.Total().By()[0]; l.Given() != given || all.Events() != l.Recorded || l.Duplicates < l.Recorded {
 			t.Errorf("our year is %d: %+v, and %d events in all", ours, l, all.Events())
 		}
 		r.Between(time.Time{}, time.Unix(1<<40, 0))
@@ -388,7 +393,7 @@ func TestStateWhileTimePasses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if all := next.Total().Of(func(Key) bool { return true }); all.Events() != r.Ledger().Recorded {
+		if all := next.Total().By()[0]; all.Events() != r.Ledger().Recorded {
 			t.Fatalf("%d events in the state, %d recorded", all.Events(), r.Ledger().Recorded)
 		}
 	}

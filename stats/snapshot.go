@@ -85,17 +85,6 @@ func (s *Snapshot) By(dimensions ...Dimension) []Cell {
 	return got
 }
 
-// Of returns the sum of the cells whose key a function accepts.
-func (s *Snapshot) Of(accept func(Key) bool) Tally {
-	var t Tally
-	for i := range s.Cells {
-		if accept(s.Cells[i].Key) {
-			t.Merge(&s.Cells[i].Tally)
-		}
-	}
-	return t
-}
-
 // Outcome is what became of sessions. Direct, Relayed and Failed add up to Attempts.
 type Outcome struct {
 	Key       // the dimensions that were asked for

@@ -51,7 +51,7 @@ func TestJudge(t *testing.T) {
 	} {
 		test.control.Arm, test.late.Arm = "control", "late"
 		v := judge(t, twoArms(), test.late, test.control)
-		got, _, _ := strings.Cut(v.Text(), "\n")
+		got, _, _ := strings.Cut(v.String(), "\n")
 		if got != "lanes: "+test.want {
 			t.Errorf("%s: %s, want %s", test.name, got, test.want)
 		}
@@ -73,7 +73,7 @@ func TestJudgeArms(t *testing.T) {
 	const want = `lanes: stop: late succeeds less often than control
   early 80.0 % of 1000, control 70.0 % of 1000: +10.0 points (+3.7 to +16.3), p = 4e-05
   late 60.0 % of 2000, control 70.0 % of 1000: -10.0 points (-16.0 to -4.0), p = 9e-06`
-	if got := v.Text(); got != want || v.String() != want {
+	if got := v.String(); got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}
 	// Arms without results have none, and are no hindrance to the others' verdicts.

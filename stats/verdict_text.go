@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Text tells the verdict to people: a line for it, and one for each arm but the control
+// String tells the verdict to people: a line for it, and one for each arm but the control
 // unless there is nothing to compare.
-func (v Verdict) Text() string {
+func (v Verdict) String() string {
 	text := fmt.Sprintf("%s: %s: %s", v.Experiment, strings.ReplaceAll(v.Decision.String(), "_", " "), v.Reason)
 	if v.Decision == DecisionInvalid {
 		return text
@@ -26,9 +26,6 @@ func (v Verdict) Text() string {
 	}
 	return text
 }
-
-// String is Text.
-func (v Verdict) String() string { return v.Text() }
 
 // probability is what p is, or that it is too small for any word.
 func probability(p float64) string {

@@ -65,22 +65,29 @@ type shard struct {
 	mu     sync.Mutex
 	now    int64 // the present pane
 	series []*series
-	places []*series // the same, to be found by their keys; nil where there is none
-	ahead  []series  // memory for further ones
-	free   []*Tally  // of panes that were forgotten, empty
+	places []slot   // the same, to be found by their keys
+	ahead  []series // memory for further ones
+	free   []*Tally // of panes that were forgotten, empty
+}
+
+// slot is where a series is found: the key beside it, so that a wrong one is passed by
+// without a look at it. The zero value is an empty one.
+type slot struct {
+	key    packed
+	series *series
 }
 
 func newShard(number int, s span, room *atomic.Int64) *shard {
-	return &shard{number: number, span: s, room: room, places: make([]*series, 16)}
+	return &shard{number: number, span: s, room: room, places: make([]slot, 16)}
 }
 
 // of returns the series of a key; nil if there is no room for a new key.
 func (s *shard) of(key packed) *series {
 	mask := uint64(len(s.places) - 1)
 	i := key.hash() / numShards & mask
-	for ; s.places[i] != nil; i = (i + 1) & mask {
+	for ; s.places[i].series != nil; i = (i + 1) & mask {
 		if s.places[i].key == key {
-			return s.places[i]
+			return s.places[i].series
 		}
 	}
 	if key != key.overflow() && s.room.Add(-1) < 0 {
@@ -101,16 +108,16 @@ func (s *shard) found(key packed) *series {
 	s.series = append(s.series, of)
 	again := s.series[len(s.series)-1:]
 	if 2*len(s.series) > len(s.places) {
-		s.places = make([]*series, 2*len(s.places))
+		s.places = make([]slot, 2*len(s.places))
 		again = s.series
 	}
 	mask := uint64(len(s.places) - 1)
 	for _, of := range again {
 		i := of.key.hash() / numShards & mask
-		for s.places[i] != nil {
+		for s.places[i].series != nil {
 			i = (i + 1) & mask
 		}
-		s.places[i] = of
+		s.places[i] = slot{of.key, of}
 	}
 	return of
 }

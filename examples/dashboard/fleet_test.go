@@ -40,7 +40,7 @@ func TestFleetTellsWhatWasMeasured(t *testing.T) {
 				t.Errorf("%s was found to be %v", kinds[k].preset, got)
 			}
 		}
-		if v := l.verdicts(); len(v) != 1 || !strings.Contains(v[0].(stats.Verdict).Text(), "polite 1 of 1, default 1 of 2: too few to compare") {
+		if v := l.verdicts(); len(v) != 1 || !strings.Contains(v[0].(stats.Verdict).String(), "polite 1 of 1, default 1 of 2: too few to compare") {
 			t.Error(v)
 		}
 		d, err := dashboard.New(dashboard.Config{})

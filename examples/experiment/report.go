@@ -34,7 +34,7 @@ func (t *trial) text() string {
 			100*interval.Low, 100*interval.High, o.Relayed, o.Failed, o.Connect.Quantile(0.5).Round(time.Millisecond))
 	}
 	_ = table.Flush() // into memory
-	fmt.Fprintf(&b, "\n%s\n%s\n", t.ratio(), t.verdict.Text())
+	fmt.Fprintf(&b, "\n%s\n%s\n", t.ratio(), t.verdict)
 	return b.String()
 }
 

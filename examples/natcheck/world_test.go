@@ -12,8 +12,8 @@ import (
 
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/simnet"
+	"github.com/bradawl/bradawl/internal/stund"
 	"github.com/bradawl/bradawl/natprobe"
-	"github.com/bradawl/bradawl/natprobe/stunserver"
 )
 
 // The servers of a world: one that supports RFC 5780, and two that tell addresses only.
@@ -40,7 +40,7 @@ type world struct {
 
 // named is a STUN server that names its software in all that it says, where it has a name.
 type named struct {
-	*stunserver.Machine
+	*stund.Machine
 	software string
 }
 
@@ -83,7 +83,7 @@ func (w *world) check(err error) {
 }
 
 func (w *world) serve(name string, at ...netip.AddrPort) {
-	s, err := stunserver.NewMachine(at, 0, w.Seed())
+	s, err := stund.NewMachine(at, 0, w.Seed())
 	w.check(err)
 	m := &named{s, w.software}
 	ips := []netip.Addr{at[0].Addr()}
@@ -99,7 +99,7 @@ func (w *world) serve(name string, at ...netip.AddrPort) {
 func (w *world) measure(servers ...netip.AddrPort) natprobe.Report {
 	w.t.Helper()
 	m, err := natprobe.NewDiscovery(servers, &natprobe.DiscoveryConfig{
-		Random: w.Secrets("discovery"), Rand: rand.New(rand.NewPCG(w.Seed(), 7)), Fragments: true,
+		Secrets: w.Secrets("discovery"), Rand: rand.New(rand.NewPCG(w.Seed(), 7)), Fragments: true,
 	})
 	w.check(err)
 	var report natprobe.Report

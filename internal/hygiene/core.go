@@ -12,7 +12,7 @@ const ruleCore = "core"
 
 // corePackages are the packages that hold protocol machines, each with what lies
 // under it. All of their files are core but those that shellFiles names.
-var corePackages = []string{"natprobe", "punch", "turnclient", "ice"}
+var corePackages = []string{"natprobe", "punch", "turnclient", "ice", "internal/stund"}
 
 // notCore are packages under those that talk to something else than the wire.
 var notCore = []string{"ice/pionice", "turnclient/dtlstransport", "punch/rendezvous/natsbus"}

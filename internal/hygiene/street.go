@@ -32,7 +32,7 @@ var street = []floor{
 	{"the ways through", []string{"punch", "turnclient", "stats"}},
 	{"detection", []string{"natprobe"}},
 	{"the simulated internet", []string{"internal/simnet"}},
-	{"the event loop", []string{"internal/drive", "internal/tap", "internal/seal"}},
+	{"the event loop", []string{"internal/drive", "internal/tap", "internal/seal", "internal/stund"}},
 	{"the ground", []string{"internal/wire", "internal/netio", "internal/ident", "internal/plog", "internal/decay", "internal/ipcheck", "internal/words"}},
 	{"the contract", []string{"internal/machine"}},
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/bradawl/bradawl/internal/drive"
 	"github.com/bradawl/bradawl/internal/netio"
 	"github.com/bradawl/bradawl/internal/plog"
+	"github.com/bradawl/bradawl/internal/stund"
 )
 
 // Server is a running STUN server. Its methods are safe for concurrent use.
@@ -32,11 +33,11 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := NewMachine(addrs, c.AnswersPerSecond, rand.Uint64())
+	m, err := stund.NewMachine(addrs, c.AnswersPerSecond, rand.Uint64())
 	if err != nil {
 		closeAll(conns)
 		closeAll(listeners)
-		return nil, err
+		return nil, &ConfigError{"ListenPacket", "it opened sockets that do not make a server: " + err.Error()}
 	}
 	if c.Classic {
 		m.ServeClassic()

@@ -3,6 +3,7 @@ package stunserver_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"runtime"
@@ -195,6 +196,42 @@ func TestListenErrors(t *testing.T) {
 	for _, pc := range opened {
 		if pc != nil && !errors.Is(pc.Close(), net.ErrClosed) {
 			t.Error("a socket was left open")
+		}
+	}
+}
+
+func TestTCPOnLoopback(t *testing.T) {
+	s, err := stunserver.Listen(t.Context(), stunserver.Config{Port1: -1, Port2: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, a := range s.Addrs() {
+		c, err := net.Dial("tcp4", a.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		var request wire.Builder
+		request.Reset(wire.BindingRequest, wire.TransactionID{1})
+		if _, err := c.Write(request.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+		head := make([]byte, wire.HeaderSize)
+		if _, err := io.ReadFull(c, head); err != nil {
+			t.Fatal(err)
+		}
+		body := make([]byte, int(head[2])<<8|int(head[3]))
+		if _, err := io.ReadFull(c, body); err != nil {
+			t.Fatal(err)
+		}
+		var msg wire.Message
+		if err := msg.Decode(append(head, body...)); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := msg.XORMappedAddress(); got != netip.MustParseAddrPort(c.LocalAddr().String()) {
+			t.Errorf("seen as %v, is %v", got, c.LocalAddr())
 		}
 	}
 }

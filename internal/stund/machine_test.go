@@ -1,9 +1,8 @@
-package stunserver
+package stund
 
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -359,9 +358,8 @@ func TestNewMachineRefuses(t *testing.T) {
 		"wrong order":       {four[0], four[2], four[1], four[3]},
 		"any address twice": {at("0.0.0.0:1"), at("0.0.0.0:2"), at("0.0.0.0:1"), at("0.0.0.0:2")},
 	} {
-		var ce *ConfigError
-		if _, err := NewMachine(addrs, 0, 0); !errors.As(err, &ce) {
-			t.Errorf("%s: %v", name, err)
+		if _, err := NewMachine(addrs, 0, 0); err == nil {
+			t.Errorf("%s: no error", name)
 		}
 	}
 }

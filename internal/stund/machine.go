@@ -1,4 +1,4 @@
-package stunserver
+package stund
 
 import (
 	"fmt"
@@ -47,13 +47,12 @@ const (
 // four, or one or two on one address, without CHANGE-REQUEST then. An
 // address whose IP is unspecified is never told to clients. perSecond caps the
 // answers to one source address (IPv6: one /64) a second; 0 or less: no cap. seed
-// should be random; it hides which sources share a slot of the rate table. The
-// error is a *ConfigError.
+// should be random; it hides which sources share a slot of the rate table.
 func NewMachine(addrs []netip.AddrPort, perSecond int, seed uint64) (*Machine, error) {
 	m := &Machine{limit: newLimiter(perSecond, seed), unknown: make([]wire.AttrType, 0, wire.MaxUnknown)}
 	for _, a := range addrs {
 		if !a.IsValid() || a.Port() == 0 {
-			return nil, &ConfigError{"addrs", fmt.Sprintf("%v is not the address of a socket", a)}
+			return nil, fmt.Errorf("%v is not the address of a socket", a)
 		}
 		m.addrs = append(m.addrs, netip.AddrPortFrom(a.Addr().Unmap(), a.Port()))
 	}
@@ -64,11 +63,11 @@ func NewMachine(addrs []netip.AddrPort, perSecond int, seed uint64) (*Machine, e
 			// RFC 5780 section 6: the same two ports on two addresses, or no CHANGE-REQUEST.
 			if a[i].Addr() != a[i^portBit].Addr() || a[i].Port() != a[i^addressBit].Port() ||
 				a[i].Addr() == a[i^addressBit].Addr() || a[i].Port() == a[i^portBit].Port() || a[i].Addr().IsUnspecified() {
-				return nil, &ConfigError{"addrs", fmt.Sprintf("%v are not two addresses with the same two ports each", a)}
+				return nil, fmt.Errorf("%v are not two addresses with the same two ports each", a)
 			}
 		}
 	default:
-		return nil, &ConfigError{"addrs", fmt.Sprintf("%d addresses given; a server has 1, 2 or 4", len(a))}
+		return nil, fmt.Errorf("%d addresses given; a server has 1, 2 or 4", len(a))
 	}
 	return m, nil
 }
@@ -131,7 +130,7 @@ func (m *Machine) HandleDatagram(now time.Time, d machine.Datagram) {
 	}
 	m.waiting = true
 	if m.faults != nil {
-		m.faults.apply(now, m, at, d.Remote)
+		m.faults.apply(m, at, d.Remote)
 	}
 }
 
@@ -201,19 +200,12 @@ func answerable(remote netip.AddrPort) bool {
 // HandleTimeout ends silent streams.
 func (m *Machine) HandleTimeout(now time.Time) {
 	m.streams.expire(now)
-	if m.faults != nil {
-		m.faults.due(now)
-	}
 }
 
 // NextTimeout is when the first stream has been silent for too long; over UDP nothing is
 // waited for.
 func (m *Machine) NextTimeout() time.Time {
-	next := m.streams.next()
-	if m.faults != nil {
-		next = machine.Earliest(next, m.faults.next())
-	}
-	return next
+	return m.streams.next()
 }
 
 // PollTransmit returns the next answer.

@@ -1,10 +1,8 @@
-package stunserver
+package stund
 
 import (
 	"bytes"
-	"math/rand/v2"
 	"net/netip"
-	"time"
 
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/wire"
@@ -33,10 +31,6 @@ type Faults struct {
 	// Silent holds for the requests that are not answered, by who sends them and the index
 	// of the address that they arrive at; nil: all are.
 	Silent func(from netip.AddrPort, at int, request *Request) bool
-
-	Loss  float64       // share of answers that are not sent, 0 to 1
-	Delay time.Duration // of each answer
-	Rand  *rand.Rand    // for Loss
 }
 
 // Request is what Faults are told of a request.
@@ -50,17 +44,11 @@ func (m *Machine) SetFaults(f Faults) { m.faults = &faulty{Faults: f} }
 // faulty spoils answers.
 type faulty struct {
 	Faults
-	held []held
-	out  machine.Queue[machine.Transmit]
-}
-
-type held struct {
-	at time.Time
-	t  machine.Transmit
+	out machine.Queue[machine.Transmit]
 }
 
 // apply spoils the answer to the request that m has just read.
-func (f *faulty) apply(now time.Time, m *Machine, at machine.SocketID, remote netip.AddrPort) {
+func (f *faulty) apply(m *Machine, at machine.SocketID, remote netip.AddrPort) {
 	t := m.out
 	row := t.Socket - t.Socket%machine.SocketID(len(m.addrs))
 	var r Request
@@ -70,8 +58,7 @@ func (f *faulty) apply(now time.Time, m *Machine, at machine.SocketID, remote ne
 	refuse := f.Refuse
 	switch {
 	case f.Silent != nil && f.Silent(remote, int(at), &r),
-		change && f.DropChange,
-		f.Loss > 0 && f.Rand.Float64() < f.Loss:
+		change && f.DropChange:
 		return
 	case m.request.Has(wire.AttrPadding) && f.RefusePadding != 0:
 		refuse = f.RefusePadding
@@ -106,24 +93,5 @@ func (f *faulty) apply(now time.Time, m *Machine, at machine.SocketID, remote ne
 		}
 	}
 	t.Data = bytes.Clone(b.Bytes())
-	if f.Delay > 0 {
-		f.held = append(f.held, held{now.Add(f.Delay), t})
-		return
-	}
 	f.out.Push(t)
-}
-
-// due sends what was held back.
-func (f *faulty) due(now time.Time) {
-	for len(f.held) > 0 && !f.held[0].at.After(now) {
-		f.out.Push(f.held[0].t)
-		f.held = f.held[1:]
-	}
-}
-
-func (f *faulty) next() time.Time {
-	if len(f.held) == 0 {
-		return time.Time{}
-	}
-	return f.held[0].at
 }

@@ -1,9 +1,6 @@
-package stunserver
+package stund
 
 import (
-	"io"
-	"net"
-	"net/netip"
 	"testing"
 	"time"
 
@@ -97,39 +94,5 @@ func TestStreamsAreBounded(t *testing.T) {
 	m.HandleTimeout(m.NextTimeout().Add(time.Second))
 	if len(m.streams.byID) != 0 || !m.NextTimeout().IsZero() {
 		t.Errorf("%d streams after the time for silence", len(m.streams.byID))
-	}
-}
-
-func TestTCPOnLoopback(t *testing.T) {
-	s, err := Listen(t.Context(), Config{Port1: -1, Port2: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	for _, a := range s.Addrs() {
-		c, err := net.Dial("tcp4", a.String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-		if _, err := c.Write(build(wire.BindingRequest, nil)); err != nil {
-			t.Fatal(err)
-		}
-		head := make([]byte, wire.HeaderSize)
-		if _, err := io.ReadFull(c, head); err != nil {
-			t.Fatal(err)
-		}
-		body := make([]byte, int(head[2])<<8|int(head[3]))
-		if _, err := io.ReadFull(c, body); err != nil {
-			t.Fatal(err)
-		}
-		var msg wire.Message
-		if err := msg.Decode(append(head, body...)); err != nil {
-			t.Fatal(err)
-		}
-		if got, _ := msg.XORMappedAddress(); got != netip.MustParseAddrPort(c.LocalAddr().String()) {
-			t.Errorf("seen as %v, is %v", got, c.LocalAddr())
-		}
 	}
 }

@@ -1,4 +1,4 @@
-package stunserver
+package stund
 
 import (
 	"bytes"
