@@ -23,7 +23,7 @@ const (
 // same peer costs one round trip and no new path. Addresses are PeerIDs: RemoteAddr is a
 // bradawl.Addr. Its methods are safe for several goroutines.
 type Conn struct {
-	*quic.Stream
+	stream    *quic.Stream
 	quic      *quic.Conn
 	transport *quic.Transport
 	under     *bradawl.Conn
@@ -43,7 +43,7 @@ func Dial(ctx context.Context, s *bradawl.Session, peer bradawl.PeerID) (*Conn, 
 	}
 	c := &Conn{under: under, transport: &quic.Transport{Conn: PacketConn(under)}}
 	if c.quic, err = c.transport.Dial(ctx, under.RemoteAddr(), ClientTLS(protocol), Config()); err == nil {
-		if c.Stream, err = c.quic.OpenStreamSync(ctx); err == nil {
+		if c.stream, err = c.quic.OpenStreamSync(ctx); err == nil {
 			_, err = c.Write([]byte{0}) // a stream is there for the peer when something comes on it
 		}
 	}
@@ -77,10 +77,10 @@ func (c *Conn) accept(ctx context.Context) error {
 	if c.quic, err = ln.Accept(ctx); err != nil {
 		return err
 	}
-	if c.Stream, err = c.quic.AcceptStream(ctx); err != nil {
+	if c.stream, err = c.quic.AcceptStream(ctx); err != nil {
 		return err
 	}
-	_, err = io.ReadFull(c.Stream, make([]byte, 1))
+	_, err = io.ReadFull(c.stream, make([]byte, 1))
 	return err
 }
 
@@ -100,7 +100,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 	if c.isClosing() {
 		return 0, net.ErrClosed
 	}
-	n, err := c.Stream.Write(b)
+	n, err := c.stream.Write(b)
 	if err != nil && c.isClosing() {
 		err = net.ErrClosed
 	}
@@ -112,7 +112,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 func (c *Conn) CloseWrite() error {
 	c.writing.Lock() // quic-go wants it so
 	defer c.writing.Unlock()
-	return c.Stream.Close()
+	return c.stream.Close()
 }
 
 // Read is the stream's, but one at a time, and tells the peer when all has been read. The
@@ -131,7 +131,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 }
 
 func (c *Conn) read(b []byte) (int, error) {
-	n, err := c.Stream.Read(b)
+	n, err := c.stream.Read(b)
 	if err == io.EOF {
 		c.toldEnd.Do(func() {
 			if told, err := c.quic.OpenUniStream(); err == nil {
@@ -143,14 +143,14 @@ func (c *Conn) read(b []byte) (int, error) {
 }
 
 // SetDeadline sets both deadlines.
-func (c *Conn) SetDeadline(t time.Time) error { return c.setDeadline(c.Stream.SetDeadline, t) }
+func (c *Conn) SetDeadline(t time.Time) error { return c.setDeadline(c.stream.SetDeadline, t) }
 
 // SetReadDeadline sets until when Read waits.
-func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadline(c.Stream.SetReadDeadline, t) }
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadline(c.stream.SetReadDeadline, t) }
 
 // SetWriteDeadline sets until when Write waits.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
-	return c.setDeadline(c.Stream.SetWriteDeadline, t)
+	return c.setDeadline(c.stream.SetWriteDeadline, t)
 }
 
 func (c *Conn) setDeadline(set func(time.Time) error, t time.Time) error {
@@ -178,12 +178,13 @@ func (c *Conn) Close() error {
 		defer cancel()
 		c.deadlines.Lock()
 		c.closing = true
-		_ = c.Stream.SetDeadline(time.Now()) // fails where nobody waits any more
+		_ = c.stream.SetDeadline(time.Now()) // fails where nobody waits any more
 		c.deadlines.Unlock()
-		c.reading.Lock()
-		defer c.reading.Unlock()
 		until, _ := ctx.Deadline()
-		if c.CloseWrite() == nil && c.Stream.SetReadDeadline(until) == nil {
+		c.reading.Lock() // whoever has read is out then, and nobody else comes in
+		err := c.stream.SetReadDeadline(until)
+		c.reading.Unlock()
+		if c.CloseWrite() == nil && err == nil {
 			if _, err := io.Copy(io.Discard, reader(c.read)); err == nil {
 				_, _ = c.quic.AcceptUniStream(ctx)
 			}

@@ -105,14 +105,17 @@ func TestCloseBesideReadAndWrite(t *testing.T) {
 				t.Errorf("%s: %v, want %v", what, err, net.ErrClosed)
 			}
 		}
-		if took := time.Since(began); took > 0 {
-			t.Errorf("they waited for %v", took)
+		if _, err := dialled.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("another read: %v", err)
 		}
 		if _, err := dialled.Write([]byte("more")); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("another write: %v", err)
 		}
 		if err := dialled.SetDeadline(time.Time{}); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("another deadline: %v", err)
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("they waited for %v", took)
 		}
 		if got, err := io.Copy(io.Discard, accepted); err != nil || got != int64(sent) || sent == 0 {
 			t.Errorf("%d bytes came of %d: %v", got, sent, err)
