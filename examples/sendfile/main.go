@@ -8,7 +8,8 @@
 // whole and its SHA-256 is the one that was announced; nothing that is there is overwritten.
 // To go on with a transfer that was broken off, give the same command again. What has come of
 // it is kept for a week after the last byte, as NAME.*.part; when a file comes, older parts are
-// removed, and then the oldest, as long as they and the file have more bytes than -max.
+// removed, and then the oldest, as long as they are more than 100, or they and the file have
+// more bytes than -max.
 //
 // With -json, standard output is one JSON object for each file: name, bytes, resumed_at,
 // sha256, ms, path (direct or relay).
@@ -55,8 +56,8 @@ examples:
       sends one; again, to go on with it
 
 What has come of a file that was broken off is kept as NAME.*.part, for a week after the last
-byte, and no more than -max bytes of all such files and the one that comes: the oldest are
-removed first.
+byte, and no more than 100 such files, and -max bytes of all of them and the one that comes:
+the oldest are removed first.
 
 exit codes: 0 the file is there and whole, 1 it is not, 2 the flags are wrong
 `

@@ -16,6 +16,7 @@ import (
 const (
 	partSuffix = ".part"
 	partAge    = 7 * 24 * time.Hour // since something was added to it
+	maxParts   = 100                // of other files; they may have hardly a byte each
 )
 
 var partForm = regexp.MustCompile(`\.[0-9a-f]{16}\` + partSuffix + `$`)
@@ -24,7 +25,8 @@ var partForm = regexp.MustCompile(`\.[0-9a-f]{16}\` + partSuffix + `$`)
 func partName(o offer) string { return fmt.Sprintf("%s.%x%s", o.Name, o.Hash[:8], partSuffix) }
 
 // tidy makes room for an offer: it removes the parts of other files that are too old, and of
-// the rest the oldest, so that all and the file itself have no more bytes than a file may.
+// the rest the oldest, so that they are not too many, and have no more bytes together with the
+// file itself than a file may.
 func (d *folder) tidy(o offer, now time.Time) error {
 	entries, err := fs.ReadDir(d.root.FS(), ".")
 	if err != nil {
@@ -41,9 +43,9 @@ func (d *folder) tidy(o offer, now time.Time) error {
 	}
 	slices.SortStableFunc(parts, func(a, b fs.FileInfo) int { return cmp.Compare(b.ModTime().UnixNano(), a.ModTime().UnixNano()) })
 	room := d.max - o.Size
-	for _, part := range parts {
+	for i, part := range parts {
 		room -= part.Size()
-		if room >= 0 && now.Sub(part.ModTime()) <= partAge {
+		if i < maxParts && room >= 0 && now.Sub(part.ModTime()) <= partAge {
 			continue
 		}
 		if err := d.root.Remove(part.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {

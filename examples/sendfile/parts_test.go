@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -68,6 +69,28 @@ func TestTidy(t *testing.T) {
 		if got := there(); !slices.Equal(got, step.want) {
 			t.Errorf("%d bytes come: %q, want %q", step.size, got, step.want)
 		}
+	}
+}
+
+// TestManyParts: those of which hardly anything has come have a bound, too.
+func TestManyParts(t *testing.T) {
+	to, path := newFolder(t)
+	now := time.Now()
+	for i := range maxParts + 5 {
+		name := filepath.Join(path, fmt.Sprintf("%03d.0011223344556677.part", i))
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if at := now.Add(-time.Duration(i) * time.Minute); os.Chtimes(name, at, at) != nil {
+			t.Fatal("its time cannot be set")
+		}
+	}
+	if err := to.tidy(offer{"x", 1, content(32)}, now); err != nil {
+		t.Fatal(err)
+	}
+	all := files(t, path)
+	if _, newest := all["000.0011223344556677.part"]; len(all) != maxParts || !newest {
+		t.Errorf("%d are left, the newest among them: %v; want %d", len(all), newest, maxParts)
 	}
 }
 
