@@ -205,7 +205,7 @@ func TestWrongFlags(t *testing.T) {
 		t.Errorf("an address that is taken: exit code %d", code)
 	}
 	var help strings.Builder
-	if err := run(t.Context(), []string{"-help"}, io.Discard, &help); err != nil {
+	if err := run(t.Context(), []string{"-help"}, io.Discard, &help); cli.Exit("dashboard", err, io.Discard) != cli.Done {
 		t.Errorf("-help: %v", err)
 	}
 	for _, want := range []string{"examples:", "exit codes: 0", "-collect"} {

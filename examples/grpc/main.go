@@ -16,12 +16,9 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"strings"
 	"time"
 
@@ -35,11 +32,7 @@ import (
 	"github.com/bradawl/bradawl/internal/simnet"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	os.Exit(cli.Exit("grpc", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
-}
+func main() { cli.Main("grpc", run) }
 
 const usage = `usage: grpc [-n MESSAGES] [-nat-a PRESET] [-nat-b PRESET] [-json]
 
@@ -81,9 +74,6 @@ func parse(args []string, help io.Writer) (o options, err error) {
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	o, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return cli.Usage(err)
 	}

@@ -19,8 +19,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
-	"os/signal"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -32,11 +30,7 @@ import (
 	"github.com/bradawl/bradawl/examples/internal/quicpeer"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	os.Exit(cli.Exit("http", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
-}
+func main() { cli.Main("http", run) }
 
 const usage = `usage: http [-n REQUESTS]
 
@@ -53,8 +47,6 @@ func run(ctx context.Context, args []string, out, stderr io.Writer) error {
 	flags := flag.NewFlagSet("http", flag.ContinueOnError)
 	n := flags.Int("n", 3, "`number` of requests, 1 to 1000")
 	switch err := cli.Parse(flags, args, stderr, usage, false); {
-	case errors.Is(err, flag.ErrHelp):
-		return nil
 	case err != nil:
 		return cli.Usage(err)
 	case *n < 1 || *n > 1000:

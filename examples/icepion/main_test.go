@@ -70,7 +70,7 @@ func TestBadFlags(t *testing.T) {
 		}
 	}
 	var help bytes.Buffer
-	if err := run(t.Context(), []string{"-help"}, io.Discard, &help); err != nil || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "icepion -tcp  ") {
+	if err := run(t.Context(), []string{"-help"}, io.Discard, &help); cli.Exit("icepion", err, io.Discard) != cli.Done || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "icepion -tcp  ") {
 		t.Errorf("-help: %v\n%s", err, help.String())
 	}
 }

@@ -15,8 +15,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"os/signal"
 	"sync"
 	"time"
 
@@ -26,11 +24,7 @@ import (
 	"github.com/pion/webrtc/v3"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	os.Exit(cli.Exit("pionwebrtc", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
-}
+func main() { cli.Main("pionwebrtc", run) }
 
 const usage = `usage: pionwebrtc [-message TEXT] [-timeout TIME]
 
@@ -48,8 +42,6 @@ func run(ctx context.Context, args []string, out, stderr io.Writer) error {
 	message := flags.String("message", "hello", "`text` that alice sends and bob sends back")
 	timeout := flags.Duration("timeout", 20*time.Second, "`time` to try")
 	switch err := cli.Parse(flags, args, stderr, usage, false); {
-	case errors.Is(err, flag.ErrHelp):
-		return nil
 	case err != nil:
 		return cli.Usage(err)
 	case *message == "":

@@ -25,9 +25,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/bradawl/bradawl/examples/internal/cli"
@@ -35,9 +32,9 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(cli.Exit("portmap", run(ctx, os.Args[1:], portmap.Config{}, os.Stdout, os.Stderr), os.Stderr))
+	cli.Main("portmap", func(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+		return run(ctx, args, portmap.Config{}, stdout, stderr)
+	})
 }
 
 var errNone = errors.New("no mapping")
@@ -107,9 +104,6 @@ func parse(args []string, cfg *portmap.Config, help io.Writer) (o options, err e
 // run maps a port for a while and tells about it.
 func run(ctx context.Context, args []string, cfg portmap.Config, stdout, stderr io.Writer) error {
 	o, err := parse(args, &cfg, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return cli.Usage(err)
 	}

@@ -176,7 +176,7 @@ func TestArguments(t *testing.T) {
 		}
 	}
 	var help strings.Builder
-	if err := run(t.Context(), []string{"-h"}, portmap.Config{}, &log{}, &help); err != nil || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-hold") {
+	if err := run(t.Context(), []string{"-h"}, portmap.Config{}, &log{}, &help); cli.Exit("portmap", err, io.Discard) != cli.Done || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-hold") {
 		t.Errorf("-h: %v: %s", err, &help)
 	}
 }

@@ -26,10 +26,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/bradawl/bradawl"
@@ -38,11 +36,7 @@ import (
 	"github.com/bradawl/bradawl/punch/rendezvous"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(cli.Exit("sendfile", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
-}
+func main() { cli.Main("sendfile", run) }
 
 const usage = `usage: sendfile -rendezvous ws://HOST:PORT/ [-id FILE] -receive FOLDER -from PEERID[,PEERID...]
        sendfile -rendezvous ws://HOST:PORT/ [-id FILE] PEERID FILE
@@ -132,9 +126,6 @@ func given(flags *flag.FlagSet, name string) (is bool) {
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	o, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return cli.Usage(err)
 	}

@@ -35,7 +35,7 @@ func TestBadInputIsToldInOneLine(t *testing.T) {
 
 func TestHelpIsNoError(t *testing.T) {
 	var help strings.Builder
-	if err := run(context.Background(), []string{"-help"}, io.Discard, &help); err != nil || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-ip2") {
+	if err := run(context.Background(), []string{"-help"}, io.Discard, &help); cli.Exit("stunserver", err, io.Discard) != cli.Done || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-ip2") {
 		t.Errorf("-h: %v: %s", err, &help)
 	}
 }

@@ -63,7 +63,7 @@ func TestBadFlags(t *testing.T) {
 		}
 	}
 	var help strings.Builder
-	if err := run(t.Context(), []string{"-h"}, io.Discard, &help); err != nil || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-nat-a") {
+	if err := run(t.Context(), []string{"-h"}, io.Discard, &help); cli.Exit("twopeer", err, io.Discard) != cli.Done || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-nat-a") {
 		t.Errorf("-h: %v: %s", err, &help)
 	}
 }

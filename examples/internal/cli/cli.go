@@ -1,19 +1,44 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 )
 
 // The exit codes.
 const (
-	Done   = 0 // it went well, or help was asked for
-	Failed = 1
-	Wrong  = 2 // the program was called in a wrong way, and did nothing
+	Done        = 0 // it went well, or help was asked for
+	Failed      = 1
+	Wrong       = 2   // the program was called in a wrong way, and did nothing
+	Interrupted = 130 // what there was so far was printed
 )
+
+// ErrInterrupted is that a program was interrupted, and has printed what there was so far.
+var ErrInterrupted = errors.New("interrupted")
+
+// Main runs a program and exits with its code. The first interrupt ends the program's context,
+// the second one the program.
+func Main(program string, run func(ctx context.Context, args []string, stdout, stderr io.Writer) error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the second signal is not caught
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	os.Exit(Exit(program, interrupted(ctx, err), os.Stderr))
+}
+
+// interrupted is the error of a program, which may have come of an interrupt and not know it.
+func interrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return errors.New("interrupted before it was done")
+	}
+	return err
+}
 
 // usageError is how a program must not be called.
 type usageError struct{ error }
@@ -49,6 +74,9 @@ func Exit(program string, err error, stderr io.Writer) int {
 		return Wrong
 	}
 	fmt.Fprintf(stderr, "%s: %s\n", program, text)
+	if errors.Is(err, ErrInterrupted) {
+		return Interrupted
+	}
 	return Failed
 }
 

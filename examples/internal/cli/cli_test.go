@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -24,6 +25,7 @@ func TestExit(t *testing.T) {
 		{Usage(flag.ErrHelp), Done, ""},
 		{Usage(nil), Done, ""},
 		{failure, Failed, "peer: no path\n"},
+		{fmt.Errorf("%w after 3 pairs", ErrInterrupted), Interrupted, "peer: interrupted after 3 pairs\n"},
 		{fmt.Errorf("turnclient: %w", failure), Failed, "peer: no path\n"},
 		{errors.Join(fmt.Errorf("natprobe: %w", failure), fmt.Errorf("natprobe: %w", failure)), Failed, "peer: no path; no path\n"},
 		{Usage(failure), Wrong, "peer: no path; see peer -h\n"},
@@ -36,6 +38,29 @@ func TestExit(t *testing.T) {
 	}
 	if !errors.Is(Usage(failure), failure) {
 		t.Error("the error was lost")
+	}
+}
+
+// TestInterrupted: what an interrupt has cancelled says so; what failed for another reason, or
+// was cancelled by somebody else, tells that.
+func TestInterrupted(t *testing.T) {
+	failure, cancelled := errors.New("no path"), fmt.Errorf("dial: %w", context.Canceled)
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, tt := range []struct {
+		ctx  context.Context
+		err  error
+		says string
+	}{
+		{t.Context(), cancelled, "dial: context canceled"},
+		{over, cancelled, "interrupted before it was done"},
+		{over, failure, "no path"},
+		{over, fmt.Errorf("%w after 3 pairs", ErrInterrupted), "interrupted after 3 pairs"},
+		{over, nil, "<nil>"},
+	} {
+		if got := fmt.Sprint(interrupted(tt.ctx, tt.err)); got != tt.says {
+			t.Errorf("%v: %q, want %q", tt.err, got, tt.says)
+		}
 	}
 }
 
