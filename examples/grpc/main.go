@@ -19,7 +19,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc/health"
@@ -53,21 +52,14 @@ type options struct {
 
 func parse(args []string, help io.Writer) (o options, err error) {
 	flags := flag.NewFlagSet("grpc", flag.ContinueOnError)
-	known := strings.Join(simnet.PresetNames(), ", ")
 	flags.IntVar(&o.messages, "n", 3, "`number` of messages on the stream, 1 to 1000")
-	flags.StringVar(&o.nats[0], "nat-a", "port-restricted-cone", "`preset` of the NAT that alice sits behind: "+known)
-	flags.StringVar(&o.nats[1], "nat-b", "port-restricted-cone", "`preset` of bob's NAT")
+	simworld.NATFlags(flags, &o.nats)
 	flags.BoolVar(&o.json, "json", false, "print JSON, an object a line")
 	if err := cli.Parse(flags, args, help, usage, false); err != nil {
 		return o, err
 	}
 	if o.messages < 1 || o.messages > 1000 {
 		return o, fmt.Errorf("-n %d: want 1 to 1000", o.messages)
-	}
-	for i, name := range o.nats {
-		if _, err := simnet.PresetByName(name); err != nil {
-			return o, fmt.Errorf("-nat-%c: %w", 'a'+i, err)
-		}
 	}
 	return o, nil
 }

@@ -45,8 +45,8 @@ func TestDemo(t *testing.T) {
 
 func TestBadFlags(t *testing.T) {
 	for args, want := range map[string]string{
-		"-nat-a conical":     `-nat-a: unknown NAT preset "conical": choose one of`,
-		"-nat-b=":            `-nat-b: unknown NAT preset ""`,
+		"-nat-a conical":     `flag -nat-a: unknown NAT preset "conical": choose one of`,
+		"-nat-b=":            `flag -nat-b: unknown NAT preset ""`,
 		"-timeout -1s":       "-timeout -1s: want a positive time",
 		"-proto sctp":        `-proto "sctp": want udp, tcp or auto`,
 		"fast":               `"fast" is not a flag`,

@@ -25,7 +25,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/bradawl/bradawl"
@@ -55,21 +54,14 @@ type options struct {
 
 func parse(args []string, help io.Writer) (o options, err error) {
 	flags := flag.NewFlagSet("wireguard", flag.ContinueOnError)
-	known := strings.Join(simnet.PresetNames(), ", ")
 	flags.Int64Var(&o.bytes, "bytes", 200_000, "`number` of bytes in a page, 1 to 2^30")
-	flags.StringVar(&o.nats[0], "nat-a", "port-restricted-cone", "`preset` of the NAT that alice sits behind: "+known)
-	flags.StringVar(&o.nats[1], "nat-b", "port-restricted-cone", "`preset` of bob's NAT")
+	simworld.NATFlags(flags, &o.nats)
 	flags.BoolVar(&o.json, "json", false, "print JSON, an object a line")
 	if err := cli.Parse(flags, args, help, usage, false); err != nil {
 		return o, err
 	}
 	if o.bytes < 1 || o.bytes > 1<<30 {
 		return o, fmt.Errorf("-bytes %d: want 1 to 1073741824", o.bytes)
-	}
-	for i, name := range o.nats {
-		if _, err := simnet.PresetByName(name); err != nil {
-			return o, fmt.Errorf("-nat-%c: %w", 'a'+i, err)
-		}
 	}
 	return o, nil
 }
