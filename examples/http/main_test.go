@@ -1,7 +1,12 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
+	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -15,6 +20,40 @@ func TestPages(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "hello visitor-3, you came by direct udp") {
 		t.Error(out.String())
+	}
+}
+
+func TestJSON(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"-n", "2", "-json"}, &out, io.Discard); err != nil {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	var pages []page
+	for lines := json.NewDecoder(&out); lines.More(); {
+		lines.DisallowUnknownFields()
+		var p page
+		if err := lines.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		pages = append(pages, p)
+	}
+	if len(pages) != 2 {
+		t.Fatalf("%+v, want two pages", pages)
+	}
+	for i, p := range pages {
+		if want := fmt.Sprintf("hello visitor-%d, you came by direct udp", i+1); p.Status != 200 || !strings.HasPrefix(p.Text, want) || p.MS <= 0 || p.Path != "direct" {
+			t.Errorf("%+v, want %q", p, want)
+		}
+	}
+}
+
+// TestNotFound: a refusal is a page, too, with its status.
+func TestNotFound(t *testing.T) {
+	web := httptest.NewServer(http.NotFoundHandler())
+	defer web.Close()
+	p, err := get(t.Context(), web.Client(), web.URL)
+	if err != nil || p.Status != http.StatusNotFound || !strings.Contains(p.Text, "not found") {
+		t.Errorf("%+v, %v", p, err)
 	}
 }
 
