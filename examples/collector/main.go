@@ -35,8 +35,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/bradawl/bradawl/examples/internal/cli"
@@ -47,9 +45,9 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Getenv("BRADAWL_COLLECTOR_TOKEN"), os.Stdout, os.Stderr))
+	cli.Main("collector", func(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+		return run(ctx, args, os.Getenv("BRADAWL_COLLECTOR_TOKEN"), stdout, stderr)
+	})
 }
 
 type options struct {
@@ -94,12 +92,12 @@ func parse(args []string, token string, help io.Writer) (options, error) {
 	return o, nil
 }
 
-func run(ctx context.Context, args []string, token string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, token string, stdout, stderr io.Writer) error {
 	o, err := parse(args, token, stderr)
 	if err != nil {
-		return cli.Exit("collector", cli.Usage(err), stderr)
+		return cli.Usage(err)
 	}
-	return cli.Exit("collector", collect(ctx, o, stdout, stderr), stderr)
+	return collect(ctx, o, stdout, stderr)
 }
 
 // collect runs until ctx is done.

@@ -16,6 +16,11 @@ import (
 	"github.com/bradawl/bradawl/stats"
 )
 
+// exit is the program: its exit code, with what it says.
+func exit(ctx context.Context, args []string, token string, stdout, stderr io.Writer) int {
+	return cli.Exit("collector", run(ctx, args, token, stdout, stderr), stderr)
+}
+
 // start runs the program and returns where it listens; it ends with the test, by then
 // without an error.
 func start(t *testing.T, token string, args ...string) (url string, stop func()) {
@@ -25,7 +30,7 @@ func start(t *testing.T, token string, args ...string) (url string, stop func())
 	done := make(chan int)
 	var log bytes.Buffer
 	go func() {
-		done <- run(ctx, append([]string{"-addr", "127.0.0.1:0"}, args...), token, to, &log)
+		done <- exit(ctx, append([]string{"-addr", "127.0.0.1:0"}, args...), token, to, &log)
 		to.Close()
 	}()
 	line, err := bufio.NewReader(out).ReadString('\n')
@@ -161,12 +166,12 @@ func TestArguments(t *testing.T) {
 		"-shards many":       "invalid value",
 	} {
 		var out bytes.Buffer
-		if code := run(t.Context(), strings.Fields(args), "", io.Discard, &out); code != cli.Wrong || !strings.Contains(out.String(), want) {
+		if code := exit(t.Context(), strings.Fields(args), "", io.Discard, &out); code != cli.Wrong || !strings.Contains(out.String(), want) {
 			t.Errorf("%s: %d %s, want %s", args, code, out.String(), want)
 		}
 	}
 	var out bytes.Buffer
-	if code := run(t.Context(), []string{"-h"}, "", io.Discard, &out); code != cli.Done || !strings.Contains(out.String(), "examples:") {
+	if code := exit(t.Context(), []string{"-h"}, "", io.Discard, &out); code != cli.Done || !strings.Contains(out.String(), "examples:") {
 		t.Errorf("-h: %d %s", code, out.String())
 	}
 	for args, want := range map[string]string{
@@ -174,7 +179,7 @@ func TestArguments(t *testing.T) {
 		"-addr 127.0.0.1:0 -shards 999":              "Shards: 999 is out of range",
 	} {
 		out.Reset()
-		if code := run(t.Context(), strings.Fields(args), "", io.Discard, &out); code != cli.Failed || !strings.Contains(out.String(), want) {
+		if code := exit(t.Context(), strings.Fields(args), "", io.Discard, &out); code != cli.Failed || !strings.Contains(out.String(), want) {
 			t.Errorf("%s: %d %s, want %s", args, code, out.String(), want)
 		}
 	}
