@@ -115,11 +115,8 @@ func parse(args []string, getenv func(string) string, help io.Writer) (*config, 
 	if c.hosts, err = parseHosts(*listen, *listen2, *public); err != nil {
 		return nil, err
 	}
-	if c.name != "" {
-		// A STUN server's URI has the same form after its scheme.
-		if _, err := rendezvous.NewServerMachine(rendezvous.ServerConfig{ICEServers: []string{"stun:" + c.name}}); err != nil {
-			return nil, fmt.Errorf("-name %q is no host; give HOST or HOST:PORT, as clients dial it", c.name)
-		}
+	if _, err := rendezvous.NewServerMachine(rendezvous.ServerConfig{Name: c.name}); err != nil {
+		return nil, fmt.Errorf("-name %q is no host; give HOST or HOST:PORT, as clients dial it", c.name)
 	}
 	for _, p := range ports {
 		if *p.to < 0 || *p.to > 65535 {
