@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -163,7 +165,13 @@ func TestArguments(t *testing.T) {
 		"-addr nowhere":      "-addr",
 		"-addr 0.0.0.0:8090": "BRADAWL_COLLECTOR_TOKEN",
 		"fast":               `"fast" is not a flag`,
-		"-shards many":       "invalid value",
+		"-shards many":       "want a whole number",
+		"-shards 0":          "-shards 0: want 1 to 256",
+		"-shards 999":        "-shards 999: want 1 to 256",
+		"-replicas 0":        "-replicas 0: want 1 to 5",
+		"-prefix=":           "-prefix is empty",
+		"-prefix a.b":        "letters, digits",
+		"-nats x -dir y":     "leave it out with -nats",
 	} {
 		var out bytes.Buffer
 		if code := exit(t.Context(), strings.Fields(args), "", io.Discard, &out); code != cli.Wrong || !strings.Contains(out.String(), want) {
@@ -174,9 +182,13 @@ func TestArguments(t *testing.T) {
 	if code := exit(t.Context(), []string{"-h"}, "", io.Discard, &out); code != cli.Done || !strings.Contains(out.String(), "examples:") {
 		t.Errorf("-h: %d %s", code, out.String())
 	}
+	file := filepath.Join(t.TempDir(), "x")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for args, want := range map[string]string{
 		"-addr 127.0.0.1:0 -nats nats://127.0.0.1:1": "connecting to NATS",
-		"-addr 127.0.0.1:0 -shards 999":              "Shards: 999 is out of range",
+		"-addr 127.0.0.1:0 -dir " + file:             "name a folder that can be written",
 	} {
 		out.Reset()
 		if code := exit(t.Context(), strings.Fields(args), "", io.Discard, &out); code != cli.Failed || !strings.Contains(out.String(), want) {

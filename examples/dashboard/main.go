@@ -109,6 +109,8 @@ func parse(args []string, help io.Writer) (options, error) {
 		return o, fmt.Errorf("-%s is for a simulated fleet; leave it out with -collect", idle)
 	case o.detectors < 1 || o.detectors > mostDetectors:
 		return o, fmt.Errorf("-detectors %d: want 1 to %d", o.detectors, mostDetectors)
+	case o.interval == 0:
+		return o, errors.New("-interval 0s: want 100ms to 1m")
 	case o.worlds < 1 || o.worlds > mostWorlds:
 		return o, fmt.Errorf("-worlds %d: want 1 to %d", o.worlds, mostWorlds)
 	case o.token != "" && !o.collect:

@@ -81,6 +81,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if *perAddress < 1 || *perAddress > mostClients {
 		return cli.Usage(fmt.Errorf("-max-clients-per-address %d: want 1 to %d", *perAddress, mostClients))
 	}
+	if *drain < 0 {
+		return cli.Usage(fmt.Errorf("-drain %v: want 0 or more", *drain))
+	}
 	cfg := rendezvous.ServerConfig{
 		Name: *name, AllowUnproven: *open, TURNSecret: *secret, TURNLifetime: *lifetime,
 		MaxClientsPerAddress: *perAddress, MaxRoomsPerAddress: 2 * *perAddress,
@@ -152,6 +155,7 @@ func serve(ctx context.Context, addr string, cfg rendezvous.ServerConfig, drain 
 
 // flagOf names the flag behind a field that the server refuses.
 var flagOf = map[string]string{
+	"Name":         "-name",
 	"ICEServers":   "-ice-servers",
 	"TURNSecret":   "-turn-secret or $" + envSecret,
 	"TURNLifetime": "-turn-lifetime",

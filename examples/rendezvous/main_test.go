@@ -224,6 +224,8 @@ func TestBadArguments(t *testing.T) {
 		{[]string{"-ice-servers", "turn:a"}, 2},
 		{[]string{"-turn-secret", "hush-hush"}, 2},
 		{[]string{"-ice-servers", "turn:a", "-turn-secret", "hush-hush", "-turn-lifetime", "1s"}, 2},
+		{[]string{"-name", "http://meet.example"}, 2},
+		{[]string{"-drain", "-1s"}, 2},
 		{[]string{"-max-clients-per-address", "0"}, 2},
 		{[]string{"-max-clients-per-address", "65537"}, 2},
 		{[]string{"-h"}, 0},

@@ -42,7 +42,7 @@ const usage = `usage: sendfile -rendezvous ws://HOST:PORT/ [-id FILE] -receive F
        sendfile -rendezvous ws://HOST:PORT/ [-id FILE] PEERID FILE
 
 examples:
-  sendfile -rendezvous ws://127.0.0.1:8080/ -id me.key
+  sendfile -id me.key
       prints who we are
   sendfile -rendezvous ws://127.0.0.1:8080/ -id me.key -receive . -from x5ldc...
       takes one file from that peer
@@ -163,7 +163,7 @@ func identity(file string) (*bradawl.Identity, error) {
 }
 
 func sendFile(ctx context.Context, s *bradawl.Session, o options, stdout, stderr io.Writer) error {
-	file, err := os.Open(o.file)
+	file, err := openFile(o.file)
 	if err != nil {
 		return err
 	}
@@ -192,7 +192,7 @@ func sendFile(ctx context.Context, s *bradawl.Session, o options, stdout, stderr
 func receiveFiles(ctx context.Context, s *bradawl.Session, o options, stdout, stderr io.Writer) error {
 	root, err := os.OpenRoot(o.folder)
 	if err != nil {
-		return err
+		return fmt.Errorf("-receive: %w; name a folder that is there", err)
 	}
 	defer root.Close()
 	ln := quicpeer.Listen(s)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"net/http/httptest"
 	"os"
@@ -194,20 +195,18 @@ func TestLyingReceiver(t *testing.T) {
 		here.Close()
 		there.Close()
 	}
-	here, there := net.Pipe()
-	defer here.Close()
-	defer there.Close()
-	if _, err := send(t.Context(), here, dir(t), newMeter(io.Discard)); err == nil || !strings.Contains(err.Error(), "is no file") {
-		t.Error(err)
-	}
 }
 
-func dir(t *testing.T) *os.File {
-	t.Helper()
-	f, err := os.Open(t.TempDir())
+func TestWhatCanBeSent(t *testing.T) {
+	if _, err := openFile(t.TempDir()); err == nil || !strings.Contains(err.Error(), "is no file") {
+		t.Error(err)
+	}
+	if _, err := openFile(t.TempDir() + "/none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	file, err := openFile(fileOf(t, "x", nil).Name())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { f.Close() })
-	return f
+	file.Close()
 }
