@@ -16,6 +16,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -69,7 +70,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return cli.Usage(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, errors.New("not done within 2m"))
 	defer cancel()
 	stop := cli.Wait(stderr, "connecting")
 	defer stop()
@@ -84,7 +85,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	alice, bob := w.Ends[0], w.Ends[1]
 	service := health.NewServer()
 	defer serve(bob, service, func(caller bradawl.PeerID, _ string) bool { return caller == alice.ID() })()
-	return call(ctx, alice, bob.ID(), service, o, func(a answer) {
+	err = call(ctx, alice, bob.ID(), service, o, func(a answer) {
 		stop()
 		if o.json {
 			_ = json.NewEncoder(stdout).Encode(a) // who closed our output does not want it
@@ -92,6 +93,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			fmt.Fprintf(stdout, "%-5s %s, after %d ms\n", a.Method, a.Status, a.MS)
 		}
 	})
+	if err != nil && ctx.Err() != nil { // which gRPC tells as a status of its own
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // access is the delay between each peer and the internet, one way.

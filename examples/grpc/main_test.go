@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
@@ -36,6 +38,18 @@ func TestCalls(t *testing.T) {
 		}
 		if want := []string{"Check SERVING", "Watch SERVING", "Watch NOT_SERVING", "Watch SERVING", "Watch NOT_SERVING"}; !slices.Equal(got, want) {
 			t.Errorf("%q, want %q", got, want)
+		}
+	})
+}
+
+// TestInterrupted: gRPC has a status for who was interrupted, which says less.
+func TestInterrupted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		why := errors.New("enough")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { cancel(why) }) // while it calls
+		if err := run(ctx, []string{"-n", "1000"}, io.Discard, io.Discard); err != why {
+			t.Errorf("%v, want %v", err, why)
 		}
 	})
 }

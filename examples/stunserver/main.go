@@ -31,7 +31,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return cli.Usage(err)
 	}
 	if err != nil {
-		return fmt.Errorf("%w; give addresses of this host by -ip1 and -ip2, and ports that are free by -port1 and -port2", err)
+		return fmt.Errorf("%w; -ip1 and -ip2 are to be addresses of this host, -port1 and -port2 free there", err)
 	}
 	for _, a := range server.Addrs() {
 		fmt.Fprintf(stdout, "listening on udp %v\n", a)

@@ -12,7 +12,7 @@ import (
 func TestBadInputIsToldInOneLine(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
 		{"-ip1 x", `-ip1 "x"`},
-		{"-ip1 240.0.0.1", "give addresses of this host by -ip1"},
+		{"-ip1 240.0.0.1", "-ip1 and -ip2 are to be addresses of this host"},
 		{"-port1 70000", "70000"},
 		{"-port2 0", "-port2 0"},
 		{"-port1 5 -port2 5", "5 is Port1"},

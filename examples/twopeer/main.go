@@ -145,6 +145,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		p.Line("stats", "%s", strings.TrimSpace(line))
 	}
 	if err := errors.Join(errs[:]...); err != nil {
+		if ctx.Err() != nil { // it had no time to be found
+			return context.Cause(ctx)
+		}
 		return fmt.Errorf("no direct path between %s and %s", o.nats[0], o.nats[1])
 	}
 	p.Line("world", "done: a direct path, and every message came back")

@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/bradawl/bradawl/examples/internal/cli"
 )
@@ -41,6 +44,17 @@ func TestDemo(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestInterrupted: who is interrupted is told so, and not that there is no path.
+func TestInterrupted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if err := run(ctx, nil, io.Discard, io.Discard); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+	})
 }
 
 func TestBadFlags(t *testing.T) {

@@ -36,7 +36,7 @@ func Main(program string, run func(ctx context.Context, args []string, stdout, s
 
 // interrupted is the error of a program, which may have come of an interrupt and not know it.
 func interrupted(ctx context.Context, err error) error {
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
 		return errors.New("interrupted before it was done")
 	}
 	return err

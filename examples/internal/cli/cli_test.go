@@ -47,8 +47,9 @@ func TestExit(t *testing.T) {
 // was cancelled by somebody else, tells that.
 func TestInterrupted(t *testing.T) {
 	failure, cancelled := errors.New("no path"), fmt.Errorf("dial: %w", context.Canceled)
-	over, cancel := context.WithCancel(t.Context())
-	cancel()
+	signal := errors.New("a signal")
+	over, cancel := context.WithCancelCause(t.Context())
+	cancel(signal)
 	for _, tt := range []struct {
 		ctx  context.Context
 		err  error
@@ -56,6 +57,7 @@ func TestInterrupted(t *testing.T) {
 	}{
 		{t.Context(), cancelled, "dial: context canceled"},
 		{over, cancelled, "interrupted before it was done"},
+		{over, fmt.Errorf("dial: %w", signal), "interrupted before it was done"},
 		{over, failure, "no path"},
 		{over, fmt.Errorf("%w after 3 pairs", ErrInterrupted), "interrupted after 3 pairs"},
 		{over, nil, "<nil>"},
