@@ -74,14 +74,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	defer cancel()
 	stop := cli.Wait(stderr, "connecting")
 	defer stop()
-	w, err := simworld.Open(ctx, simworld.Config{Seed: 1, NATs: o.nats, Link: simnet.Link{Delay: access}})
+	w, err := simworld.Meet(ctx, simworld.Config{Seed: 1, NATs: o.nats, Link: simnet.Link{Delay: access}})
 	if err != nil {
 		return err
 	}
 	defer w.Close()
-	if err := w.SignOn(ctx); err != nil {
-		return err
-	}
 	alice, bob := w.Ends[0], w.Ends[1]
 	service := health.NewServer()
 	defer serve(bob, service, func(caller bradawl.PeerID, _ string) bool { return caller == alice.ID() })()

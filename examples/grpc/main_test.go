@@ -58,14 +58,11 @@ func TestInterrupted(t *testing.T) {
 // name.
 func TestCallersAreKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, err := simworld.Open(t.Context(), simworld.Config{Seed: 1, NATs: [2]string{"full-cone", "open"}})
-		if err == nil {
-			defer w.Close()
-			err = w.SignOn(t.Context())
-		}
+		w, err := simworld.Meet(t.Context(), simworld.Config{Seed: 1, NATs: [2]string{"full-cone", "open"}})
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer w.Close()
 		callers := make(chan bradawl.PeerID, 10)
 		defer serve(w.Ends[1], health.NewServer(), func(id bradawl.PeerID, method string) bool {
 			callers <- id

@@ -75,14 +75,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	defer cancel()
 	stop := cli.Wait(stderr, "connecting")
 	defer stop()
-	w, err := simworld.Open(ctx, simworld.Config{Seed: 1, NATs: o.nats, Link: simnet.Link{Delay: access}})
+	w, err := simworld.Meet(ctx, simworld.Config{Seed: 1, NATs: o.nats, Link: simnet.Link{Delay: access}})
 	if err != nil {
 		return err
 	}
 	defer w.Close()
-	if err := w.SignOn(ctx); err != nil {
-		return err
-	}
 	tunnels, err := join(w)
 	if err != nil {
 		return err

@@ -19,16 +19,13 @@ import (
 // world is two sessions behind NATs.
 func world(t *testing.T, loss float64) *simworld.World {
 	t.Helper()
-	w, err := simworld.Open(t.Context(), simworld.Config{
+	w, err := simworld.Meet(t.Context(), simworld.Config{
 		Seed: 1, NATs: [2]string{"port-restricted-cone", "symmetric-preserving"}, Link: simnet.Link{Delay: time.Millisecond, Loss: loss},
 	})
-	if err == nil {
-		t.Cleanup(w.Close)
-		err = w.SignOn(t.Context())
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(w.Close)
 	return w
 }
 
