@@ -10,6 +10,12 @@
 // Each line that is typed goes to the peer, sealed to its key. What path it takes is shown
 // as it changes; "/why" explains it, "/quit" or the end of the input ends.
 //
+// With -json, standard output is one JSON object a line, as it happens; what is typed stays
+// text. event is self (peer: who we are), no_rendezvous (error; it is tried again), waiting (room,
+// if there is one), dialling (peer), talking (peer), path (path, which is direct, relay or, for
+// the time being, none; proto, local, remote), said (peer, text), why (text), not_sent (error)
+// or left (peer).
+//
 // Exit codes: 0, the conversation was ended by one of the two; 1, it could not be had, and
 // a line on standard error says why; 2, the flags are wrong.
 package main
@@ -22,10 +28,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/bradawl/bradawl"
@@ -34,9 +38,9 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(cli.Exit("chat", run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr), os.Stderr))
+	cli.Main("chat", func(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+		return run(ctx, args, os.Stdin, stdout, stderr)
+	})
 }
 
 type options struct {
@@ -44,10 +48,11 @@ type options struct {
 	stun                 string
 	peer                 bradawl.PeerID
 	timeout              time.Duration
+	json                 bool
 }
 
-const usage = `usage: chat -rendezvous ws://HOST:PORT/ [-id FILE] [PEERID]
-       chat -rendezvous ws://HOST:PORT/ -room WORD
+const usage = `usage: chat -rendezvous ws://HOST:PORT/ [-id FILE] [-json] [PEERID]
+       chat -rendezvous ws://HOST:PORT/ -room WORD [-json]
 
 examples:
   chat -rendezvous ws://127.0.0.1:8080/ -id me.key
@@ -56,6 +61,8 @@ examples:
       dials it from elsewhere
   chat -rendezvous ws://127.0.0.1:8080/ -room teapot
       twice, on two machines
+  chat -rendezvous ws://127.0.0.1:8080/ -room teapot -json
+      for a program that talks: lines in, JSON out
 
 exit codes: 0 one of the two ended it, 1 it could not be had, 2 the flags are wrong
 `
@@ -67,6 +74,7 @@ func parse(args []string, help io.Writer) (o options, err error) {
 	flags.StringVar(&o.id, "id", "", "`file` that keeps who we are; without it we are somebody new each time")
 	flags.StringVar(&o.stun, "stun", "", "STUN `servers`, host:port, separated by commas, beside those that the rendezvous hands out")
 	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "`time` to look for a path")
+	flags.BoolVar(&o.json, "json", false, "print JSON, an object a line")
 	if err := cli.Parse(flags, args, help, usage, true); err != nil {
 		return o, err
 	}
@@ -122,8 +130,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, help io.Writer) 
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer s.Close()
-	p := &printer{w: out}
-	p.line("I am %s", s.ID())
+	p := &printer{w: out, json: o.json}
+	p.self(s.ID())
 	wg.Go(func() { trouble(ctx, s, p) })
 	conn, err := meet(ctx, s, signaler, o, p)
 	if err != nil {
@@ -142,7 +150,7 @@ func trouble(ctx context.Context, s *bradawl.Session, p *printer) {
 			return
 		case e.Kind == bradawl.EventSignalDown && !told:
 			told = true
-			p.line("-- no rendezvous, trying again: %v", e.Err)
+			p.noRendezvous(e.Err)
 		case e.Kind == bradawl.EventSignalUp:
 			told = false
 		}
@@ -153,7 +161,7 @@ func trouble(ctx context.Context, s *bradawl.Session, p *printer) {
 func meet(ctx context.Context, s *bradawl.Session, signaler *rendezvous.Signaler, o options, p *printer) (*bradawl.Conn, error) {
 	peer := o.peer
 	if o.room != "" {
-		p.line("waiting in room %q", o.room)
+		p.waiting(o.room)
 		var err error
 		if peer, err = signaler.Meet(ctx, o.room); err != nil {
 			return nil, err
@@ -163,10 +171,10 @@ func meet(ctx context.Context, s *bradawl.Session, signaler *rendezvous.Signaler
 		}
 	}
 	if peer.IsZero() {
-		p.line("waiting for somebody who dials me")
+		p.waiting("")
 		return s.Accept(ctx)
 	}
-	p.line("dialling %s", peer.Short())
+	p.dialling(peer)
 	return s.Dial(ctx, peer)
 }
 
@@ -182,8 +190,7 @@ func accept(ctx context.Context, s *bradawl.Session, peer bradawl.PeerID) (*brad
 
 // talk sends lines and prints those of the peer until one side has had enough.
 func talk(ctx context.Context, conn *bradawl.Conn, in io.Reader, p *printer) error {
-	name := conn.Peer().Short()
-	p.line("talking to %s; /why explains the path, /quit ends", name)
+	p.talking(conn.Peer())
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -191,7 +198,7 @@ func talk(ctx context.Context, conn *bradawl.Conn, in io.Reader, p *printer) err
 	defer conn.Close()
 	wg.Go(func() {
 		for path := range conn.Paths(ctx) {
-			p.line("-- %v", path)
+			p.path(path)
 		}
 	})
 	over := make(chan error, 1)
@@ -203,7 +210,7 @@ func talk(ctx context.Context, conn *bradawl.Conn, in io.Reader, p *printer) err
 				over <- err
 				return
 			}
-			p.line("%s: %s", name, printable(buf[:n]))
+			p.said(conn.Peer(), buf[:n])
 		}
 	})
 	lines := make(chan string)
@@ -224,15 +231,15 @@ func talk(ctx context.Context, conn *bradawl.Conn, in io.Reader, p *printer) err
 			case !ok, line == "/quit":
 				return nil
 			case line == "/why":
-				p.line("%v", conn.Explain())
+				p.why(conn.Explain())
 			case line != "":
 				if _, err := conn.Write([]byte(line)); err != nil {
-					p.line("-- not sent: %v", err)
+					p.notSent(err)
 				}
 			}
 		case err := <-over:
 			if errors.Is(err, io.EOF) {
-				p.line("-- %s has left", name)
+				p.left(conn.Peer())
 				return nil
 			}
 			return err
@@ -240,26 +247,4 @@ func talk(ctx context.Context, conn *bradawl.Conn, in io.Reader, p *printer) err
 			return nil
 		}
 	}
-}
-
-// printable leaves out what would steer the terminal.
-func printable(b []byte) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, strings.ToValidUTF8(string(b), "?"))
-}
-
-// printer writes whole lines from several goroutines.
-type printer struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (p *printer) line(format string, args ...any) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	fmt.Fprintf(p.w, format+"\n", args...)
 }

@@ -3,8 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
-	"flag"
 	"io"
 	"net"
 	"net/http/httptest"
@@ -100,6 +100,71 @@ func TestTwoChat(t *testing.T) {
 	}
 }
 
+// TestJSON: a program talks to somebody at a terminal.
+func TestJSON(t *testing.T) {
+	url := meetingPoint(t)
+	screens, keys, errs := [2]*screen{newScreen(), newScreen()}, [2]*io.PipeWriter{}, [2]error{}
+	var wg sync.WaitGroup
+	for i, asJSON := range []string{"-json=true", "-json=false"} {
+		var in *io.PipeReader
+		in, keys[i] = io.Pipe()
+		defer keys[i].Close()
+		wg.Go(func() {
+			errs[i] = run(t.Context(), []string{"-rendezvous", url, "-room", "teapot", asJSON}, in, screens[i], io.Discard)
+		})
+	}
+	screens[0].wait(t, `"path":"direct"`)
+	screens[1].wait(t, "-- direct udp")
+	_, _ = io.WriteString(keys[1], "hi \x1b[2J\n")
+	screens[0].wait(t, `"event":"said"`)
+	_, _ = io.WriteString(keys[0], "/why\n")
+	screens[0].wait(t, `"event":"why"`)
+	_, _ = io.WriteString(keys[1], "/quit\n")
+	wg.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]record)
+	for line := range strings.Lines(screens[0].String()) {
+		var r record
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		seen[r.Event] = r
+	}
+	other := seen["said"].Peer
+	if _, err := bradawl.ParsePeerID(other); err != nil || other == seen["self"].Peer {
+		t.Errorf("%q has said it: %v", other, err)
+	}
+	for _, want := range []record{
+		{Event: "self", Peer: seen["self"].Peer},
+		{Event: "waiting", Room: "teapot"},
+		{Event: "talking", Peer: other},
+		{Event: "said", Peer: other, Text: "hi \x1b[2J"}, // as it came: no terminal shows it
+		{Event: "why", Text: seen["why"].Text},
+		{Event: "left", Peer: other},
+	} {
+		if seen[want.Event] != want {
+			t.Errorf("%+v, want %+v", seen[want.Event], want)
+		}
+	}
+	if p := seen["path"]; p.Path != "direct" || p.Proto != "udp" || p.Local == "" || p.Remote == "" {
+		t.Errorf("%+v", p)
+	}
+	if !strings.Contains(seen["why"].Text, "why: direct") {
+		t.Errorf("%+v", seen["why"])
+	}
+}
+
+func TestNoPath(t *testing.T) {
+	var text, lines bytes.Buffer
+	(&printer{w: &text}).path(bradawl.Path{})
+	(&printer{w: &lines, json: true}).path(bradawl.Path{})
+	if text.String() != "-- no path\n" || lines.String() != `{"event":"path","path":"none"}`+"\n" {
+		t.Errorf("%q, %q", &text, &lines)
+	}
+}
+
 func TestBadFlags(t *testing.T) {
 	for args, want := range map[string]string{
 		"":                                      "-rendezvous is missing",
@@ -116,7 +181,7 @@ func TestBadFlags(t *testing.T) {
 		}
 	}
 	var help strings.Builder
-	if err := run(t.Context(), []string{"-h"}, strings.NewReader(""), io.Discard, &help); !errors.Is(err, flag.ErrHelp) || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-room") {
+	if err := run(t.Context(), []string{"-h"}, strings.NewReader(""), io.Discard, &help); cli.Exit("chat", err, io.Discard) != cli.Done || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-room") {
 		t.Errorf("-h: %v: %s", err, &help)
 	}
 }

@@ -35,8 +35,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/bradawl/bradawl/examples/internal/cli"
@@ -47,9 +45,9 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Getenv("BRADAWL_COLLECTOR_TOKEN"), os.Stdout, os.Stderr))
+	cli.Main("collector", func(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+		return run(ctx, args, os.Getenv("BRADAWL_COLLECTOR_TOKEN"), stdout, stderr)
+	})
 }
 
 type options struct {
@@ -86,20 +84,30 @@ func parse(args []string, token string, help io.Writer) (options, error) {
 	}
 	host, _, err := net.SplitHostPort(o.addr)
 	if err != nil {
-		return o, fmt.Errorf("-addr: %w", err)
+		return o, fmt.Errorf("-addr: %w; give HOST:PORT", err)
 	}
 	if ip, err := netip.ParseAddr(host); token == "" && (err != nil || !ip.IsLoopback()) {
 		return o, fmt.Errorf("-addr %s: set BRADAWL_COLLECTOR_TOKEN in the environment to listen on other than a loopback address", o.addr)
 	}
+	switch {
+	case o.prefix == "":
+		return o, errors.New("-prefix is empty; give a word, or leave it out")
+	case o.shards < 1 || o.shards > 256:
+		return o, fmt.Errorf("-shards %d: want 1 to 256", o.shards)
+	case o.replicas < 1 || o.replicas > 5:
+		return o, fmt.Errorf("-replicas %d: want 1 to 5", o.replicas)
+	case o.nats != "" && o.dir != "":
+		return o, errors.New("-dir is for a NATS server inside; leave it out with -nats")
+	}
 	return o, nil
 }
 
-func run(ctx context.Context, args []string, token string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, token string, stdout, stderr io.Writer) error {
 	o, err := parse(args, token, stderr)
 	if err != nil {
-		return cli.Exit("collector", cli.Usage(err), stderr)
+		return cli.Usage(err)
 	}
-	return cli.Exit("collector", collect(ctx, o, stdout, stderr), stderr)
+	return collect(ctx, o, stdout, stderr)
 }
 
 // collect runs until ctx is done.
@@ -114,11 +122,14 @@ func collect(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	}
 	nc, err := nats.Connect(o.nats, nats.MaxReconnects(-1), nats.Name("collector"))
 	if err != nil {
-		return fmt.Errorf("connecting to NATS at %s: %w", o.nats, err)
+		return fmt.Errorf("connecting to NATS at %s: %w; see that a server runs there, and that -nats names it", o.nats, err)
 	}
 	defer nc.Close()
 	bus := natsbus.Config{Conn: nc, Prefix: o.prefix, Shards: o.shards, Replicas: o.replicas}
 	publisher, err := natsbus.NewPublisher(ctx, natsbus.PublisherConfig{Config: bus})
+	if wrong := (*natsbus.ConfigError)(nil); errors.As(err, &wrong) { // what a flag has put into it
+		return cli.Usage(err)
+	}
 	if err != nil {
 		return err
 	}
@@ -136,7 +147,7 @@ func collect(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	}
 	listener, err := net.Listen("tcp", o.addr)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w; choose another address with -addr HOST:PORT", err)
 	}
 	web := &http.Server{
 		Handler: &api{bus: bus, counting: counting, publisher: publisher, token: o.token}, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
@@ -168,6 +179,9 @@ func inside(dir string) (url string, stop func(), err error) {
 			return "", nil, err
 		}
 		clean = func() { os.RemoveAll(dir) }
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil { // the server says it after 30 s
+		return "", nil, fmt.Errorf("-dir: %w; name a folder that can be written", err)
 	}
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: dir, NoLog: true, NoSigs: true})
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +17,11 @@ import (
 	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/stats"
 )
+
+// exit is the program: its exit code, with what it says.
+func exit(ctx context.Context, args []string, token string, stdout, stderr io.Writer) int {
+	return cli.Exit("collector", run(ctx, args, token, stdout, stderr), stderr)
+}
 
 // start runs the program and returns where it listens; it ends with the test, by then
 // without an error.
@@ -25,7 +32,7 @@ func start(t *testing.T, token string, args ...string) (url string, stop func())
 	done := make(chan int)
 	var log bytes.Buffer
 	go func() {
-		done <- run(ctx, append([]string{"-addr", "127.0.0.1:0"}, args...), token, to, &log)
+		done <- exit(ctx, append([]string{"-addr", "127.0.0.1:0"}, args...), token, to, &log)
 		to.Close()
 	}()
 	line, err := bufio.NewReader(out).ReadString('\n')
@@ -158,23 +165,33 @@ func TestArguments(t *testing.T) {
 		"-addr nowhere":      "-addr",
 		"-addr 0.0.0.0:8090": "BRADAWL_COLLECTOR_TOKEN",
 		"fast":               `"fast" is not a flag`,
-		"-shards many":       "invalid value",
+		"-shards many":       "want a whole number",
+		"-shards 0":          "-shards 0: want 1 to 256",
+		"-shards 999":        "-shards 999: want 1 to 256",
+		"-replicas 0":        "-replicas 0: want 1 to 5",
+		"-prefix=":           "-prefix is empty",
+		"-prefix a.b":        "letters, digits",
+		"-nats x -dir y":     "leave it out with -nats",
 	} {
 		var out bytes.Buffer
-		if code := run(t.Context(), strings.Fields(args), "", io.Discard, &out); code != cli.Wrong || !strings.Contains(out.String(), want) {
+		if code := exit(t.Context(), strings.Fields(args), "", io.Discard, &out); code != cli.Wrong || !strings.Contains(out.String(), want) {
 			t.Errorf("%s: %d %s, want %s", args, code, out.String(), want)
 		}
 	}
 	var out bytes.Buffer
-	if code := run(t.Context(), []string{"-h"}, "", io.Discard, &out); code != cli.Done || !strings.Contains(out.String(), "examples:") {
+	if code := exit(t.Context(), []string{"-h"}, "", io.Discard, &out); code != cli.Done || !strings.Contains(out.String(), "examples:") {
 		t.Errorf("-h: %d %s", code, out.String())
+	}
+	file := filepath.Join(t.TempDir(), "x")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	for args, want := range map[string]string{
 		"-addr 127.0.0.1:0 -nats nats://127.0.0.1:1": "connecting to NATS",
-		"-addr 127.0.0.1:0 -shards 999":              "Shards: 999 is out of range",
+		"-addr 127.0.0.1:0 -dir " + file:             "name a folder that can be written",
 	} {
 		out.Reset()
-		if code := run(t.Context(), strings.Fields(args), "", io.Discard, &out); code != cli.Failed || !strings.Contains(out.String(), want) {
+		if code := exit(t.Context(), strings.Fields(args), "", io.Discard, &out); code != cli.Failed || !strings.Contains(out.String(), want) {
 			t.Errorf("%s: %d %s, want %s", args, code, out.String(), want)
 		}
 	}

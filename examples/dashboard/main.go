@@ -33,10 +33,8 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"os/signal"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/bradawl/bradawl/examples/internal/cli"
@@ -46,13 +44,7 @@ import (
 // envToken may hold what -token gives.
 const envToken = "DASHBOARD_TOKEN"
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // the second signal is not caught
-	code := cli.Exit("dashboard", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr)
-	stop()
-	os.Exit(code)
-}
+func main() { cli.Main("dashboard", run) }
 
 type options struct {
 	addr      string
@@ -117,6 +109,8 @@ func parse(args []string, help io.Writer) (options, error) {
 		return o, fmt.Errorf("-%s is for a simulated fleet; leave it out with -collect", idle)
 	case o.detectors < 1 || o.detectors > mostDetectors:
 		return o, fmt.Errorf("-detectors %d: want 1 to %d", o.detectors, mostDetectors)
+	case o.interval == 0:
+		return o, errors.New("-interval 0s: want 100ms to 1m")
 	case o.worlds < 1 || o.worlds > mostWorlds:
 		return o, fmt.Errorf("-worlds %d: want 1 to %d", o.worlds, mostWorlds)
 	case o.token != "" && !o.collect:
@@ -140,9 +134,6 @@ func (o options) config() dashboard.Config {
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	o, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return cli.Usage(err)
 	}

@@ -184,7 +184,7 @@ func TestHosts(t *testing.T) {
 
 func TestWrongFlags(t *testing.T) {
 	for args, want := range map[string]string{
-		"-detectors 0": "-detectors 0", "-worlds 0": "-worlds 0", "x": "not a flag", "-token abc": "-collect", "-collect -token abc": "-token",
+		"-detectors 0": "-detectors 0", "-worlds 0": "-worlds 0", "-interval 0s": "100ms to 1m", "x": "not a flag", "-token abc": "-collect", "-collect -token abc": "-token",
 		"-interval 1ns": "-interval", "-host http://x": "-host", "-nonsense": "-nonsense", "-addr 127.0.0.1": "-addr", "-addr :99999": "-addr",
 		"-addr 127.0.0.1:web": "-addr", "-collect -detectors 5": "-detectors is for a simulated fleet", "-collect -worlds 5": "-worlds", "-collect -seed 5": "-seed",
 	} {
@@ -205,7 +205,7 @@ func TestWrongFlags(t *testing.T) {
 		t.Errorf("an address that is taken: exit code %d", code)
 	}
 	var help strings.Builder
-	if err := run(t.Context(), []string{"-help"}, io.Discard, &help); err != nil {
+	if err := run(t.Context(), []string{"-help"}, io.Discard, &help); cli.Exit("dashboard", err, io.Discard) != cli.Done {
 		t.Errorf("-help: %v", err)
 	}
 	for _, want := range []string{"examples:", "exit codes: 0", "-collect"} {

@@ -32,12 +32,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/bradawl/bradawl/examples/internal/cli"
@@ -45,23 +42,7 @@ import (
 	"github.com/bradawl/bradawl/stats"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second one ends it at once
-	os.Exit(exitCode(run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
-}
-
-var errInterrupted = errors.New("interrupted")
-
-// exitCode tells an error, too.
-func exitCode(err error, stderr io.Writer) int {
-	code := cli.Exit("experiment", err, stderr)
-	if errors.Is(err, errInterrupted) {
-		return 130
-	}
-	return code
-}
+func main() { cli.Main("experiment", run) }
 
 // What may be asked for.
 const (
@@ -151,9 +132,6 @@ func budgetNames() []string {
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	o, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return cli.Usage(err)
 	}
@@ -179,7 +157,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return fmt.Errorf("the results could not be written: %w", err)
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("%w after %d pairs: the verdict is of those", errInterrupted, t.done)
+		return fmt.Errorf("%w after %d pairs: the verdict is of those", cli.ErrInterrupted, t.done)
 	}
 	return nil
 }

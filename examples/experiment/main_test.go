@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/stats"
 )
 
@@ -172,7 +173,7 @@ func TestInterrupted(t *testing.T) {
 		defer cancel()
 		var out bytes.Buffer
 		err := run(ctx, strings.Fields("-parallel 2 -nats full-cone,full-cone"), &out, io.Discard)
-		if exitCode(err, io.Discard) != 130 || !regexp.MustCompile(`^interrupted after [1-9]\d* pairs`).MatchString(err.Error()) || !strings.Contains(out.String(), "not enough data") {
+		if cli.Exit("experiment", err, io.Discard) != cli.Interrupted || !regexp.MustCompile(`^interrupted after [1-9]\d* pairs`).MatchString(err.Error()) || !strings.Contains(out.String(), "not enough data") {
 			t.Errorf("%v\n%s", err, out.String())
 		}
 	})
@@ -192,12 +193,12 @@ func TestBadFlags(t *testing.T) {
 		"quick":                 `"quick" is not a flag`,
 	} {
 		err := run(t.Context(), strings.Fields(args), io.Discard, io.Discard)
-		if err == nil || !strings.Contains(err.Error(), want) || exitCode(err, io.Discard) != 2 {
-			t.Errorf("%s: error %v, exit code %d, want %q and 2", args, err, exitCode(err, io.Discard), want)
+		if err == nil || !strings.Contains(err.Error(), want) || cli.Exit("experiment", err, io.Discard) != 2 {
+			t.Errorf("%s: error %v, exit code %d, want %q and 2", args, err, cli.Exit("experiment", err, io.Discard), want)
 		}
 	}
 	var usage strings.Builder
-	if err := run(t.Context(), []string{"-help"}, io.Discard, &usage); err != nil || !strings.Contains(usage.String(), "-window") || !strings.Contains(usage.String(), "examples:") || !strings.Contains(usage.String(), "exit codes: 0") {
+	if err := run(t.Context(), []string{"-help"}, io.Discard, &usage); cli.Exit("experiment", err, io.Discard) != cli.Done || !strings.Contains(usage.String(), "-window") || !strings.Contains(usage.String(), "examples:") || !strings.Contains(usage.String(), "exit codes: 0") {
 		t.Errorf("%v: %s", err, usage.String())
 	}
 }

@@ -9,7 +9,7 @@ import (
 // The game: whoever reaches the coin first has a point, and the next coin lies elsewhere.
 const (
 	field      = 40 // its width and height
-	maxPlayers = 32 // whose snapshot fits into a datagram
+	maxPlayers = 32 // of whom a snapshot has 141 bytes; a datagram takes bradawl.MaxDatagram, 1,200
 )
 
 type player struct {

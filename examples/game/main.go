@@ -22,8 +22,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
-	"os/signal"
 	"sync"
 	"time"
 
@@ -33,11 +31,7 @@ import (
 	"github.com/bradawl/bradawl/internal/simnet"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	os.Exit(cli.Exit("game", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
-}
+func main() { cli.Main("game", run) }
 
 const usage = `usage: game [-players N] [-time D] [-loss P] [-json]
 
@@ -95,9 +89,6 @@ type row struct {
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	o, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return cli.Usage(err)
 	}
@@ -108,6 +99,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 		return err
 	}
+	if len(rows) == 0 { // there was no game
+		return err
+	}
 	fmt.Fprintf(stdout, "%-10s %-20s %5s  %-6s %-5s %8s %8s %6s %4s\n", "player", "nat", "score", "path", "proto", "rtt", "lag", "loss", "late")
 	for _, r := range rows {
 		fmt.Fprintf(stdout, "%-10s %-20s %5d  %-6s %-5s %5d ms %5d ms %4.1f %% %4d\n",
@@ -116,7 +110,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return err
 }
 
-// match is one game, from the first player's dial on.
+// match is one game in a world of its own, until the score is known. Where it has not come to
+// one, there are no rows.
 func match(ctx context.Context, o options, stderr io.Writer) ([]row, error) {
 	stop := cli.Wait(stderr, "the players come")
 	defer func() { stop() }()

@@ -20,9 +20,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc/health"
@@ -35,11 +32,7 @@ import (
 	"github.com/bradawl/bradawl/internal/simnet"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	os.Exit(cli.Exit("grpc", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
-}
+func main() { cli.Main("grpc", run) }
 
 const usage = `usage: grpc [-n MESSAGES] [-nat-a PRESET] [-nat-b PRESET] [-json]
 
@@ -60,10 +53,8 @@ type options struct {
 
 func parse(args []string, help io.Writer) (o options, err error) {
 	flags := flag.NewFlagSet("grpc", flag.ContinueOnError)
-	known := strings.Join(simnet.PresetNames(), ", ")
 	flags.IntVar(&o.messages, "n", 3, "`number` of messages on the stream, 1 to 1000")
-	flags.StringVar(&o.nats[0], "nat-a", "port-restricted-cone", "`preset` of the NAT that alice sits behind: "+known)
-	flags.StringVar(&o.nats[1], "nat-b", "port-restricted-cone", "`preset` of bob's NAT")
+	simworld.NATFlags(flags, &o.nats)
 	flags.BoolVar(&o.json, "json", false, "print JSON, an object a line")
 	if err := cli.Parse(flags, args, help, usage, false); err != nil {
 		return o, err
@@ -71,38 +62,27 @@ func parse(args []string, help io.Writer) (o options, err error) {
 	if o.messages < 1 || o.messages > 1000 {
 		return o, fmt.Errorf("-n %d: want 1 to 1000", o.messages)
 	}
-	for i, name := range o.nats {
-		if _, err := simnet.PresetByName(name); err != nil {
-			return o, fmt.Errorf("-nat-%c: %w", 'a'+i, err)
-		}
-	}
 	return o, nil
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	o, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return cli.Usage(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, errors.New("not done within 2m"))
 	defer cancel()
 	stop := cli.Wait(stderr, "connecting")
 	defer stop()
-	w, err := simworld.Open(ctx, simworld.Config{Seed: 1, NATs: o.nats, Link: simnet.Link{Delay: access}})
+	w, err := simworld.Meet(ctx, simworld.Config{Seed: 1, NATs: o.nats, Link: simnet.Link{Delay: access}})
 	if err != nil {
 		return err
 	}
 	defer w.Close()
-	if err := w.SignOn(ctx); err != nil {
-		return err
-	}
 	alice, bob := w.Ends[0], w.Ends[1]
 	service := health.NewServer()
 	defer serve(bob, service, func(caller bradawl.PeerID, _ string) bool { return caller == alice.ID() })()
-	return call(ctx, alice, bob.ID(), service, o, func(a answer) {
+	err = call(ctx, alice, bob.ID(), service, o, func(a answer) {
 		stop()
 		if o.json {
 			_ = json.NewEncoder(stdout).Encode(a) // who closed our output does not want it
@@ -110,6 +90,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			fmt.Fprintf(stdout, "%-5s %s, after %d ms\n", a.Method, a.Status, a.MS)
 		}
 	})
+	if err != nil && ctx.Err() != nil { // which gRPC tells as a status of its own
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // access is the delay between each peer and the internet, one way.

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
@@ -40,18 +42,27 @@ func TestCalls(t *testing.T) {
 	})
 }
 
+// TestInterrupted: gRPC has a status for who was interrupted, which says less.
+func TestInterrupted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		why := errors.New("enough")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { cancel(why) }) // while it calls
+		if err := run(ctx, []string{"-n", "1000"}, io.Discard, io.Discard); err != why {
+			t.Errorf("%v, want %v", err, why)
+		}
+	})
+}
+
 // TestCallersAreKnown: the server knows who calls, and what they may not call fails by that
 // name.
 func TestCallersAreKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, err := simworld.Open(t.Context(), simworld.Config{Seed: 1, NATs: [2]string{"full-cone", "open"}})
-		if err == nil {
-			defer w.Close()
-			err = w.SignOn(t.Context())
-		}
+		w, err := simworld.Meet(t.Context(), simworld.Config{Seed: 1, NATs: [2]string{"full-cone", "open"}})
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer w.Close()
 		callers := make(chan bradawl.PeerID, 10)
 		defer serve(w.Ends[1], health.NewServer(), func(id bradawl.PeerID, method string) bool {
 			callers <- id
@@ -92,7 +103,7 @@ func TestFlags(t *testing.T) {
 		}
 	}
 	var help strings.Builder
-	if err := run(t.Context(), []string{"-h"}, io.Discard, &help); err != nil || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") {
+	if err := run(t.Context(), []string{"-h"}, io.Discard, &help); cli.Exit("grpc", err, io.Discard) != cli.Done || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") {
 		t.Errorf("-h: %v: %s", err, &help)
 	}
 }

@@ -1,10 +1,13 @@
 // Http serves web pages to whoever knows a PeerID, with no port open on any router.
 //
-//	go run ./examples/http [-n REQUESTS]
+//	go run ./examples/http [-n REQUESTS] [-json]
 //
 // Both ends and their rendezvous are in this one program, on loopback: an HTTP server that
 // is reached by its session's PeerID, over HTTP/3 on a connection between the peers, and a
 // client that asks it for pages. Each response says by which path it came.
+//
+// With -json, standard output is one JSON object for each page: status, text, ms (from the
+// request to the page's last byte) and path (direct or relay).
 //
 // Exit codes: 0, every page came; 1, something failed, and a line on standard error says
 // what; 2, the flags are wrong.
@@ -13,14 +16,13 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
-	"os/signal"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -32,19 +34,17 @@ import (
 	"github.com/bradawl/bradawl/examples/internal/quicpeer"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	os.Exit(cli.Exit("http", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
-}
+func main() { cli.Main("http", run) }
 
-const usage = `usage: http [-n REQUESTS]
+const usage = `usage: http [-n REQUESTS] [-json]
 
 examples:
   http
       three pages
   http -n 1000
       a thousand
+  http -json
+      for programs
 
 exit codes: 0 all came, 1 something failed, 2 the flags are wrong
 `
@@ -52,18 +52,34 @@ exit codes: 0 all came, 1 something failed, 2 the flags are wrong
 func run(ctx context.Context, args []string, out, stderr io.Writer) error {
 	flags := flag.NewFlagSet("http", flag.ContinueOnError)
 	n := flags.Int("n", 3, "`number` of requests, 1 to 1000")
+	asJSON := flags.Bool("json", false, "print JSON, an object for each page")
 	switch err := cli.Parse(flags, args, stderr, usage, false); {
-	case errors.Is(err, flag.ErrHelp):
-		return nil
 	case err != nil:
 		return cli.Usage(err)
 	case *n < 1 || *n > 1000:
 		return cli.Usage(fmt.Errorf("-n %d: want 1 to 1000", *n))
 	}
-	return meet(ctx, *n, out)
+	waited := cli.Wait(stderr, "connecting")
+	defer waited()
+	return meet(ctx, *n, func(p page) {
+		waited()
+		if *asJSON {
+			_ = json.NewEncoder(out).Encode(p) // who closed our output does not want it
+		} else {
+			fmt.Fprintf(out, "%s (%.3f ms)\n", p.Text, p.MS)
+		}
+	})
 }
 
-func meet(ctx context.Context, n int, out io.Writer) error {
+// page is a page that came.
+type page struct {
+	Status int     `json:"status"`
+	Text   string  `json:"text"`
+	MS     float64 `json:"ms"`
+	Path   string  `json:"path"` // direct or relay
+}
+
+func meet(ctx context.Context, n int, tell func(page)) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	peers, err := loopback.Open(ctx, "bradawl examples/http 1")
@@ -73,7 +89,7 @@ func meet(ctx context.Context, n int, out io.Writer) error {
 	defer peers.Close()
 	served := make(chan error, 1)
 	go func() { served <- serve(ctx, peers.Ends[0]) }()
-	err = browse(ctx, peers.Ends[1], peers.Ends[0].ID(), n, out)
+	err = browse(ctx, peers.Ends[1], peers.Ends[0].ID(), n, tell)
 	if err != nil {
 		cancel() // the other side may wait for somebody who does not come
 	}
@@ -113,7 +129,7 @@ func serve(ctx context.Context, s *bradawl.Session) error {
 }
 
 // browse asks the peer for n pages.
-func browse(ctx context.Context, s *bradawl.Session, peer bradawl.PeerID, n int, out io.Writer) error {
+func browse(ctx context.Context, s *bradawl.Session, peer bradawl.PeerID, n int, tell func(page)) error {
 	conn, err := s.Dial(ctx, peer)
 	if err != nil {
 		return err
@@ -131,24 +147,31 @@ func browse(ctx context.Context, s *bradawl.Session, peer bradawl.PeerID, n int,
 	defer transport.Close()
 	client := http.Client{Transport: transport}
 	for i := range n {
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("https://%s/hello/visitor-%d", peer, i+1), nil)
+		p, err := get(ctx, &client, fmt.Sprintf("https://%s/hello/visitor-%d", peer, i+1))
 		if err != nil {
 			return err
 		}
-		began := time.Now()
-		res, err := client.Do(r)
-		if err != nil {
-			return err
+		p.Path = string(conn.Path().Kind)
+		tell(p)
+		if p.Status != http.StatusOK {
+			return fmt.Errorf("the peer answers %d %s", p.Status, http.StatusText(p.Status))
 		}
-		page, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
-		res.Body.Close()
-		switch {
-		case err != nil:
-			return err
-		case res.StatusCode != http.StatusOK:
-			return fmt.Errorf("the peer answers %s", res.Status)
-		}
-		fmt.Fprintf(out, "%s (%v)\n", page, time.Since(began).Round(time.Microsecond))
 	}
 	return nil
+}
+
+// get gets a page.
+func get(ctx context.Context, client *http.Client, url string) (p page, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return p, err
+	}
+	began := time.Now()
+	res, err := client.Do(r)
+	if err != nil {
+		return p, err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	return page{Status: res.StatusCode, Text: string(text), MS: float64(time.Since(began).Microseconds()) / 1000}, err
 }

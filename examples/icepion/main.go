@@ -6,10 +6,17 @@
 //	icepion -controlling pion    pion's does
 //	icepion -trickle=false       each is told all of the other's candidates at once
 //	icepion -tcp                 over TCP (RFC 6544): each side listens and dials
+//	icepion -json                for programs
 //
 // It prints the candidates of both as they are found, how long it took until each could
 // send, the pair that each has chosen, and what became of every pair of ours; then messages
 // go to and fro.
+//
+// With -json, standard output is one JSON object a line, as it happens: event (found, connected,
+// selected, pair or message); side (ours or pion), local and remote (candidates); ms (of
+// connected, since the credentials were exchanged); number (of a message that came back, from
+// 1); and of a pair of ours state, usable, nominated, checks, answered, requests (checks of the
+// peer), rtt_us and why (it failed).
 //
 // Exit code 0 means that all went well, 1 that it did not, 2 that the flags are wrong; one
 // line on standard error says what.
@@ -21,35 +28,30 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/bradawl/bradawl/examples/internal/cli"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(cli.Exit("icepion", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
-}
+func main() { cli.Main("icepion", run) }
 
 type options struct {
 	weControl bool
 	trickle   bool
 	tcp       bool
+	json      bool
 	messages  int
 	timeout   time.Duration
 }
 
-const usage = `usage: icepion [-controlling ours|pion] [-trickle=false] [-tcp] [-messages N] [-timeout TIME]
+const usage = `usage: icepion [-controlling ours|pion] [-trickle=false] [-tcp] [-messages N] [-timeout TIME] [-json]
 
 examples:
   icepion                      ours makes the offer and chooses the path
   icepion -controlling pion    pion's does
   icepion -trickle=false       each is told all of the other's candidates at once
   icepion -tcp                 over TCP
+  icepion -json                for programs
 
 exit codes: 0 all went well, 1 it did not, 2 the flags are wrong
 `
@@ -61,6 +63,7 @@ func parse(args []string, help io.Writer) (o options, err error) {
 	flags.BoolVar(&o.tcp, "tcp", false, "TCP candidates in place of UDP")
 	flags.IntVar(&o.messages, "messages", 3, "`number` of messages that go to pion's side and back")
 	flags.DurationVar(&o.timeout, "timeout", 20*time.Second, "`time` for all of it")
+	flags.BoolVar(&o.json, "json", false, "print JSON, an object a line")
 	if err := cli.Parse(flags, args, help, usage, false); err != nil {
 		return o, err
 	}
@@ -80,11 +83,8 @@ func parse(args []string, help io.Writer) (o options, err error) {
 	return o, nil
 }
 
-func run(ctx context.Context, args []string, out, stderr io.Writer) (err error) {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	o, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return cli.Usage(err)
 	}
@@ -95,6 +95,7 @@ func run(ctx context.Context, args []string, out, stderr io.Writer) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, m.close()) }()
+	out := teller{stdout, o.json}
 	ends, err := m.connect(ctx, out)
 	m.report(out) // also where it failed: that is when it is wanted
 	if err != nil {

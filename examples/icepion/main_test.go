@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
+	"maps"
 	"regexp"
 	"strings"
 	"testing"
@@ -45,6 +47,46 @@ func TestMeeting(t *testing.T) {
 	}
 }
 
+// The same for programs: every line says what it is, with what docs name.
+func TestJSON(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"-trickle=false", "-messages", "2", "-json"}, &out, io.Discard); err != nil {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	seen := make(map[string]int)
+	for line := range bytes.Lines(out.Bytes()) {
+		var r record
+		lines := json.NewDecoder(bytes.NewReader(line))
+		lines.DisallowUnknownFields()
+		if err := lines.Decode(&r); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		good := false
+		switch r.Event {
+		case "found":
+			good = strings.HasPrefix(r.Local, "host udp 127.0.0.1:")
+		case "connected":
+			good = r.MS != nil && *r.MS > 0
+		case "selected":
+			good = strings.HasPrefix(r.Local, "host udp 127.0.0.1:") && strings.HasPrefix(r.Remote, "host udp 127.0.0.1:")
+		case "pair":
+			good = r.PairRecord != nil && r.State == "succeeded" && r.Usable && r.Nominated && r.Checks > 0 && r.Answered > 0 && r.RTTus > 0 && r.Why == ""
+		case "message":
+			good = r.Number == seen["message "]+1
+		}
+		if !good {
+			t.Errorf("%s", line)
+		}
+		seen[r.Event+" "+r.Side]++
+	}
+	want := map[string]int{
+		"found ours": 1, "found pion": 1, "connected ours": 1, "connected pion": 1, "selected ours": 1, "selected pion": 1, "pair ": 1, "message ": 2,
+	}
+	if !maps.Equal(seen, want) {
+		t.Errorf("%v, want %v", seen, want)
+	}
+}
+
 // A failure is reported with what became of the pairs, not with an error alone.
 func TestOutOfTime(t *testing.T) {
 	var out bytes.Buffer
@@ -70,7 +112,7 @@ func TestBadFlags(t *testing.T) {
 		}
 	}
 	var help bytes.Buffer
-	if err := run(t.Context(), []string{"-help"}, io.Discard, &help); err != nil || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "icepion -tcp  ") {
+	if err := run(t.Context(), []string{"-help"}, io.Discard, &help); cli.Exit("icepion", err, io.Discard) != cli.Done || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "icepion -tcp  ") {
 		t.Errorf("-help: %v\n%s", err, help.String())
 	}
 }

@@ -117,7 +117,7 @@ type arrival struct {
 }
 
 // connect has the two meet.
-func (m *meeting) connect(ctx context.Context, out io.Writer) (*ends, error) {
+func (m *meeting) connect(ctx context.Context, out teller) (*ends, error) {
 	go m.watch(ctx)
 	if err := m.theirs.GatherCandidates(); err != nil {
 		return nil, err
@@ -144,7 +144,7 @@ func (m *meeting) connect(ctx context.Context, out io.Writer) (*ends, error) {
 			if a.err != nil {
 				return nil, fmt.Errorf("%s: %w", a.side, a.err)
 			}
-			fmt.Fprintf(out, "%s  connected %v after the credentials were exchanged\n", a.side, a.took.Round(10*time.Microsecond))
+			out.connected(a)
 			if a.side == ourSide {
 				e.ours = a.conn
 			} else {
@@ -181,7 +181,7 @@ func (m *meeting) watch(ctx context.Context) {
 }
 
 // introduce tells each side the other's candidates, until both have told all.
-func (m *meeting) introduce(ctx context.Context, out io.Writer) error {
+func (m *meeting) introduce(ctx context.Context, out teller) error {
 	for left := 2; left > 0; {
 		select {
 		case f := <-m.found:
@@ -191,7 +191,7 @@ func (m *meeting) introduce(ctx context.Context, out io.Writer) error {
 			if f.last {
 				left--
 			} else {
-				fmt.Fprintf(out, "%s  found      %s\n", f.side, name(f.candidate))
+				out.found(f)
 			}
 			if err := m.tell(f); err != nil {
 				return err
@@ -250,7 +250,7 @@ func (m *meeting) begin(ctx context.Context, arrived chan<- arrival) error {
 type ends struct{ ours, theirs net.Conn }
 
 // talk has messages go from ours to pion's and back.
-func (e *ends) talk(ctx context.Context, messages int, out io.Writer) error {
+func (e *ends) talk(ctx context.Context, messages int, out teller) error {
 	// pion's reads know no deadlines: they end with the connection.
 	defer context.AfterFunc(ctx, func() { _ = errors.Join(e.ours.Close(), e.theirs.Close()) })()
 	fail := func(err error) error {
@@ -276,7 +276,7 @@ func (e *ends) talk(ctx context.Context, messages int, out io.Writer) error {
 				return fmt.Errorf("%q was sent and %q came", way.text, buf[:n])
 			}
 		}
-		fmt.Fprintf(out, "message %d went to pion's side, and an answer came back\n", i+1)
+		out.message(i + 1)
 	}
 	return nil
 }

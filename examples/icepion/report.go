@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -29,19 +30,82 @@ func theirName(c pion.Candidate) string {
 	return fmt.Sprintf("%v %v %s:%d", c.Type(), c.NetworkType().NetworkShort(), c.Address(), c.Port())
 }
 
-// report prints what each side has chosen, and what became of every pair of ours.
-func (m *meeting) report(out io.Writer) {
-	if p := m.ours.Selected(); p.IsValid() {
-		fmt.Fprintf(out, "%s  selected   %s <-> %s\n", ourSide, name(p.Local), name(p.Remote))
+// teller prints what happens, for people or as JSON.
+type teller struct {
+	w    io.Writer
+	json bool
+}
+
+// record is a line in JSON.
+type record struct {
+	Event  string   `json:"event"`            // found, connected, selected, pair or message
+	Side   string   `json:"side,omitempty"`   // ours or pion, of found, connected and selected
+	Local  string   `json:"local,omitempty"`  // the candidate that was found, or a pair's
+	Remote string   `json:"remote,omitempty"` // of a pair
+	MS     *float64 `json:"ms,omitempty"`     // of connected, since the credentials were exchanged
+	Number int      `json:"number,omitempty"` // of a message that came back, from 1
+	*PairRecord
+}
+
+// PairRecord is what became of a pair of ours.
+type PairRecord struct {
+	State     string `json:"state"`
+	Usable    bool   `json:"usable"`
+	Nominated bool   `json:"nominated"`
+	Checks    int    `json:"checks"`   // that we sent
+	Answered  int    `json:"answered"` // of these
+	Requests  int    `json:"requests"` // checks of the peer
+	RTTus     int64  `json:"rtt_us,omitempty"`
+	Why       string `json:"why,omitempty"` // it failed
+}
+
+// say prints a record, or text.
+func (t teller) say(r record, format string, args ...any) {
+	if !t.json {
+		fmt.Fprintf(t.w, format+"\n", args...)
+		return
 	}
-	if p, err := m.theirs.GetSelectedCandidatePair(); err == nil && p != nil {
-		fmt.Fprintf(out, "%s  selected   %s <-> %s\n", theirSide, theirName(p.Local), theirName(p.Remote))
+	_ = json.NewEncoder(t.w).Encode(r) // who closed our output does not want it
+}
+
+func (t teller) found(f finding) {
+	t.say(record{Event: "found", Side: f.side, Local: name(f.candidate)}, "%s  found      %s", f.side, name(f.candidate))
+}
+
+func (t teller) connected(a arrival) {
+	ms := float64(a.took.Microseconds()) / 1000
+	t.say(record{Event: "connected", Side: a.side, MS: &ms},
+		"%s  connected %v after the credentials were exchanged", a.side, a.took.Round(10*time.Microsecond))
+}
+
+func (t teller) selected(side, local, remote string) {
+	t.say(record{Event: "selected", Side: side, Local: local, Remote: remote}, "%s  selected   %s <-> %s", side, local, remote)
+}
+
+func (t teller) message(number int) {
+	t.say(record{Event: "message", Number: number}, "message %d went to pion's side, and an answer came back", number)
+}
+
+// pairs prints all pairs of ours: a table for people, a line for each in JSON.
+func (t teller) pairs(all []ice.Pair) {
+	if t.json {
+		for _, p := range all {
+			r := record{Event: "pair", Local: name(p.Local), Remote: name(p.Remote), PairRecord: &PairRecord{
+				State: p.State.String(), Usable: p.Valid, Nominated: p.Nominated,
+				Checks: p.Sent, Answered: p.Answered, Requests: p.Requests, RTTus: p.RTT.Microseconds(),
+			}}
+			if p.Err != nil {
+				r.Why = p.Err.Error()
+			}
+			t.say(r, "")
+		}
+		return
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t.w)
+	table := tabwriter.NewWriter(t.w, 0, 0, 2, ' ', 0)
 	defer table.Flush()
-	fmt.Fprintln(out)
 	fmt.Fprintln(table, "PAIRS OF OURS\tLOCAL\tREMOTE\tCHECKS\tANSWERED\tOF THE PEER\tRTT\tWHY")
-	for _, p := range m.ours.Pairs() {
+	for _, p := range all {
 		state := p.State.String()
 		switch {
 		case p.Nominated:
@@ -58,4 +122,15 @@ func (m *meeting) report(out io.Writer) {
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", state, name(p.Local), name(p.Remote), p.Sent, p.Answered, p.Requests, rtt, why)
 	}
+}
+
+// report prints what each side has chosen, and what became of every pair of ours.
+func (m *meeting) report(out teller) {
+	if p := m.ours.Selected(); p.IsValid() {
+		out.selected(ourSide, name(p.Local), name(p.Remote))
+	}
+	if p, err := m.theirs.GetSelectedCandidatePair(); err == nil && p != nil {
+		out.selected(theirSide, theirName(p.Local), theirName(p.Remote))
+	}
+	out.pairs(m.ours.Pairs())
 }

@@ -25,42 +25,19 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/bradawl/bradawl/examples/internal/cli"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second one ends it at once
-	os.Exit(exitCode(run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
-}
-
-var errInterrupted = errors.New("interrupted")
-
-// exitCode tells an error, too.
-func exitCode(err error, stderr io.Writer) int {
-	code := cli.Exit("matrix", err, stderr)
-	if errors.Is(err, errInterrupted) {
-		return 130
-	}
-	return code
-}
+func main() { cli.Main("matrix", run) }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	o, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return cli.Usage(err)
 	}
@@ -98,7 +75,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("%w after %d of %d connections: the table shows those", errInterrupted, len(done), len(jobs))
+		return fmt.Errorf("%w after %d of %d connections: the table shows those", cli.ErrInterrupted, len(done), len(jobs))
 	case failed > 0:
 		return fmt.Errorf("%d of %d connections could not be tried, the last one because: %w", failed, len(jobs), err)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl"
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/punch"
 )
 
@@ -64,8 +65,8 @@ func TestInterrupted(t *testing.T) {
 		defer cancel()
 		var out, said bytes.Buffer
 		err := run(ctx, strings.Fields("-nats open,udp-blocked -runs 1"), &out, &said)
-		if exitCode(err, io.Discard) != 130 || !strings.Contains(err.Error(), "interrupted after 1 of 3 connections") {
-			t.Errorf("error %v, exit code %d", err, exitCode(err, io.Discard))
+		if cli.Exit("matrix", err, io.Discard) != cli.Interrupted || !strings.Contains(err.Error(), "interrupted after 1 of 3 connections") {
+			t.Errorf("error %v, exit code %d", err, cli.Exit("matrix", err, io.Discard))
 		}
 		if !regexp.MustCompile(`(?m)^ 1  open +100 % +–$`).Match(out.Bytes()) || !strings.Contains(out.String(), "–: not measured") {
 			t.Error(out.String())
@@ -111,18 +112,18 @@ func TestBadFlags(t *testing.T) {
 		"-o no/such/place.svg": "name a file that can be written",
 	} {
 		err := run(t.Context(), strings.Fields(args), io.Discard, io.Discard)
-		if err == nil || !strings.Contains(err.Error(), want) || exitCode(err, io.Discard) != 2 {
-			t.Errorf("%s: error %v, exit code %d, want %q and 2", args, err, exitCode(err, io.Discard), want)
+		if err == nil || !strings.Contains(err.Error(), want) || cli.Exit("matrix", err, io.Discard) != 2 {
+			t.Errorf("%s: error %v, exit code %d, want %q and 2", args, err, cli.Exit("matrix", err, io.Discard), want)
 		}
 	}
 	var usage strings.Builder
-	if err := run(t.Context(), []string{"-help"}, io.Discard, &usage); err != nil || !strings.Contains(usage.String(), "-parallel") || !strings.Contains(usage.String(), "examples:") || !strings.Contains(usage.String(), "exit codes: 0") {
+	if err := run(t.Context(), []string{"-help"}, io.Discard, &usage); cli.Exit("matrix", err, io.Discard) != cli.Done || !strings.Contains(usage.String(), "-parallel") || !strings.Contains(usage.String(), "examples:") || !strings.Contains(usage.String(), "exit codes: 0") {
 		t.Errorf("%v: %s", err, usage.String())
 	}
 }
 
 func TestExitCodes(t *testing.T) {
-	if exitCode(nil, io.Discard) != 0 || exitCode(errors.New("no"), io.Discard) != 1 {
+	if cli.Exit("matrix", nil, io.Discard) != 0 || cli.Exit("matrix", errors.New("no"), io.Discard) != 1 {
 		t.Error("want 0 for nothing, 1 for anything")
 	}
 }

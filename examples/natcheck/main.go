@@ -19,10 +19,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/bradawl/bradawl/examples/internal/cli"
@@ -32,11 +29,7 @@ import (
 // Public servers that are asked if none are named, the capable one first.
 const publicServers = "stunserver2025.stunprotocol.org:3478,stun.l.google.com:19302,stun.cloudflare.com:3478"
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(cli.Exit("natcheck", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
-}
+func main() { cli.Main("natcheck", run) }
 
 type options struct {
 	natprobe.Config
@@ -122,9 +115,6 @@ func (l *lifetime) Set(s string) error {
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	o, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return cli.Usage(err)
 	}

@@ -113,7 +113,7 @@ func TestSilentServerIsNoBlockedUDP(t *testing.T) {
 
 func TestHelpIsNoError(t *testing.T) {
 	var usage strings.Builder
-	if err := run(context.Background(), []string{"-help"}, io.Discard, &usage); err != nil {
+	if err := run(context.Background(), []string{"-help"}, io.Discard, &usage); cli.Exit("natcheck", err, io.Discard) != cli.Done {
 		t.Error(err)
 	}
 	for _, want := range []string{"examples:", "-html nat.html", "exit codes: 0", "-lifetime"} {

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"time"
 
 	"github.com/bradawl/bradawl/examples/internal/cli"
@@ -26,7 +25,7 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/metric"
 )
 
-func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) }
+func main() { cli.Main("otel", run) }
 
 const usage = `usage: otel [-sessions N]
 
@@ -39,18 +38,16 @@ examples:
 exit codes: 0 all was printed, 1 something failed, 2 the arguments are wrong
 `
 
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("otel", flag.ContinueOnError)
 	sessions := flags.Int("sessions", 100, "`number` of sessions that are made up")
-	err := cli.Usage(cli.Parse(flags, args, stderr, usage, false))
-	switch {
-	case err != nil:
-	case *sessions < 0:
-		err = cli.Usage(fmt.Errorf("-sessions %d: give 0 or more", *sessions))
-	default:
-		err = show(ctx, *sessions, stdout)
+	if err := cli.Parse(flags, args, stderr, usage, false); err != nil {
+		return cli.Usage(err)
 	}
-	return cli.Exit("otel", err, stderr)
+	if *sessions < 0 {
+		return cli.Usage(fmt.Errorf("-sessions %d: give 0 or more", *sessions))
+	}
+	return show(ctx, *sessions, stdout)
 }
 
 func show(ctx context.Context, sessions int, stdout io.Writer) error {

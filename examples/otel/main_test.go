@@ -2,16 +2,24 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/bradawl/bradawl/examples/internal/cli"
 )
+
+// exit is the program: its exit code, with what it says.
+func exit(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	return cli.Exit("otel", run(ctx, args, stdout, stderr), stderr)
+}
 
 // What the SDK exports is what the recorder has counted.
 func TestExport(t *testing.T) {
 	var out, log bytes.Buffer
-	if code := run(t.Context(), []string{"-sessions", "50"}, &out, &log); code != 0 {
+	if code := exit(t.Context(), []string{"-sessions", "50"}, &out, &log); code != 0 {
 		t.Fatalf("exit code %d: %s", code, log.String())
 	}
 	var got struct {
@@ -55,11 +63,11 @@ func TestExport(t *testing.T) {
 func TestArguments(t *testing.T) {
 	for args, want := range map[string]string{"-sessions -1": "give 0 or more", "fast": "is not a flag", "-sessions x": "invalid value"} {
 		var log bytes.Buffer
-		if code := run(t.Context(), strings.Fields(args), io.Discard, &log); code != 2 || !strings.Contains(log.String(), want) {
+		if code := exit(t.Context(), strings.Fields(args), io.Discard, &log); code != 2 || !strings.Contains(log.String(), want) {
 			t.Errorf("%s: %d %s, want %s", args, code, log.String(), want)
 		}
 	}
-	if code := run(t.Context(), []string{"-h"}, io.Discard, io.Discard); code != 0 {
+	if code := exit(t.Context(), []string{"-h"}, io.Discard, io.Discard); code != 0 {
 		t.Errorf("-h: %d", code)
 	}
 }

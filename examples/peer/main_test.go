@@ -55,7 +55,7 @@ func TestBadInput(t *testing.T) {
 		}
 	}
 	var help strings.Builder
-	if err := run(t.Context(), []string{"-h"}, io.Discard, &help); err != nil || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-events") {
+	if err := run(t.Context(), []string{"-h"}, io.Discard, &help); cli.Exit("peer", err, io.Discard) != cli.Done || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-events") {
 		t.Errorf("-h: %v: %s", err, &help)
 	}
 }

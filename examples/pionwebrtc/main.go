@@ -2,7 +2,12 @@
 // process exchange a message over a data channel, and a recorder at each tells what their
 // ICE agents did and when. All traffic stays on the loopback interface.
 //
-//	go run ./examples/pionwebrtc [-message TEXT] [-timeout TIME]
+//	go run ./examples/pionwebrtc [-message TEXT] [-timeout TIME] [-json]
+//
+// With -json, standard output is one JSON object a line: who (alice or bob) and event, which is
+// answered (sent, got), or what a recorder tells (gathered, gathering done, state or pair: ms
+// since it was made, from, state, local, remote, error), or times (gathered_ms, from its
+// beginning, and connected_ms, from the first check).
 //
 // Exit code 0 means that the message came back, 1 that it did not, 2 that the flags are
 // wrong; one line on standard error says what.
@@ -15,8 +20,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"os/signal"
 	"sync"
 	"time"
 
@@ -26,30 +29,27 @@ import (
 	"github.com/pion/webrtc/v3"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	os.Exit(cli.Exit("pionwebrtc", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
-}
+func main() { cli.Main("pionwebrtc", run) }
 
-const usage = `usage: pionwebrtc [-message TEXT] [-timeout TIME]
+const usage = `usage: pionwebrtc [-message TEXT] [-timeout TIME] [-json]
 
 examples:
   pionwebrtc
       a message there and back, and what the ICE agents did
   pionwebrtc -message "good morning" -timeout 5s
       another message, and less patience
+  pionwebrtc -json
+      for programs
 
 exit codes: 0 the message came back, 1 it did not, 2 the flags are wrong
 `
 
-func run(ctx context.Context, args []string, out, stderr io.Writer) error {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("pionwebrtc", flag.ContinueOnError)
 	message := flags.String("message", "hello", "`text` that alice sends and bob sends back")
 	timeout := flags.Duration("timeout", 20*time.Second, "`time` to try")
+	asJSON := flags.Bool("json", false, "print JSON, an object a line")
 	switch err := cli.Parse(flags, args, stderr, usage, false); {
-	case errors.Is(err, flag.ErrHelp):
-		return nil
 	case err != nil:
 		return cli.Usage(err)
 	case *message == "":
@@ -69,6 +69,7 @@ func run(ctx context.Context, args []string, out, stderr io.Writer) error {
 		return err
 	}
 	defer bob.Close()
+	out := teller{stdout, *asJSON}
 	err = exchange(ctx, alice, bob, *message, out)
 	for _, p := range []*peer{alice, bob} { // also where it failed: that is what they are for
 		p.report(out)
@@ -144,7 +145,7 @@ func (p *peer) changed(s webrtc.ICEConnectionState) {
 var errNoPath = errors.New("no candidate pair answered; is the loopback interface up?")
 
 // exchange connects the two and has a message go to and fro.
-func exchange(ctx context.Context, alice, bob *peer, message string, out io.Writer) error {
+func exchange(ctx context.Context, alice, bob *peer, message string, out teller) error {
 	channel, err := alice.CreateDataChannel("talk", nil)
 	if err != nil {
 		return err
@@ -175,7 +176,7 @@ func exchange(ctx context.Context, alice, bob *peer, message string, out io.Writ
 				return err
 			}
 		case answer := <-answers:
-			fmt.Fprintf(out, "%s sent %q and got %q back\n", alice.name, message, answer)
+			out.answered(alice, message, answer)
 			answers = nil
 		}
 	}
@@ -212,16 +213,4 @@ func (p *peer) learn(c webrtc.ICECandidateInit, more bool, found *chan webrtc.IC
 		return nil
 	}
 	return p.AddICECandidate(c)
-}
-
-// report prints what the recorder has.
-func (p *peer) report(out io.Writer) {
-	fmt.Fprintf(out, "\n%s\n", p.name)
-	for _, e := range p.rec.Events() {
-		fmt.Fprintln(out, e)
-	}
-	if t := p.rec.Times(); !t.Connected.IsZero() && !t.GatheringDone.IsZero() {
-		fmt.Fprintf(out, "gathered within %v, connected %v after the first check\n",
-			t.GatheringDone.Sub(t.Began).Round(time.Microsecond), t.Connected.Sub(t.Checking).Round(time.Microsecond))
-	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"regexp"
 	"strings"
@@ -32,6 +33,50 @@ func TestExchange(t *testing.T) {
 	}
 }
 
+// The same for programs.
+func TestJSON(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"-json"}, &out, io.Discard); err != nil {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	const loopback = "udp 127.0.0.1:"
+	seen := make(map[string]bool)
+	for line := range bytes.Lines(out.Bytes()) {
+		var r record
+		lines := json.NewDecoder(bytes.NewReader(line))
+		lines.DisallowUnknownFields()
+		if err := lines.Decode(&r); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		good := r.Error == ""
+		switch r.Event {
+		case "answered":
+			good = good && r.Sent == "hello" && r.Got == "hello"
+		case "times":
+			good = good && r.GatheredMS != nil && *r.GatheredMS >= 0 && r.ConnectedMS != nil && *r.ConnectedMS >= 0
+		case "gathered":
+			good = good && r.MS != nil && strings.HasPrefix(r.Local, "host "+loopback) && r.Remote == ""
+		case "gathering done":
+			good = good && r.MS != nil && r.Local == ""
+		case "state":
+			good = good && r.MS != nil && r.State != ""
+		case "pair":
+			good = good && r.MS != nil && strings.Contains(r.Local, loopback) && strings.Contains(r.Remote, loopback)
+		default:
+			good = false
+		}
+		if !good {
+			t.Errorf("%s", line)
+		}
+		seen[r.Who+" "+r.Event+" "+r.State] = true
+	}
+	for _, want := range []string{"alice answered ", "alice times ", "bob times ", "alice gathered ", "bob pair ", "bob gathering done ", "alice state connected", "bob state connected"} {
+		if !seen[want] {
+			t.Errorf("no %q in\n%s", want, &out)
+		}
+	}
+}
+
 func TestOutOfTime(t *testing.T) {
 	var out bytes.Buffer
 	if err := run(t.Context(), []string{"-timeout", "1ns"}, &out, io.Discard); err == nil || !strings.Contains(err.Error(), "no answer within 1ns") {
@@ -55,7 +100,7 @@ func TestBadFlags(t *testing.T) {
 		}
 	}
 	var help bytes.Buffer
-	if err := run(t.Context(), []string{"-help"}, io.Discard, &help); err != nil || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-message") {
+	if err := run(t.Context(), []string{"-help"}, io.Discard, &help); cli.Exit("pionwebrtc", err, io.Discard) != cli.Done || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-message") {
 		t.Errorf("-help: %v\n%s", err, help.String())
 	}
 }

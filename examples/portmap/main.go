@@ -25,9 +25,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/bradawl/bradawl/examples/internal/cli"
@@ -35,12 +32,12 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(cli.Exit("portmap", run(ctx, os.Args[1:], portmap.Config{}, os.Stdout, os.Stderr), os.Stderr))
+	cli.Main("portmap", func(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+		return run(ctx, args, portmap.Config{}, stdout, stderr)
+	})
 }
 
-var errNone = errors.New("no mapping")
+var errNone = errors.New("no mapping; see whether the router has UPnP, NAT-PMP or PCP, and whether it is switched on there")
 
 type options struct {
 	protocol portmap.Protocol
@@ -69,7 +66,7 @@ exit codes: 0 there was a mapping, 1 there was none, 2 the flags are wrong
 func parse(args []string, cfg *portmap.Config, help io.Writer) (o options, err error) {
 	flags := flag.NewFlagSet("portmap", flag.ContinueOnError)
 	tcp := flags.Bool("tcp", false, "map TCP instead of UDP")
-	flags.TextVar(&o.addr, "addr", netip.IPv4Unspecified(), "local `address` to map (default any of IPv4)")
+	flags.TextVar(&o.addr, "addr", netip.IPv4Unspecified(), "local `address` to map")
 	flags.UintVar(&o.port, "port", 0, "local `port` to map (default that of a new UDP socket)")
 	flags.UintVar(&o.external, "external", 0, "outside `port` to ask for (default the local one)")
 	flags.DurationVar(&o.hold, "hold", 0, "`time` to keep the mapping")
@@ -83,8 +80,10 @@ func parse(args []string, cfg *portmap.Config, help io.Writer) (o options, err e
 		o.protocol = portmap.TCP
 	}
 	switch {
-	case o.port > 65535 || o.external > 65535:
-		return o, errors.New("a port is at most 65535")
+	case o.port > 65535:
+		return o, fmt.Errorf("-port %d: want 65535 at most", o.port)
+	case o.external > 65535:
+		return o, fmt.Errorf("-external %d: want 65535 at most", o.external)
 	case o.hold < 0:
 		return o, fmt.Errorf("-hold %v: want 0 or a positive time", o.hold)
 	case *tcp && o.port == 0:
@@ -107,9 +106,6 @@ func parse(args []string, cfg *portmap.Config, help io.Writer) (o options, err e
 // run maps a port for a while and tells about it.
 func run(ctx context.Context, args []string, cfg portmap.Config, stdout, stderr io.Writer) error {
 	o, err := parse(args, &cfg, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return cli.Usage(err)
 	}
@@ -173,7 +169,13 @@ func run(ctx context.Context, args []string, cfg portmap.Config, stdout, stderr 
 // usageOf marks what a flag has put into a configuration.
 func usageOf(err error) error {
 	if bad := (*portmap.ConfigError)(nil); errors.As(err, &bad) {
+		if name := flagOf[bad.Field]; name != "" {
+			err = fmt.Errorf("%s: %s", name, bad.Reason)
+		}
 		return cli.Usage(err)
 	}
 	return err
 }
+
+// flagOf names the flag behind what portmap refuses.
+var flagOf = map[string]string{"internal": "-addr and -port", "external": "-external"}

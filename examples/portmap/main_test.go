@@ -169,14 +169,19 @@ func TestJSON(t *testing.T) {
 }
 
 func TestArguments(t *testing.T) {
-	for _, args := range [][]string{{"x"}, {"-port", "65536"}, {"-tcp"}, {"-only", "x"}, {"-hold", "x"}, {"-hold", "-1s"}, {"-addr", "x"}, {"-addr", "127.0.0.1", "-port", "5000"}} {
-		err := run(t.Context(), args, portmap.Config{}, &log{}, io.Discard)
-		if code := cli.Exit("portmap", err, io.Discard); err == nil || code != cli.Wrong {
-			t.Errorf("%v: %v, exit code %d", args, err, code)
+	for args, want := range map[string]string{
+		"x": `"x" is not a flag`, "-port 65536": "-port 65536: want", "-external 65536": "-external 65536: want", "-tcp": "needs -port",
+		"-only x": "-only x: want", "-hold x": "-hold: want a time", "-hold -1s": "-hold -1s: want", "-addr x": "-addr",
+		"-addr 127.0.0.1 -port 5000": "-addr and -port: 127.0.0.1:5000 is no address of this host",
+	} {
+		var said strings.Builder
+		err := run(t.Context(), strings.Fields(args), portmap.Config{}, &log{}, io.Discard)
+		if code := cli.Exit("portmap", err, &said); code != cli.Wrong || !strings.Contains(said.String(), want) {
+			t.Errorf("%s: exit code %d, %s, want %q", args, code, &said, want)
 		}
 	}
 	var help strings.Builder
-	if err := run(t.Context(), []string{"-h"}, portmap.Config{}, &log{}, &help); err != nil || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-hold") {
+	if err := run(t.Context(), []string{"-h"}, portmap.Config{}, &log{}, &help); cli.Exit("portmap", err, io.Discard) != cli.Done || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-hold") {
 		t.Errorf("-h: %v: %s", err, &help)
 	}
 }

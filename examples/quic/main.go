@@ -22,8 +22,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -34,11 +32,7 @@ import (
 	"github.com/bradawl/bradawl/examples/internal/quicpeer"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	os.Exit(cli.Exit("quic", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
-}
+func main() { cli.Main("quic", run) }
 
 const usage = `usage: quic [-bytes N] [-json]
 
@@ -58,8 +52,6 @@ func run(ctx context.Context, args []string, out, stderr io.Writer) error {
 	count := flags.Int64("bytes", 1<<20, "`number` of bytes to send there and back, 1 to 2^30")
 	asJSON := flags.Bool("json", false, "print JSON")
 	switch err := cli.Parse(flags, args, stderr, usage, false); {
-	case errors.Is(err, flag.ErrHelp):
-		return nil
 	case err != nil:
 		return cli.Usage(err)
 	case *count < 1 || *count > 1<<30:

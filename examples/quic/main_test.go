@@ -42,7 +42,7 @@ func TestFlags(t *testing.T) {
 		}
 	}
 	var help strings.Builder
-	if err := run(t.Context(), []string{"-h"}, io.Discard, &help); err != nil || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") {
+	if err := run(t.Context(), []string{"-h"}, io.Discard, &help); cli.Exit("quic", err, io.Discard) != cli.Done || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") {
 		t.Errorf("-h: %v: %s", err, &help)
 	}
 }

@@ -72,7 +72,7 @@ func TestBadInput(t *testing.T) {
 		}
 	}
 	var help strings.Builder
-	if err := run(t.Context(), []string{"-h"}, nil, io.Discard, &help); err != nil || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-turn-user") {
+	if err := run(t.Context(), []string{"-h"}, nil, io.Discard, &help); cli.Exit("relay", err, io.Discard) != cli.Done || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-turn-user") {
 		t.Errorf("-h: %v: %s", err, &help)
 	}
 }

@@ -18,8 +18,9 @@
 // Exit code 0 means that it was ended by a signal, 1 that it could not start or failed, 2
 // that the flags are wrong; one line on standard error says what.
 //
-// It speaks no TLS: put it behind a proxy that does and that keeps client
-// addresses, or use rendezvous.Server as the handler of your own http.Server.
+// It speaks no TLS: put it behind a proxy that does, or use rendezvous.Server as the handler
+// of your own http.Server. Where the proxy does not keep the clients' addresses, all have the
+// proxy's, and -max-clients-per-address must be as many as there may be.
 package main
 
 import (
@@ -31,9 +32,7 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/pion/logging"
@@ -51,24 +50,21 @@ examples:
   rendezvous
       on this machine alone, ws://127.0.0.1:8080/
   rendezvous -addr 0.0.0.0:8080 -name meet.example.org
-      on the internet, behind a proxy that speaks TLS
+      on the internet, behind something that speaks TLS and keeps the clients' addresses
+  rendezvous -addr 127.0.0.1:8080 -name meet.example.org -max-clients-per-address 65536
+      behind a reverse proxy, where all clients have the proxy's address
   BRADAWL_TURN_SECRET=... rendezvous -ice-servers stun:stun.example.org,turn:turn.example.org
       tells clients of these servers, with TURN credentials that expire
 
 exit codes: 0 after a signal, 1 it could not start or failed, 2 the flags are wrong
 `
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // the second signal is not caught
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
-}
+func main() { cli.Main("rendezvous", run) }
 
-// run is main with everything but the environment handed in; it returns the
-// exit code.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+// mostClients is how many clients a server takes from all addresses.
+const mostClients = 1 << 16
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("rendezvous", flag.ContinueOnError)
 	addr := flags.String("addr", "127.0.0.1:8080", "`HOST:PORT` to listen on; port 0 picks a free one")
 	name := flags.String("name", "", "the `HOST[:PORT]` that clients dial; proofs for any other server are then refused")
@@ -76,12 +72,22 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	servers := flags.String("ice-servers", "", "`URI[,URI...]` of STUN and TURN servers for the clients: stun:HOST[:PORT], turn:HOST[:PORT][?transport=udp|tcp], turns:...")
 	secret := flags.String("turn-secret", "", "the `SECRET` shared with the TURN servers; default: $"+envSecret)
 	lifetime := flags.Duration("turn-lifetime", time.Hour, "how long the clients' TURN credentials are good for")
+	perAddress := flags.Int("max-clients-per-address", 256, "`number` of clients that one IPv4 address or IPv6 /64 has at most; they may be in twice as many rooms. Behind a proxy all clients have the proxy's")
 	drain := flags.Duration("drain", 20*time.Second, "how long clients have to leave after SIGINT or SIGTERM")
 	verbose := flags.Bool("v", false, "log every sign-on, end of a connection and pairing")
 	if err := cli.Parse(flags, args, stderr, usage, false); err != nil {
-		return cli.Exit("rendezvous", cli.Usage(err), stderr)
+		return cli.Usage(err)
 	}
-	cfg := rendezvous.ServerConfig{Name: *name, AllowUnproven: *open, TURNSecret: *secret, TURNLifetime: *lifetime}
+	if *perAddress < 1 || *perAddress > mostClients {
+		return cli.Usage(fmt.Errorf("-max-clients-per-address %d: want 1 to %d", *perAddress, mostClients))
+	}
+	if *drain < 0 {
+		return cli.Usage(fmt.Errorf("-drain %v: want 0 or more", *drain))
+	}
+	cfg := rendezvous.ServerConfig{
+		Name: *name, AllowUnproven: *open, TURNSecret: *secret, TURNLifetime: *lifetime,
+		MaxClientsPerAddress: *perAddress, MaxRoomsPerAddress: 2 * *perAddress,
+	}
 	if *servers != "" {
 		cfg.ICEServers = strings.Split(*servers, ",")
 		if cfg.TURNSecret == "" {
@@ -93,7 +99,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		factory.Writer, factory.DefaultLogLevel = stderr, logging.LogLevelDebug
 		cfg.LoggerFactory = factory
 	}
-	return cli.Exit("rendezvous", serve(ctx, *addr, cfg, *drain, stdout), stderr)
+	return serve(ctx, *addr, cfg, *drain, stdout)
 }
 
 // serve runs the server until ctx ends, and then for at most as long as drain
@@ -149,6 +155,7 @@ func serve(ctx context.Context, addr string, cfg rendezvous.ServerConfig, drain 
 
 // flagOf names the flag behind a field that the server refuses.
 var flagOf = map[string]string{
+	"Name":         "-name",
 	"ICEServers":   "-ice-servers",
 	"TURNSecret":   "-turn-secret or $" + envSecret,
 	"TURNLifetime": "-turn-lifetime",

@@ -15,8 +15,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/punch/rendezvous"
 )
+
+// exit is the program: its exit code, with what it says.
+func exit(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	return cli.Exit("rendezvous", run(ctx, args, stdout, stderr), stderr)
+}
 
 func TestRun(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -27,7 +33,7 @@ func TestRun(t *testing.T) {
 	code := make(chan int, 1)
 	t.Setenv(envSecret, "hush-hush")
 	go func() {
-		code <- run(signalled, []string{"-addr", "127.0.0.1:0", "-v", "-ice-servers", "stun:s.example,turn:t.example", "-turn-lifetime", "5m"}, w, &stderr)
+		code <- exit(signalled, []string{"-addr", "127.0.0.1:0", "-v", "-ice-servers", "stun:s.example,turn:t.example", "-turn-lifetime", "5m"}, w, &stderr)
 		w.Close()
 	}()
 	lines := bufio.NewReader(out)
@@ -63,7 +69,7 @@ func TestRun(t *testing.T) {
 	// A second server finds the port in use.
 	var busy bytes.Buffer
 	host := strings.TrimSuffix(strings.TrimPrefix(url, "ws://"), "/")
-	if got := run(ctx, []string{"-addr", host}, io.Discard, &busy); got != 1 {
+	if got := exit(ctx, []string{"-addr", host}, io.Discard, &busy); got != 1 {
 		t.Errorf("with the port in use it returned %d, want 1", got)
 	}
 	if s := busy.String(); strings.Count(s, "\n") != 1 || !strings.Contains(s, host) || !strings.Contains(s, "-addr") {
@@ -131,7 +137,7 @@ func TestDrainLimit(t *testing.T) {
 	out, w := io.Pipe()
 	code := make(chan int, 1)
 	go func() {
-		code <- run(signalled, []string{"-addr", "127.0.0.1:0", "-drain", "1ns"}, w, io.Discard)
+		code <- exit(signalled, []string{"-addr", "127.0.0.1:0", "-drain", "1ns"}, w, io.Discard)
 		w.Close()
 	}()
 	lines := bufio.NewReader(out)
@@ -160,6 +166,50 @@ func TestDrainLimit(t *testing.T) {
 	}
 }
 
+// Of clients from one address there are as many as the flag says, in twice as many rooms.
+func TestClientsOfAnAddress(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	signalled, interrupt := context.WithCancel(ctx)
+	out, w := io.Pipe()
+	code := make(chan int, 1)
+	go func() {
+		code <- exit(signalled, []string{"-addr", "127.0.0.1:0", "-drain", "1ns", "-max-clients-per-address", "2"}, w, io.Discard)
+		w.Close()
+	}()
+	lines := bufio.NewReader(out)
+	line, err := lines.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := strings.TrimSpace(strings.TrimPrefix(line, "listening on "))
+	var clients [2]*rendezvous.Client
+	for i := range clients {
+		if clients[i], err = rendezvous.Dial(ctx, url, rendezvous.ClientConfig{}); err != nil {
+			t.Fatal(err)
+		}
+		defer clients[i].Close()
+	}
+	var ce *rendezvous.CloseError
+	if _, err := rendezvous.Dial(ctx, url, rendezvous.ClientConfig{}); !errors.As(err, &ce) || ce.Code != rendezvous.CodeTooManyClients {
+		t.Errorf("a third one: %v", err)
+	}
+	for i, room := range []string{"a", "b", "c", "d"} {
+		if err := clients[i%2].Join(ctx, room, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var refused *rendezvous.Error
+	if err := clients[0].Join(ctx, "e", nil); !errors.As(err, &refused) || refused.Code != rendezvous.CodeTooManyRooms {
+		t.Errorf("a fifth room: %v", err)
+	}
+	interrupt()
+	_, _ = io.Copy(io.Discard, lines)
+	if got := <-code; got != cli.Done {
+		t.Errorf("it returned %d", got)
+	}
+}
+
 func TestBadArguments(t *testing.T) {
 	for _, test := range []struct {
 		args []string
@@ -174,12 +224,16 @@ func TestBadArguments(t *testing.T) {
 		{[]string{"-ice-servers", "turn:a"}, 2},
 		{[]string{"-turn-secret", "hush-hush"}, 2},
 		{[]string{"-ice-servers", "turn:a", "-turn-secret", "hush-hush", "-turn-lifetime", "1s"}, 2},
+		{[]string{"-name", "http://meet.example"}, 2},
+		{[]string{"-drain", "-1s"}, 2},
+		{[]string{"-max-clients-per-address", "0"}, 2},
+		{[]string{"-max-clients-per-address", "65537"}, 2},
 		{[]string{"-h"}, 0},
 	} {
 		var stderr bytes.Buffer
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel() // should it start after all
-		if got := run(ctx, test.args, io.Discard, &stderr); got != test.want || stderr.Len() == 0 {
+		if got := exit(ctx, test.args, io.Discard, &stderr); got != test.want || stderr.Len() == 0 {
 			t.Errorf("%q returned %d and said %q, want %d", test.args, got, stderr.String(), test.want)
 		}
 		if strings.Contains(stderr.String(), "hush-hush") || strings.Contains(stderr.String(), "rendezvous: rendezvous:") {

@@ -6,7 +6,10 @@
 // Each side is known by its PeerID, which -id keeps in a file; -receive prints it. Files are
 // taken only from the peers that -from names. A file that comes has another name until it is
 // whole and its SHA-256 is the one that was announced; nothing that is there is overwritten.
-// To go on with a transfer that was broken off, give the same command again.
+// To go on with a transfer that was broken off, give the same command again. What has come of
+// it is kept for a week after the last byte, as NAME.*.part; when a file comes, older parts are
+// removed, and then the oldest, as long as they are more than 100, or they and the file have
+// more bytes than -max.
 //
 // With -json, standard output is one JSON object for each file: name, bytes, resumed_at,
 // sha256, ms, path (direct or relay).
@@ -23,10 +26,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/bradawl/bradawl"
@@ -35,22 +36,22 @@ import (
 	"github.com/bradawl/bradawl/punch/rendezvous"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(cli.Exit("sendfile", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
-}
+func main() { cli.Main("sendfile", run) }
 
 const usage = `usage: sendfile -rendezvous ws://HOST:PORT/ [-id FILE] -receive FOLDER -from PEERID[,PEERID...]
        sendfile -rendezvous ws://HOST:PORT/ [-id FILE] PEERID FILE
 
 examples:
-  sendfile -rendezvous ws://127.0.0.1:8080/ -id me.key
+  sendfile -id me.key
       prints who we are
   sendfile -rendezvous ws://127.0.0.1:8080/ -id me.key -receive . -from x5ldc...
       takes one file from that peer
   sendfile -rendezvous ws://127.0.0.1:8080/ -id me.key k3q7f... holiday.mp4
       sends one; again, to go on with it
+
+What has come of a file that was broken off is kept as NAME.*.part, for a week after the last
+byte, and no more than 100 such files, and -max bytes of all of them and the one that comes:
+the oldest are removed first.
 
 exit codes: 0 the file is there and whole, 1 it is not, 2 the flags are wrong
 `
@@ -73,13 +74,18 @@ func parse(args []string, help io.Writer) (o options, err error) {
 	flags.StringVar(&o.folder, "receive", "", "`folder` to receive in")
 	from := flags.String("from", "", "`PEERIDs` of those who may send, separated by commas")
 	flags.IntVar(&o.count, "n", 1, "`number` of files to receive; 0: until interrupted")
-	flags.Int64Var(&o.max, "max", 1<<36, "`bytes` that a file to receive may have")
+	flags.Int64Var(&o.max, "max", 1<<36, "`bytes` that a file to receive may have, with all parts of others")
 	flags.BoolVar(&o.json, "json", false, "print JSON, an object for each file")
 	if err := cli.Parse(flags, args, help, usage, true); err != nil {
 		return o, err
 	}
 	if *stun != "" {
 		o.stun = strings.Split(*stun, ",")
+	}
+	for _, name := range []string{"from", "n", "max"} {
+		if given(flags, name) && o.folder == "" {
+			return o, fmt.Errorf("-%s is for who receives; give -receive FOLDER with it, or leave it out", name)
+		}
 	}
 	who := flags.NArg() == 0 && o.folder == "" && o.id != ""
 	switch {
@@ -112,11 +118,14 @@ func parse(args []string, help io.Writer) (o options, err error) {
 	return o, err
 }
 
+// given reports whether a flag was set by who called us.
+func given(flags *flag.FlagSet, name string) (is bool) {
+	flags.Visit(func(f *flag.Flag) { is = is || f.Name == name })
+	return is
+}
+
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	o, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return cli.Usage(err)
 	}
@@ -154,7 +163,7 @@ func identity(file string) (*bradawl.Identity, error) {
 }
 
 func sendFile(ctx context.Context, s *bradawl.Session, o options, stdout, stderr io.Writer) error {
-	file, err := os.Open(o.file)
+	file, err := openFile(o.file)
 	if err != nil {
 		return err
 	}
@@ -183,7 +192,7 @@ func sendFile(ctx context.Context, s *bradawl.Session, o options, stdout, stderr
 func receiveFiles(ctx context.Context, s *bradawl.Session, o options, stdout, stderr io.Writer) error {
 	root, err := os.OpenRoot(o.folder)
 	if err != nil {
-		return err
+		return fmt.Errorf("-receive: %w; name a folder that is there", err)
 	}
 	defer root.Close()
 	ln := quicpeer.Listen(s)

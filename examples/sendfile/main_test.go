@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"net/http/httptest"
 	"os"
@@ -105,6 +106,10 @@ func TestFlags(t *testing.T) {
 		r + "-receive . -from " + id + " f g":    "not both",
 		r + "-n -1 -receive . -from " + id:       "-n -1",
 		r + "-max -1 -receive . -from " + id:     "-max -1",
+		r + "-from " + id + " " + id + " f":      "-from is for who receives",
+		r + "-n 2 " + id + " f":                  "-n is for who receives",
+		r + "-max 9 " + id + " f":                "-max is for who receives",
+		"-id x -n 1":                             "-n is for who receives",
 		"-rendezvous x -receive . -from " + id:   "Signaler",
 		r + "-stun x:y:z -receive . -from " + id: "STUN[0]",
 	} {
@@ -124,7 +129,7 @@ func TestFlags(t *testing.T) {
 		}
 	}
 	var help strings.Builder
-	if err := run(t.Context(), []string{"-h"}, io.Discard, &help); err != nil || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") {
+	if err := run(t.Context(), []string{"-h"}, io.Discard, &help); cli.Exit("sendfile", err, io.Discard) != cli.Done || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") {
 		t.Errorf("-h: %v: %s", err, &help)
 	}
 }
@@ -190,20 +195,18 @@ func TestLyingReceiver(t *testing.T) {
 		here.Close()
 		there.Close()
 	}
-	here, there := net.Pipe()
-	defer here.Close()
-	defer there.Close()
-	if _, err := send(t.Context(), here, dir(t), newMeter(io.Discard)); err == nil || !strings.Contains(err.Error(), "is no file") {
-		t.Error(err)
-	}
 }
 
-func dir(t *testing.T) *os.File {
-	t.Helper()
-	f, err := os.Open(t.TempDir())
+func TestWhatCanBeSent(t *testing.T) {
+	if _, err := openFile(t.TempDir()); err == nil || !strings.Contains(err.Error(), "is no file") {
+		t.Error(err)
+	}
+	if _, err := openFile(t.TempDir() + "/none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	file, err := openFile(fileOf(t, "x", nil).Name())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { f.Close() })
-	return f
+	file.Close()
 }

@@ -21,15 +21,28 @@ type result struct {
 	Path    string `json:"path,omitempty"` // of the connection, at the end
 }
 
+// openFile opens what can be sent.
+func openFile(name string) (*os.File, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no file; name one, or pack what is in it into one", name)
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
 // send sends a file, from where the receiver has it. It returns when the receiver has all, and
 // the sum is right.
 func send(ctx context.Context, conn net.Conn, file *os.File, meter *meter) (res result, err error) {
 	info, err := file.Stat()
 	if err != nil {
 		return res, err
-	}
-	if !info.Mode().IsRegular() {
-		return res, fmt.Errorf("%s is no file", file.Name())
 	}
 	meter.start("reading "+info.Name(), 0, info.Size())
 	sum := sha256.New()

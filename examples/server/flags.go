@@ -19,6 +19,9 @@ import (
 // envSecret may hold what -turn-secret gives.
 const envSecret = "BRADAWL_TURN_SECRET"
 
+// mostClients is how many clients the rendezvous takes from all addresses.
+const mostClients = 1 << 16
+
 // config is what the flags say.
 type config struct {
 	hosts []host // the IPv4 one first
@@ -27,6 +30,7 @@ type config struct {
 	// 0: any that is free, which the first host decides for all
 	httpPort, stunPort, stunPort2, turnPort, turnsPort int
 
+	maxClients int // of one address
 	relayPorts netio.PortRange
 	maxRelays  int
 	maxSource  int // relays of one address
@@ -89,6 +93,7 @@ func parse(args []string, getenv func(string) string, help io.Writer) (*config, 
 	for _, p := range ports {
 		flags.IntVar(p.to, p.name, p.def, p.what+"; 0: any that is free")
 	}
+	flags.IntVar(&c.maxClients, "max-clients-per-address", 256, "`number` of clients that one IPv4 address or IPv6 /64 has at most; they may be in twice as many rooms. Behind a proxy all clients have the proxy's")
 	relayPorts := flags.String("relay-ports", "49152-65535", "`LOW-HIGH`, the UDP ports of relayed addresses")
 	flags.IntVar(&c.maxRelays, "max-relays", 4096, "`number` of relays that there are at most")
 	flags.IntVar(&c.maxSource, "max-relays-per-address", 32, "`number` of relays that one IPv4 address or IPv6 /64 has at most")
@@ -110,11 +115,8 @@ func parse(args []string, getenv func(string) string, help io.Writer) (*config, 
 	if c.hosts, err = parseHosts(*listen, *listen2, *public); err != nil {
 		return nil, err
 	}
-	if c.name != "" {
-		// A STUN server's URI has the same form after its scheme.
-		if (rendezvous.ServerConfig{ICEServers: []string{"stun:" + c.name}}).Check() != nil {
-			return nil, fmt.Errorf("-name %q is no host; give HOST or HOST:PORT, as clients dial it", c.name)
-		}
+	if (rendezvous.ServerConfig{Name: c.name}).Check() != nil {
+		return nil, fmt.Errorf("-name %q is no host; give HOST or HOST:PORT, as clients dial it", c.name)
 	}
 	for _, p := range ports {
 		if *p.to < 0 || *p.to > 65535 {
@@ -130,6 +132,8 @@ func parse(args []string, getenv func(string) string, help io.Writer) (*config, 
 		return nil, fmt.Errorf("-relay-ports: %w", err)
 	}
 	switch {
+	case c.maxClients < 1 || c.maxClients > mostClients:
+		return nil, fmt.Errorf("-max-clients-per-address %d is out of range; give 1 to %d", c.maxClients, mostClients)
 	case c.maxRelays < 1:
 		return nil, fmt.Errorf("-max-relays %d is out of range; give at least 1", c.maxRelays)
 	case c.maxSource < 1:

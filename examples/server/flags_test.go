@@ -44,6 +44,8 @@ func TestBadArguments(t *testing.T) {
 		{"-turn-port 3478", "-stun-port and -turn-port are both 3478"},
 		{"-relay-ports 5", "-relay-ports"},
 		{"-relay-ports 9-5", "-relay-ports"},
+		{"-max-clients-per-address 0", "-max-clients-per-address 0"},
+		{"-max-clients-per-address 65537", "1 to 65536"},
 		{"-max-relays 0", "-max-relays 0"},
 		{"-max-relays-per-address -1", "-max-relays-per-address -1"},
 		{"-turn-lifetime 1s", "-turn-lifetime 1s"},

@@ -135,6 +135,23 @@ func TestName(t *testing.T) {
 	}
 }
 
+// Of clients from one address there are as many as the flag says.
+func TestClientsOfAnAddress(t *testing.T) {
+	t.Parallel()
+	p := start(t, "-max-clients-per-address", "2")
+	for range 2 {
+		p.signOn(t, rendezvous.ClientConfig{})
+	}
+	id, err := bradawl.NewIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ce *rendezvous.CloseError
+	if _, err := (&rendezvous.Signaler{URL: p.url}).SignOn(t.Context(), id); !errors.As(err, &ce) || ce.Code != rendezvous.CodeTooManyClients {
+		t.Errorf("a third one: %v", err)
+	}
+}
+
 // While it drains nobody gets in, and who is in can go on until it has gone.
 func TestDrain(t *testing.T) {
 	t.Parallel()

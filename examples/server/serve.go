@@ -82,7 +82,7 @@ func (s *services) start(ctx context.Context, c *config, log *slog.Logger) error
 	}
 	log.Info("listening", "service", "turn", "uris", turns)
 	s.meet, err = rendezvous.NewServer(rendezvous.ServerConfig{
-		Name: c.name, AllowUnproven: c.open,
+		Name: c.name, AllowUnproven: c.open, MaxClientsPerAddress: c.maxClients, MaxRoomsPerAddress: 2 * c.maxClients,
 		ICEServers: append(uris, turns...), TURNSecret: c.secret, TURNLifetime: c.lifetime, LoggerFactory: logs,
 	})
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 func TestBadInputIsToldInOneLine(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
 		{"-ip1 x", `-ip1 "x"`},
-		{"-ip1 240.0.0.1", "240.0.0.1:3478"},
+		{"-ip1 240.0.0.1", "-ip1 and -ip2 are to be addresses of this host"},
 		{"-port1 70000", "70000"},
 		{"-port2 0", "-port2 0"},
 		{"-port1 5 -port2 5", "5 is Port1"},
@@ -35,7 +35,7 @@ func TestBadInputIsToldInOneLine(t *testing.T) {
 
 func TestHelpIsNoError(t *testing.T) {
 	var help strings.Builder
-	if err := run(context.Background(), []string{"-help"}, io.Discard, &help); err != nil || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-ip2") {
+	if err := run(context.Background(), []string{"-help"}, io.Discard, &help); cli.Exit("stunserver", err, io.Discard) != cli.Done || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-ip2") {
 		t.Errorf("-h: %v: %s", err, &help)
 	}
 }

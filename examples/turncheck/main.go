@@ -31,10 +31,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/bradawl/bradawl/examples/internal/cli"
@@ -42,18 +40,10 @@ import (
 	"github.com/bradawl/bradawl/turnclient/dtlstransport"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	if errors.Is(err, errNone) {
-		os.Exit(cli.Failed) // the table says why
-	}
-	os.Exit(cli.Exit("turncheck", err, os.Stderr))
-}
+func main() { cli.Main("turncheck", run) }
 
-// errNone: the server was tried, and no way to it works.
-var errNone = errors.New("no way works")
+// errNone: the server was tried, and no way to it works. The table says why.
+var errNone = errors.New("no way works; each says why")
 
 type options struct {
 	targets  []target
@@ -158,9 +148,6 @@ func parse(args []string, help io.Writer) (options, error) {
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	o, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return cli.Usage(err)
 	}

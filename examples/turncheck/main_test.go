@@ -345,7 +345,7 @@ func TestBadInput(t *testing.T) {
 		}
 	}
 	var help strings.Builder
-	if err := run(t.Context(), []string{"-h"}, io.Discard, &help); err != nil || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-peer") {
+	if err := run(t.Context(), []string{"-h"}, io.Discard, &help); cli.Exit("turncheck", err, io.Discard) != cli.Done || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-peer") {
 		t.Errorf("%v: %s", err, help.String())
 	}
 }

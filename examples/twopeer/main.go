@@ -26,13 +26,12 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"os/signal"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/bradawl/bradawl/examples/internal/cli"
+	"github.com/bradawl/bradawl/examples/internal/simworld"
 	"github.com/bradawl/bradawl/examples/internal/talk"
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/internal/simnet"
@@ -41,11 +40,7 @@ import (
 	"github.com/bradawl/bradawl/stats"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	os.Exit(cli.Exit("twopeer", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
-}
+func main() { cli.Main("twopeer", run) }
 
 // access is the delay between each peer and the internet, one way.
 const access = 20 * time.Millisecond
@@ -75,9 +70,7 @@ exit codes: 0 they talked directly, 1 they did not, 2 the flags are wrong
 func parse(args []string, help io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("twopeer", flag.ContinueOnError)
-	known := strings.Join(simnet.PresetNames(), ", ")
-	flags.StringVar(&o.nats[0], "nat-a", "port-restricted-cone", "`preset` of the NAT that alice sits behind: "+known)
-	flags.StringVar(&o.nats[1], "nat-b", "port-restricted-cone", "`preset` of bob's NAT")
+	simworld.NATFlags(flags, &o.nats)
 	flags.StringVar(&o.proto, "proto", "auto", "`protocol` of the path: udp, tcp, or auto, which is TCP where UDP does not get through")
 	flags.Uint64Var(&o.seed, "seed", 1, "`number` that the simulated internet's luck comes from")
 	flags.DurationVar(&o.timeout, "timeout", 12*time.Second, "`time` to try")
@@ -85,11 +78,6 @@ func parse(args []string, help io.Writer) (options, error) {
 	flags.BoolVar(&o.json, "json", false, "print JSON, an object a line")
 	if err := cli.Parse(flags, args, help, usage, false); err != nil {
 		return o, err
-	}
-	for i, name := range o.nats {
-		if _, err := simnet.PresetByName(name); err != nil {
-			return o, fmt.Errorf("-nat-%c: %w", 'a'+i, err)
-		}
 	}
 	if o.proto != "udp" && o.proto != "tcp" && o.proto != "auto" {
 		return o, fmt.Errorf("-proto %q: want udp, tcp or auto", o.proto)
@@ -102,9 +90,6 @@ func parse(args []string, help io.Writer) (options, error) {
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	o, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return cli.Usage(err)
 	}
@@ -142,7 +127,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		wg   sync.WaitGroup
 		errs [2]error
 	)
-	for i, name := range []string{"alice", "bob"} {
+	for i, name := range simworld.Peers {
 		site, err := w.AddSite(name, o.nats[i], simnet.Link{Delay: access})
 		if err != nil {
 			return err
@@ -151,7 +136,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		wg.Go(func() { errs[i] = talk.Run(ctx, peer(p, name, site, url, stun.Addrs()[0], recorder, o)) })
 	}
 	wg.Wait()
-	for i, name := range []string{"alice", "bob"} {
+	for i, name := range simworld.Peers {
 		if errs[i] != nil {
 			p.Line(name, "failed: %v", errs[i])
 		}
@@ -160,6 +145,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		p.Line("stats", "%s", strings.TrimSpace(line))
 	}
 	if err := errors.Join(errs[:]...); err != nil {
+		if ctx.Err() != nil { // it had no time to be found
+			return context.Cause(ctx)
+		}
 		return fmt.Errorf("no direct path between %s and %s", o.nats[0], o.nats[1])
 	}
 	p.Line("world", "done: a direct path, and every message came back")

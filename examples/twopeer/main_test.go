@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/bradawl/bradawl/examples/internal/cli"
 )
@@ -43,10 +46,21 @@ func TestDemo(t *testing.T) {
 	}
 }
 
+// TestInterrupted: who is interrupted is told so, and not that there is no path.
+func TestInterrupted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if err := run(ctx, nil, io.Discard, io.Discard); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+	})
+}
+
 func TestBadFlags(t *testing.T) {
 	for args, want := range map[string]string{
-		"-nat-a conical":     `-nat-a: unknown NAT preset "conical": choose one of`,
-		"-nat-b=":            `-nat-b: unknown NAT preset ""`,
+		"-nat-a conical":     `flag -nat-a: unknown NAT preset "conical": choose one of`,
+		"-nat-b=":            `flag -nat-b: unknown NAT preset ""`,
 		"-timeout -1s":       "-timeout -1s: want a positive time",
 		"-proto sctp":        `-proto "sctp": want udp, tcp or auto`,
 		"fast":               `"fast" is not a flag`,
@@ -63,7 +77,7 @@ func TestBadFlags(t *testing.T) {
 		}
 	}
 	var help strings.Builder
-	if err := run(t.Context(), []string{"-h"}, io.Discard, &help); err != nil || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-nat-a") {
+	if err := run(t.Context(), []string{"-h"}, io.Discard, &help); cli.Exit("twopeer", err, io.Discard) != cli.Done || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-nat-a") {
 		t.Errorf("-h: %v: %s", err, &help)
 	}
 }

@@ -24,14 +24,11 @@ type end struct {
 
 func ends(t *testing.T) (w *simworld.World, both [2]*end) {
 	t.Helper()
-	w, err := simworld.Open(t.Context(), simworld.Config{Seed: 1, NATs: [2]string{"full-cone", "symmetric-preserving"}, Link: simnet.Link{}})
-	if err == nil {
-		t.Cleanup(w.Close)
-		err = w.SignOn(t.Context())
-	}
+	w, err := simworld.Meet(t.Context(), simworld.Config{Seed: 1, NATs: [2]string{"full-cone", "symmetric-preserving"}, Link: simnet.Link{}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(w.Close)
 	for i := range both {
 		both[i] = &end{bind: bind{s: w.Ends[i]}}
 		both[i].reopen(t)

@@ -18,7 +18,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -26,9 +25,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/netip"
-	"os"
-	"os/signal"
-	"strings"
 	"time"
 
 	"github.com/bradawl/bradawl"
@@ -37,11 +33,7 @@ import (
 	"github.com/bradawl/bradawl/internal/simnet"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	os.Exit(cli.Exit("wireguard", run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
-}
+func main() { cli.Main("wireguard", run) }
 
 const usage = `usage: wireguard [-bytes N] [-nat-a PRESET] [-nat-b PRESET] [-json]
 
@@ -62,10 +54,8 @@ type options struct {
 
 func parse(args []string, help io.Writer) (o options, err error) {
 	flags := flag.NewFlagSet("wireguard", flag.ContinueOnError)
-	known := strings.Join(simnet.PresetNames(), ", ")
 	flags.Int64Var(&o.bytes, "bytes", 200_000, "`number` of bytes in a page, 1 to 2^30")
-	flags.StringVar(&o.nats[0], "nat-a", "port-restricted-cone", "`preset` of the NAT that alice sits behind: "+known)
-	flags.StringVar(&o.nats[1], "nat-b", "port-restricted-cone", "`preset` of bob's NAT")
+	simworld.NATFlags(flags, &o.nats)
 	flags.BoolVar(&o.json, "json", false, "print JSON, an object a line")
 	if err := cli.Parse(flags, args, help, usage, false); err != nil {
 		return o, err
@@ -73,19 +63,11 @@ func parse(args []string, help io.Writer) (o options, err error) {
 	if o.bytes < 1 || o.bytes > 1<<30 {
 		return o, fmt.Errorf("-bytes %d: want 1 to 1073741824", o.bytes)
 	}
-	for i, name := range o.nats {
-		if _, err := simnet.PresetByName(name); err != nil {
-			return o, fmt.Errorf("-nat-%c: %w", 'a'+i, err)
-		}
-	}
 	return o, nil
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	o, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return cli.Usage(err)
 	}
@@ -93,14 +75,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	defer cancel()
 	stop := cli.Wait(stderr, "connecting")
 	defer stop()
-	w, err := simworld.Open(ctx, simworld.Config{Seed: 1, NATs: o.nats, Link: simnet.Link{Delay: access}})
+	w, err := simworld.Meet(ctx, simworld.Config{Seed: 1, NATs: o.nats, Link: simnet.Link{Delay: access}})
 	if err != nil {
 		return err
 	}
 	defer w.Close()
-	if err := w.SignOn(ctx); err != nil {
-		return err
-	}
 	tunnels, err := join(w)
 	if err != nil {
 		return err

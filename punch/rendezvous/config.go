@@ -105,6 +105,8 @@ func (c ServerConfig) withDefaults() (ServerConfig, error) {
 	switch {
 	case c.RoomSize == 1:
 		return c, badConfig("RoomSize", c.RoomSize, "is too small; give at least 2, or 0 for the default of 2")
+	case c.Name != "" && checkURI("stun:"+c.Name) != "": // of the same form after its scheme
+		return c, badConfig("Name", c.Name, "is no host; give HOST or HOST:PORT, as clients dial it")
 	case math.IsNaN(c.MessageRate):
 		return c, badConfig("MessageRate", c.MessageRate, "is no number; give frames a second, or 0 for the default of 20")
 	}

@@ -210,6 +210,8 @@ func TestServersConfig(t *testing.T) {
 		cfg   ServerConfig
 		field string
 	}{
+		{"a URL for a name", ServerConfig{Name: "ws://meet.example/"}, "Name"},
+		{"a name's port", ServerConfig{Name: "meet.example:x"}, "Name"},
 		{"no URI", ServerConfig{ICEServers: []string{"stun:a", "stun.example"}}, "ICEServers"},
 		{"empty", ServerConfig{ICEServers: []string{""}}, "ICEServers"},
 		{"too many", ServerConfig{ICEServers: slices.Repeat([]string{"stun:a"}, MaxICEServers+1)}, "ICEServers"},

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -24,8 +25,11 @@ func TestExit(t *testing.T) {
 		{Usage(flag.ErrHelp), Done, ""},
 		{Usage(nil), Done, ""},
 		{failure, Failed, "peer: no path\n"},
+		{fmt.Errorf("%w after 3 pairs", ErrInterrupted), Interrupted, "peer: interrupted after 3 pairs\n"},
 		{fmt.Errorf("turnclient: %w", failure), Failed, "peer: no path\n"},
 		{errors.Join(fmt.Errorf("natprobe: %w", failure), fmt.Errorf("natprobe: %w", failure)), Failed, "peer: no path; no path\n"},
+		{fmt.Errorf("-x: turnclient: netio: %w; natprobe: %w", failure, failure), Failed, "peer: -x: no path; no path\n"},
+		{errors.New("no turnclient: here"), Failed, "peer: no turnclient: here\n"},
 		{Usage(failure), Wrong, "peer: no path; see peer -h\n"},
 		{fmt.Errorf("flags: %w", Usage(failure)), Wrong, "peer: flags: no path; see peer -h\n"},
 	} {
@@ -39,6 +43,31 @@ func TestExit(t *testing.T) {
 	}
 }
 
+// TestInterrupted: what an interrupt has cancelled says so; what failed for another reason, or
+// was cancelled by somebody else, tells that.
+func TestInterrupted(t *testing.T) {
+	failure, cancelled := errors.New("no path"), fmt.Errorf("dial: %w", context.Canceled)
+	signal := errors.New("a signal")
+	over, cancel := context.WithCancelCause(t.Context())
+	cancel(signal)
+	for _, tt := range []struct {
+		ctx  context.Context
+		err  error
+		says string
+	}{
+		{t.Context(), cancelled, "dial: context canceled"},
+		{over, cancelled, "interrupted before it was done"},
+		{over, fmt.Errorf("dial: %w", signal), "interrupted before it was done"},
+		{over, failure, "no path"},
+		{over, fmt.Errorf("%w after 3 pairs", ErrInterrupted), "interrupted after 3 pairs"},
+		{over, nil, "<nil>"},
+	} {
+		if got := fmt.Sprint(interrupted(tt.ctx, tt.err)); got != tt.says {
+			t.Errorf("%v: %q, want %q", tt.err, got, tt.says)
+		}
+	}
+}
+
 func TestParse(t *testing.T) {
 	for _, tt := range []struct {
 		args      string
@@ -48,12 +77,21 @@ func TestParse(t *testing.T) {
 		{"-n 3", false, "", ""},
 		{"-n 3 host", true, "", ""},
 		{"-n 3 host", false, `"host" is not a flag`, ""},
-		{"-n x", false, "invalid value", ""},
+		{"-n x", false, `invalid value "x" for flag -n: want a whole number`, ""},
+		{"-d 5", false, `invalid value "5" for flag -d: want a time with its unit, such as 10s or 1m30s`, ""},
+		{"-f 5%", false, `invalid value "5%" for flag -f: want a number, such as 0.05`, ""},
+		{"-b=2", false, `invalid boolean value "2" for -b: parse error`, ""},
+		{"-b 2", false, `"2" is not a flag`, ""},
+		{"-n 1 -o 2m", false, `"2m" is not a flag; did you mean -o=2m?`, ""},
 		{"-m", false, "not defined: -m", ""},
-		{"-h", false, flag.ErrHelp.Error(), "usage: x\n\nflags:\n  -n int\n"},
+		{"-h", false, flag.ErrHelp.Error(), "usage: x\n\nflags:\n  -b\t\n"},
 	} {
 		flags := flag.NewFlagSet("x", flag.ContinueOnError)
 		flags.Int("n", 0, "")
+		flags.Duration("d", 0, "")
+		flags.Float64("f", 0, "")
+		flags.Bool("b", false, "")
+		flags.BoolFunc("o", "", func(string) error { return nil }) // which goes with and without a value
 		var help bytes.Buffer
 		err := Parse(flags, strings.Fields(tt.args), &help, "usage: x\n", tt.arguments)
 		if fmt.Sprint(err) == "<nil>" != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) || !strings.HasPrefix(help.String(), tt.help) || tt.help == "" && help.Len() > 0 {

@@ -21,14 +21,18 @@ const (
 
 // Conn is a stream to a peer, alone on a connection of its own: another connection to the
 // same peer costs one round trip and no new path. Addresses are PeerIDs: RemoteAddr is a
-// bradawl.Addr.
+// bradawl.Addr. Its methods are safe for several goroutines.
 type Conn struct {
-	*quic.Stream
+	stream    *quic.Stream
 	quic      *quic.Conn
 	transport *quic.Transport
 	under     *bradawl.Conn
 	toldEnd   sync.Once
 	closed    sync.Once
+
+	reading, writing sync.Mutex // by whom there is one at a time
+	deadlines        sync.Mutex
+	closing          bool // under deadlines, which are Close's from then on
 }
 
 // Dial connects to a peer whose session has a Listener.
@@ -39,7 +43,7 @@ func Dial(ctx context.Context, s *bradawl.Session, peer bradawl.PeerID) (*Conn, 
 	}
 	c := &Conn{under: under, transport: &quic.Transport{Conn: PacketConn(under)}}
 	if c.quic, err = c.transport.Dial(ctx, under.RemoteAddr(), ClientTLS(protocol), Config()); err == nil {
-		if c.Stream, err = c.quic.OpenStreamSync(ctx); err == nil {
+		if c.stream, err = c.quic.OpenStreamSync(ctx); err == nil {
 			_, err = c.Write([]byte{0}) // a stream is there for the peer when something comes on it
 		}
 	}
@@ -73,10 +77,10 @@ func (c *Conn) accept(ctx context.Context) error {
 	if c.quic, err = ln.Accept(ctx); err != nil {
 		return err
 	}
-	if c.Stream, err = c.quic.AcceptStream(ctx); err != nil {
+	if c.stream, err = c.quic.AcceptStream(ctx); err != nil {
 		return err
 	}
-	_, err = io.ReadFull(c.Stream, make([]byte, 1))
+	_, err = io.ReadFull(c.stream, make([]byte, 1))
 	return err
 }
 
@@ -89,12 +93,45 @@ func (c *Conn) LocalAddr() net.Addr { return c.under.LocalAddr() }
 // RemoteAddr returns the peer's PeerID, as a bradawl.Addr.
 func (c *Conn) RemoteAddr() net.Addr { return c.under.RemoteAddr() }
 
-// CloseWrite ends what we send, as of a TCP connection. The peer can go on sending.
-func (c *Conn) CloseWrite() error { return c.Stream.Close() }
+// Write is the stream's, but one at a time. The error is net.ErrClosed after Close.
+func (c *Conn) Write(b []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if c.isClosing() {
+		return 0, net.ErrClosed
+	}
+	n, err := c.stream.Write(b)
+	if err != nil && c.isClosing() {
+		err = net.ErrClosed
+	}
+	return n, err
+}
 
-// Read is the stream's, and tells the peer when all has been read.
+// CloseWrite ends what we send, as of a TCP connection, after a Write that is under way. The
+// peer can go on sending.
+func (c *Conn) CloseWrite() error {
+	c.writing.Lock() // quic-go wants it so
+	defer c.writing.Unlock()
+	return c.stream.Close()
+}
+
+// Read is the stream's, but one at a time, and tells the peer when all has been read. The
+// error is net.ErrClosed after Close.
 func (c *Conn) Read(b []byte) (int, error) {
-	n, err := c.Stream.Read(b)
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	if c.isClosing() {
+		return 0, net.ErrClosed
+	}
+	n, err := c.read(b)
+	if err != nil && err != io.EOF && c.isClosing() {
+		err = net.ErrClosed
+	}
+	return n, err
+}
+
+func (c *Conn) read(b []byte) (int, error) {
+	n, err := c.stream.Read(b)
 	if err == io.EOF {
 		c.toldEnd.Do(func() {
 			if told, err := c.quic.OpenUniStream(); err == nil {
@@ -105,15 +142,50 @@ func (c *Conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Close closes both directions. It waits up to 5 s until the peer has read what was sent and
-// has closed its side, for what QUIC has not delivered by the end of a connection is lost.
+// SetDeadline sets both deadlines.
+func (c *Conn) SetDeadline(t time.Time) error { return c.setDeadline(c.stream.SetDeadline, t) }
+
+// SetReadDeadline sets until when Read waits.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadline(c.stream.SetReadDeadline, t) }
+
+// SetWriteDeadline sets until when Write waits.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	return c.setDeadline(c.stream.SetWriteDeadline, t)
+}
+
+func (c *Conn) setDeadline(set func(time.Time) error, t time.Time) error {
+	c.deadlines.Lock()
+	defer c.deadlines.Unlock()
+	if c.closing {
+		return net.ErrClosed
+	}
+	return set(t)
+}
+
+func (c *Conn) isClosing() bool {
+	c.deadlines.Lock()
+	defer c.deadlines.Unlock()
+	return c.closing
+}
+
+// Close closes both directions, and ends what waits in Read or Write at once: of a Write, the
+// peer has as much as it says. It waits up to 5 s until the peer has read what was sent and
+// has closed its side, for what QUIC has not delivered by the end of a connection is lost; what
+// comes meanwhile is thrown away.
 func (c *Conn) Close() error {
 	c.closed.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), farewell)
 		defer cancel()
+		c.deadlines.Lock()
+		c.closing = true
+		_ = c.stream.SetDeadline(time.Now()) // fails where nobody waits any more
+		c.deadlines.Unlock()
 		until, _ := ctx.Deadline()
-		if c.Stream.Close() == nil && c.SetReadDeadline(until) == nil {
-			if _, err := io.Copy(io.Discard, struct{ io.Reader }{c}); err == nil {
+		c.reading.Lock() // whoever has read is out then, and nobody else comes in
+		err := c.stream.SetReadDeadline(until)
+		c.reading.Unlock()
+		if c.CloseWrite() == nil && err == nil {
+			if _, err := io.Copy(io.Discard, reader(c.read)); err == nil {
 				_, _ = c.quic.AcceptUniStream(ctx)
 			}
 		}
@@ -121,6 +193,11 @@ func (c *Conn) Close() error {
 	})
 	return nil
 }
+
+// reader is a Read method.
+type reader func([]byte) (int, error)
+
+func (r reader) Read(b []byte) (int, error) { return r(b) }
 
 // drop gives up what there is.
 func (c *Conn) drop() {

@@ -59,6 +59,19 @@ func Open(ctx context.Context, cfg Config) (*World, error) {
 	return w, nil
 }
 
+// Meet is Open, and waits until the two sessions can be dialled.
+func Meet(ctx context.Context, cfg Config) (*World, error) {
+	w, err := Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.SignOn(ctx); err != nil {
+		w.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
 // Close ends what Open began, in the other order.
 func (w *World) Close() {
 	for i := len(w.closers) - 1; i >= 0; i-- {

@@ -27,3 +27,24 @@ func TestSignOnInterrupted(t *testing.T) {
 		}
 	})
 }
+
+// TestMeet: the two can be dialled at once, and who is interrupted gets no world that would
+// have to be closed.
+func TestMeet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := Config{Seed: 1, NATs: [2]string{"full-cone", "open"}, Link: simnet.Link{Delay: time.Second}}
+		w, err := Meet(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		if !w.Ends[0].SignedOn() || !w.Ends[1].SignedOn() {
+			t.Error("they cannot be dialled")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if none, err := Meet(ctx, cfg); none != nil || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v, %v", none, err)
+		}
+	})
+}
