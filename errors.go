@@ -19,6 +19,10 @@ var (
 	ErrPeerRestarted = errors.New("the peer was started anew; dial it again")
 	// ErrOffline: the signalling cannot reach the peer: it is not signed on.
 	ErrOffline = errors.New("the peer is not signed on; see that it runs and uses the same rendezvous")
+	// ErrReplaced: another program has signed on under this session's identity. Of two, peers
+	// reach the one that came last; each signs on again after half a minute, and then ever more
+	// seldom, up to ten minutes.
+	ErrReplaced = errors.New("another program has signed on with this session's identity, and peers reach that one; give each program an identity of its own")
 	// ErrNoAnswer: the peer did not answer the offer in time.
 	ErrNoAnswer = errors.New("the peer did not answer")
 	// ErrNoPath: the peer answered, but no path to it was found in time.

@@ -11,8 +11,11 @@ import (
 const (
 	signOnLeast = 500 * time.Millisecond
 	signOnMost  = 30 * time.Second
-	sendTimeout = 10 * time.Second
-	farewellFor = 500 * time.Millisecond
+	// Two sessions of one identity take each other's place at each sign-on.
+	replacedLeast = 30 * time.Second
+	replacedMost  = 10 * time.Minute
+	sendTimeout   = 10 * time.Second
+	farewellFor   = 500 * time.Millisecond
 )
 
 // undeliverable is an error of Signals.Receive that is about one peer: a message to it was
@@ -25,13 +28,24 @@ type undeliverable interface {
 // signOn keeps the session signed on, with full jitter between the tries, so that a crowd
 // does not come back at once.
 func (s *Session) signOn() {
-	wait := signOnLeast
+	wait, contended := signOnLeast, replacedLeast
 	for s.ctx.Err() == nil {
 		began := time.Now()
 		network := s.servers.network()
 		err := s.signOnOnce(network)
 		if s.ctx.Err() != nil {
 			return
+		}
+		if time.Since(began) > 2*replacedMost {
+			contended = replacedLeast
+		}
+		if other := replacement(nil); errors.As(err, &other) && other.Replaced() {
+			pause := contended/2 + time.Duration(rand.Int64N(int64(contended/2)))
+			contended = min(2*contended, replacedMost)
+			if !s.giveWay(err, pause) {
+				return
+			}
+			continue
 		}
 		s.log.Debugf("signalling: %v", err)
 		s.loop.Post(func(time.Time) { s.c.signedOff(err) })
@@ -47,6 +61,22 @@ func (s *Session) signOn() {
 		}
 		wait = longer(network, wait, signOnLeast, signOnMost)
 	}
+}
+
+// replacedError is ErrReplaced with what the Signaler said, which need not be said twice.
+type replacedError struct{ cause error }
+
+func (replacedError) Error() string     { return ErrReplaced.Error() }
+func (e replacedError) Unwrap() []error { return []error{ErrReplaced, e.cause} }
+
+// giveWay leaves the place at the signalling to another session of the same identity for d, be the
+// network another meanwhile; false: the session has ended.
+func (s *Session) giveWay(err error, d time.Duration) bool {
+	err = replacedError{err}
+	s.log.Warnf("signalling: %v; signing on again in %v", err, d.Round(time.Second))
+	s.loop.Post(func(time.Time) { s.c.signedOff(err) })
+	s.publish(Event{Kind: EventSignalDown, At: time.Now(), Err: err, Reason: "signing on again in " + d.Round(time.Second).String()})
+	return s.servers.pause(nil, d)
 }
 
 // errCutOff is what becomes of a try to sign on by a network that the host leaves meanwhile.

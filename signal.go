@@ -50,7 +50,12 @@ type Signals = interface {
 	//	Undeliverable() (peer PeerID, ok bool)
 	//
 	// that returns true: then a message was sent to a peer that is not signed on, and the
-	// connection goes on.
+	// connection goes on. Where it has a method
+	//
+	//	Replaced() bool
+	//
+	// that returns true, somebody else has signed on under the same identity: the session says
+	// so (ErrReplaced), and signs on again only after a while.
 	Receive(ctx context.Context) (from PeerID, message []byte, err error)
 	// Close ends the connection and unblocks the other methods.
 	Close() error
@@ -62,6 +67,12 @@ type checker interface{ Check() error }
 // serverLister is the optional method of Signals.
 type serverLister interface {
 	Servers() (stun []string, turn []string, username, password string, expires time.Time)
+}
+
+// replacement is an error of Signals.Receive: another sign-on took this one's place.
+type replacement interface {
+	error
+	Replaced() bool
 }
 
 // networkFollower is the optional method of Signals.

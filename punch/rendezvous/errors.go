@@ -90,6 +90,10 @@ func (e *CloseError) Error() string {
 	return fmt.Sprintf("closed by the other side: %s (%d, %s)", e.Reason, e.Code, e.Code)
 }
 
+// Replaced reports whether another connection has signed on as the same peer, with proof: another
+// program has the same identity.
+func (e *CloseError) Replaced() bool { return e.Code == CodeReplaced }
+
 // Error is a request that the server refused. It is an [Event] too, for a
 // refusal that no call waits for.
 type Error struct {
