@@ -62,51 +62,6 @@ type laneState struct {
 	opened    map[ice.Route]punch.LaneKind // by lanes
 }
 
-// hole is a socket that a lane has opened and that a path uses, or may use soon; or a
-// connection of TCP.
-type hole struct {
-	socket machine.SocketID
-	stream machine.StreamID
-	base   ice.BaseID
-}
-
-// tryLanes begins an attempt, or proposes one to the peer, if there is cause for one.
-// What keeps it from it brings us back here when it is gone.
-//
-// Both sides must run it at the same time, and each has one NAT for all of its peers. So an
-// attempt that tries many ports is proposed, by its number, and begins when the peer says the
-// same number; but for the first one, if the peer's handshake has said that its NAT is free.
-func (k *link) tryLanes(now time.Time) {
-	a := &k.lane
-	if !a.wanted || !k.readyForLanes(now) {
-		return
-	}
-	a.wanted = false
-	first := a.said == 0 && a.theirs == 0 && a.peerFree
-	late := a.theirs > a.said && now.Sub(a.theirsAt) < joinWithin // it may be running the one that it has proposed
-	if a.said = max(a.said, a.theirs); !late {
-		a.said++
-	}
-	k.say(partLanes, update{Lanes: a.said})
-	if first || late || !a.sprays {
-		k.startLanes(now)
-	}
-}
-
-// wantLanes has an attempt begin as soon as one may.
-func (k *link) wantLanes(now time.Time) {
-	k.lane.wanted = true
-	k.tryLanes(now)
-}
-
-// lanesAnew is for when something else is known of either NAT.
-func (k *link) lanesAnew(now time.Time) {
-	if a := &k.lane; a.idle {
-		a.idle, a.wanted = false, !k.over && !k.isDirect()
-	}
-	k.tryLanes(now)
-}
-
 // remembered notes how a lane did between the two networks. What the agents do by
 // themselves is the plain one.
 func (k *link) remembered(now time.Time, kind punch.LaneKind, ok bool) {
@@ -180,41 +135,6 @@ func (k *link) laneSecret() []byte {
 	h.Write([]byte(first + "\n" + second))
 	h.Write(binary.BigEndian.AppendUint64(nil, uint64(k.lane.said)))
 	return h.Sum(nil)
-}
-
-// outsideOfPeer are the addresses that the peer has named as those of its NAT, or as its own
-// where it has none, all of one IPv4 address: one that it was heard from, by a relay, or else
-// the first. It may have named somebody else's; that one gets no more than one attempt at a
-// time, whoever names it (sprayers).
-func (k *link) outsideOfPeer(t ice.Transport) (all []netip.AddrPort) {
-	heard := make(map[netip.Addr]bool)
-	for _, p := range k.c.ice.Pairs(k.agent) {
-		if (p.Requests > 0 || p.Answered > 0) && p.Remote.Type != ice.Relay && !slices.Contains(k.relays, p.Remote.Addr) {
-			heard[p.Remote.Addr.Addr()] = true
-		}
-	}
-	var ip netip.Addr
-	for _, r := range k.c.ice.RemoteCandidates(k.agent) {
-		public := r.Type == ice.ServerReflexive || r.Type == ice.Host && !r.Addr.Addr().IsPrivate()
-		switch at := r.Addr.Addr(); {
-		case !public || r.Transport != t || t == ice.TCP && r.TCPType != ice.SimultaneousOpen || !at.Is4() || slices.Contains(all, r.Addr):
-		case !ip.IsValid() || heard[at] && !heard[ip]:
-			ip, all = at, []netip.AddrPort{r.Addr}
-		case at == ip:
-			all = append(all, r.Addr)
-		}
-	}
-	return all
-}
-
-// stable is the base whose outside address peers know.
-func (m *mappings) stable() (ice.Base, bool) {
-	for _, o := range m.sorted() {
-		if o.spec.Type == ice.Host && o.spec.Transport == ice.UDP && o.spec.Addr.Addr().Is4() && o.addr.IsValid() {
-			return o.spec, true
-		}
-	}
-	return ice.Base{}, false
 }
 
 // lanesTold takes in that the peer proposes an attempt, agrees to one, or has something to
@@ -320,48 +240,6 @@ func (a *laneState) planned(kind punch.LaneKind) punch.Lane {
 // maxLaneReports bounds what is remembered of lanes.
 const maxLaneReports = 32
 
-// laneOpened has the agent check what a lane has opened.
-func (k *link) laneOpened(now time.Time, e punch.LaneEvent) {
-	a, c := &k.lane, k.c
-	if r := a.report(e.Lane); r != nil {
-		r.State, r.Outcome = LaneOpened, "opened"
-	}
-	if a.opened == nil {
-		a.opened = make(map[ice.Route]punch.LaneKind)
-	}
-	at := e.Local
-	if e.Stream != 0 && !k.adopt(now, e) {
-		return
-	}
-	if e.Socket >= firstLane {
-		i := slices.IndexFunc(a.holes, func(h hole) bool { return h.socket == e.Socket })
-		if i < 0 {
-			if len(a.holes) == maxHoles {
-				return
-			}
-			base, ok := c.mappings.stable()
-			if !ok {
-				return
-			}
-			at = netip.AddrPortFrom(base.Addr.Addr(), at.Port())
-			id, err := c.ice.AddBase(now, ice.Base{Socket: e.Socket, Addr: at, Agent: k.agent, Interface: base.Interface})
-			if err != nil {
-				k.note(now, "a hole is of no use", err)
-				return
-			}
-			a.holes = append(a.holes, hole{socket: e.Socket, base: id})
-		}
-	}
-	if len(a.opened) < maxLaneReports {
-		a.opened[ice.Route{Socket: e.Socket, Remote: e.Remote, Stream: e.Stream}] = e.Lane
-	}
-	k.note(now, "lane "+e.Lane.String()+" opened the way to "+e.Remote.String(), nil)
-	if e.Stream == 0 {
-		c.ice.Heard(now, k.agent, e.Socket, at, e.Remote)
-	}
-	c.pump(now)
-}
-
 // stopLanes ends an attempt. Sockets that the agent uses are kept.
 func (k *link) stopLanes(now time.Time) {
 	a, c := &k.lane, k.c
@@ -403,37 +281,4 @@ func (k *link) stopLanes(now time.Time) {
 		other.tryLanes(now)
 	}
 	k.settle(now)
-}
-
-// cooldown is how long the budget wants us to wait after the last attempt: what was left of
-// it need not be waited for.
-func (a *laneState) cooldown(b punch.Budget) time.Duration {
-	spent := 0.0
-	for _, r := range a.reports {
-		if r.Attempt == a.tries {
-			spent += float64(r.Sent) / float64(max(b.Probes, 1))
-		}
-	}
-	return time.Duration(min(spent, 1) * float64(b.Cooldown))
-}
-
-// closeHoles ends the use of sockets that no path goes by any more; all, of all of them.
-func (k *link) closeHoles(now time.Time, all bool) {
-	a, c := &k.lane, k.c
-	a.holes = slices.DeleteFunc(a.holes, func(h hole) bool {
-		if !all && (a.run != nil || slices.ContainsFunc(k.paths, h.uses)) {
-			return false
-		}
-		c.ice.RemoveBase(now, h.base)
-		if h.stream != 0 {
-			return true
-		}
-		c.transmit(machine.Transmit{Op: machine.CloseSocket, Socket: h.socket})
-		return true
-	})
-}
-
-// laneOf is the lane that a path came of.
-func (k *link) laneOf(p *path) punch.LaneKind {
-	return k.lane.opened[laneKey(p.route)]
 }

@@ -371,3 +371,13 @@ func (o *outside) leave(now time.Time) {
 	o.timer.Fire = func(now time.Time) { o.m.remove(now, o.id) }
 	o.m.c.timers.Set(&o.timer, now.Add(removeAfter))
 }
+
+// stable is the base whose outside address peers know.
+func (m *mappings) stable() (ice.Base, bool) {
+	for _, o := range m.sorted() {
+		if o.spec.Type == ice.Host && o.spec.Transport == ice.UDP && o.spec.Addr.Addr().Is4() && o.addr.IsValid() {
+			return o.spec, true
+		}
+	}
+	return ice.Base{}, false
+}
