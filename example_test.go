@@ -1,7 +1,6 @@
 package bradawl_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/http/httptest"
@@ -12,9 +11,9 @@ import (
 	"github.com/bradawl/bradawl/punch/rendezvous"
 )
 
-// The README's ten lines, but for Loopback, which lets both peers be on this machine.
-func hello(ctx context.Context, id *bradawl.Identity, url string, peer bradawl.PeerID) error {
-	s, err := bradawl.New(ctx, bradawl.Config{Identity: id, Signaler: &rendezvous.Signaler{URL: url}, Loopback: true})
+func hello(ctx context.Context, cfg bradawl.Config, url string, peer bradawl.PeerID) error {
+	cfg.Signaler = &rendezvous.Signaler{URL: url} // where the two meet; nothing else need be set
+	s, err := bradawl.New(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -57,7 +56,8 @@ func Example() {
 		return
 	}
 	said := make(chan error, 1)
-	go func() { said <- hello(ctx, alice, url, bob.ID()) }()
+	cfg := bradawl.Config{Identity: alice, Loopback: true} // both are on this machine
+	go func() { said <- hello(ctx, cfg, url, bob.ID()) }()
 	conn, err := bob.Accept(ctx)
 	if err != nil {
 		fmt.Println(err)
@@ -70,31 +70,4 @@ func Example() {
 	// Output:
 	// hello from alice: true, <nil>
 	// <nil>
-}
-
-// Two peers that know each other's PeerID share a secret that nobody between them
-// knows, for punch.UDPConfig.Secret.
-func ExampleDeriveSecret() {
-	alice, err := bradawl.NewIdentity()
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	bob, err := bradawl.NewIdentity()
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	a, err := bradawl.DeriveSecret(alice, bob.ID(), "my program, attempt 1")
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	b, err := bradawl.DeriveSecret(bob, alice.ID(), "my program, attempt 1")
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	fmt.Println(len(a), bytes.Equal(a, b))
-	// Output: 32 true
 }

@@ -24,7 +24,7 @@ func (r *Recorder) Between(from, to time.Time) *Snapshot {
 
 // from returns the number of the first pane that begins at a time or later.
 func (s *settings) from(t time.Time) int64 {
-	pane := s.pane(t)
+	pane := s.paneOf(t)
 	if time.Unix(0, pane*s.hop).Before(t) {
 		pane++
 	}

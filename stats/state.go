@@ -114,13 +114,16 @@ func RestoreState(cfg Config, state []byte) (*Recorder, error) {
 	for _, s := range r.shards {
 		s.now = present
 	}
-	r.load(past, &l, func(s *shard, of *series, t *Tally) { of.past.Merge(t) })
+	l.Overflown += r.load(past, func(_ *shard, of *series, t *Tally) { of.past.Merge(t) })
 	for pane := present - r.set.kept() + 1; pane <= present && !in.failed; pane++ {
 		got, err := in.snapshot()
 		if err != nil {
 			return nil, err
 		}
-		r.load(got, &l, func(s *shard, of *series, t *Tally) { s.load(of, t, max(0, pane)) })
+		overflown := r.load(got, func(s *shard, of *series, t *Tally) { s.load(of, t, max(0, pane)) })
+		if pane >= present-r.set.late { // the past has the others, too
+			l.Overflown += overflown
+		}
 	}
 	for pane := present - r.set.late; pane <= present && !in.failed; pane++ {
 		r.loadTags(&in, max(0, pane), present)
@@ -135,12 +138,13 @@ func RestoreState(cfg Config, state []byte) (*Recorder, error) {
 	return r, nil
 }
 
-// load gives the tallies of a snapshot to their series, and notes those that do not fit.
-func (r *Recorder) load(from *Snapshot, l *Ledger, put func(s *shard, of *series, t *Tally)) {
+// load gives the tallies of a snapshot to their series, and returns how many events were in
+// those that there was no room for.
+func (r *Recorder) load(from *Snapshot, put func(s *shard, of *series, t *Tally)) (overflown uint64) {
 	give := func(key packed, t *Tally) {
 		of := r.shard(key).of(key)
 		if of == nil {
-			l.Overflown += t.Events()
+			overflown += t.Events()
 			key = key.overflow()
 			of = r.shard(key).of(key)
 		}
@@ -157,6 +161,7 @@ func (r *Recorder) load(from *Snapshot, l *Ledger, put func(s *shard, of *series
 		w := &from.Ways[i]
 		give(packWay(&Event{Stage: w.Stage}, r.words.number(w.Lane), r.words.number(w.Reason)), &w.Tally)
 	}
+	return overflown
 }
 
 // loadTags takes in which events of a pane were counted.

@@ -6,7 +6,9 @@
 // Each side is known by its PeerID, which -id keeps in a file; -receive prints it. Files are
 // taken only from the peers that -from names. A file that comes has another name until it is
 // whole and its SHA-256 is the one that was announced; nothing that is there is overwritten.
-// To go on with a transfer that was broken off, give the same command again.
+// To go on with a transfer that was broken off, give the same command again. What has come of
+// it is kept for a week after the last byte, as NAME.*.part; when a file comes, older parts are
+// removed, and then the oldest, as long as they and the file have more bytes than -max.
 //
 // With -json, standard output is one JSON object for each file: name, bytes, resumed_at,
 // sha256, ms, path (direct or relay).
@@ -52,6 +54,10 @@ examples:
   sendfile -rendezvous ws://127.0.0.1:8080/ -id me.key k3q7f... holiday.mp4
       sends one; again, to go on with it
 
+What has come of a file that was broken off is kept as NAME.*.part, for a week after the last
+byte, and no more than -max bytes of all such files and the one that comes: the oldest are
+removed first.
+
 exit codes: 0 the file is there and whole, 1 it is not, 2 the flags are wrong
 `
 
@@ -73,13 +79,18 @@ func parse(args []string, help io.Writer) (o options, err error) {
 	flags.StringVar(&o.folder, "receive", "", "`folder` to receive in")
 	from := flags.String("from", "", "`PEERIDs` of those who may send, separated by commas")
 	flags.IntVar(&o.count, "n", 1, "`number` of files to receive; 0: until interrupted")
-	flags.Int64Var(&o.max, "max", 1<<36, "`bytes` that a file to receive may have")
+	flags.Int64Var(&o.max, "max", 1<<36, "`bytes` that a file to receive may have, with all parts of others")
 	flags.BoolVar(&o.json, "json", false, "print JSON, an object for each file")
 	if err := cli.Parse(flags, args, help, usage, true); err != nil {
 		return o, err
 	}
 	if *stun != "" {
 		o.stun = strings.Split(*stun, ",")
+	}
+	for _, name := range []string{"from", "n", "max"} {
+		if given(flags, name) && o.folder == "" {
+			return o, fmt.Errorf("-%s is for who receives; give -receive FOLDER with it, or leave it out", name)
+		}
 	}
 	who := flags.NArg() == 0 && o.folder == "" && o.id != ""
 	switch {
@@ -110,6 +121,12 @@ func parse(args []string, help io.Writer) (o options, err error) {
 		o.to, err = bradawl.ParsePeerID(flags.Arg(0))
 	}
 	return o, err
+}
+
+// given reports whether a flag was set by who called us.
+func given(flags *flag.FlagSet, name string) (is bool) {
+	flags.Visit(func(f *flag.Flag) { is = is || f.Name == name })
+	return is
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {

@@ -105,6 +105,10 @@ func TestFlags(t *testing.T) {
 		r + "-receive . -from " + id + " f g":    "not both",
 		r + "-n -1 -receive . -from " + id:       "-n -1",
 		r + "-max -1 -receive . -from " + id:     "-max -1",
+		r + "-from " + id + " " + id + " f":      "-from is for who receives",
+		r + "-n 2 " + id + " f":                  "-n is for who receives",
+		r + "-max 9 " + id + " f":                "-max is for who receives",
+		"-id x -n 1":                             "-n is for who receives",
 		"-rendezvous x -receive . -from " + id:   "Signaler",
 		r + "-stun x:y:z -receive . -from " + id: "STUN[0]",
 	} {

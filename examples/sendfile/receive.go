@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -20,8 +20,9 @@ import (
 // there is overwritten.
 type folder struct {
 	root *os.Root
-	max  int64                          // bytes of a file
-	disk func(f *os.File) io.ReadWriter // nil: the file itself
+	max  int64                               // bytes of a file, and of it and all parts of others
+	disk func(f *os.File) io.ReadWriter      // nil: the file itself
+	link func(oldname, newname string) error // nil: the root's
 }
 
 // receive takes one file from a peer. What has come when it breaks off is kept, and the next
@@ -70,6 +71,9 @@ func (d *folder) take(ctx context.Context, conn net.Conn, o offer, res *result, 
 	} else if err != nil {
 		return err
 	}
+	if err := d.tidy(o, time.Now()); err != nil {
+		return err
+	}
 	partial := partName(o)
 	part, err := d.root.OpenFile(partial, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -108,10 +112,7 @@ func (d *folder) take(ctx context.Context, conn net.Conn, o offer, res *result, 
 	if err := part.Close(); err != nil {
 		return err
 	}
-	if err := d.free(o.Name); err != nil { // somebody may have made it meanwhile
-		return err
-	}
-	return d.root.Rename(partial, o.Name)
+	return d.place(partial, o.Name)
 }
 
 // arrival keeps apart the errors of the peer and of the disk.
@@ -173,17 +174,6 @@ func (d *folder) has(ctx context.Context, o offer, meter *meter) (bool, error) {
 	return true, nil
 }
 
-func (d *folder) free(name string) error {
-	_, err := d.root.Lstat(name)
-	if err == nil {
-		return fmt.Errorf("there is a %s already", name)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
 // validName reports whether a file may be named so, on every system: it is a name and not a
 // path, shows as it is, and is not hidden, as what shells and other programs run or obey is.
 func validName(name string) bool {
@@ -191,8 +181,3 @@ func validName(name string) bool {
 		!strings.ContainsAny(name, `/\:`) && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) &&
 		!strings.HasSuffix(name, partSuffix)
 }
-
-const partSuffix = ".part"
-
-// partName names what there is of a file. Another content of the same name has another one.
-func partName(o offer) string { return fmt.Sprintf("%s.%x%s", o.Name, o.Hash[:8], partSuffix) }

@@ -20,8 +20,8 @@
 //     somebody's machine;
 //   - documents: the README's commands are CI's, every dependency has its reason
 //     in ARCHITECTURE.md, and go.work lists every module;
-//   - snippets: the Go in the cookbook is that of programs which are tested ("-run Snippets
-//     -update" rewrites it);
+//   - snippets: the Go in the cookbook, and the README's functions, are those of programs
+//     which are tested ("-run Snippets -update" rewrites them);
 //   - links: what documents link to within the repository is there;
 //   - pictures: SVG files of docs have a title, a description and colours for the dark, and
 //     load and run nothing;

@@ -16,8 +16,13 @@ const ruleSnippets = "snippets"
 var fromLine = regexp.MustCompile(`^<!-- from (\S+\.go): (.+) -->$`)
 
 // cookbook is the document of which every block of Go is to be copied, so that each must say
-// what it is from. Elsewhere there are lines that are no program.
+// what it is from. In the README that is so of functions; elsewhere, and in its other blocks,
+// there are lines that are no program.
 const cookbook = "docs/cookbook.md"
+
+func mustBeQuoted(path, text string) bool {
+	return path == cookbook || path == "README.md" && strings.HasPrefix(text, "func ")
+}
 
 // checkSnippets finds blocks of Go in a document that are not what they are said to be from,
 // with its comments: what a document shows must be what CI compiles and tests. It returns the
@@ -43,7 +48,7 @@ func checkSnippets(document *textFile, files []*goFile) (found []finding, want s
 		switch {
 		case from != nil:
 			text, err = quote(files, from[1], strings.Split(from[2], ", "))
-		case document.path == cookbook:
+		case mustBeQuoted(document.path, text):
 			err = fmt.Errorf("a block of Go does not say what it is from")
 		}
 		switch {

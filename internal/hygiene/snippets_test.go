@@ -15,7 +15,7 @@ func TestSnippets(t *testing.T) {
 	}
 	blocks := 0
 	for _, f := range repo.text {
-		if !strings.HasPrefix(f.path, "docs/") || !strings.HasSuffix(f.path, ".md") {
+		if f.path != "README.md" && (!strings.HasPrefix(f.path, "docs/") || !strings.HasSuffix(f.path, ".md")) {
 			continue
 		}
 		found, want := checkSnippets(f, repo.code)
@@ -31,15 +31,20 @@ func TestSnippets(t *testing.T) {
 		}
 	}
 	if blocks < 10 {
-		t.Errorf("%d blocks of Go in docs, want the cookbook's", blocks)
+		t.Errorf("%d blocks of Go in documents, want the cookbook's", blocks)
 	}
 }
 
 func TestSnippetOfNoProgram(t *testing.T) {
-	doc := &textFile{path: "docs/tuning.md", src: []byte("# A\n\n```go\ncfg.Budget = punch.Polite\n```\n")}
-	if found, want := checkSnippets(doc, nil); len(found) > 0 || want != string(doc.src) {
-		t.Errorf("%v, %q", found, want)
+	for _, path := range []string{"docs/tuning.md", "README.md"} {
+		doc := &textFile{path: path, src: []byte("# A\n\n```go\ncfg.Budget = punch.Polite\n```\n")}
+		if found, want := checkSnippets(doc, nil); len(found) > 0 || want != string(doc.src) {
+			t.Errorf("%v, %q", found, want)
+		}
 	}
+	doc := &textFile{path: "README.md", src: []byte("# A\n\n```go\nfunc F() {}\n```\n")}
+	found, _ := checkSnippets(doc, nil)
+	judge(t, found, "README.md", 3, "does not say")
 }
 
 func TestSnippet(t *testing.T) {

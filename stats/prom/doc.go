@@ -11,7 +11,7 @@
 //	bradawl_upgrades_total{local_nat,ab_group}                     counter; of those relayed at first, how many became direct
 //	bradawl_window_sessions{local_nat,result}                      gauge, over the recorder's window; upgraded ones are direct
 //	bradawl_events_total{result}                                   counter; recorded, duplicate, late or invalid: the ledger
-//	bradawl_events_flagged_total{flag}                             counter; of the recorded ones: clamped, unchecked, overflown
+//	bradawl_events_flagged_total{flag}                             counter; of the recorded ones: clamped, unchecked, overflown (up to two of each)
 //
 // The rates that matter are quotients of these, with the n that they rest on:
 //

@@ -21,7 +21,7 @@ const (
 
 // Conn is a stream to a peer, alone on a connection of its own: another connection to the
 // same peer costs one round trip and no new path. Addresses are PeerIDs: RemoteAddr is a
-// bradawl.Addr.
+// bradawl.Addr. Its methods are safe for several goroutines.
 type Conn struct {
 	*quic.Stream
 	quic      *quic.Conn
@@ -29,6 +29,10 @@ type Conn struct {
 	under     *bradawl.Conn
 	toldEnd   sync.Once
 	closed    sync.Once
+
+	reading, writing sync.Mutex // by whom there is one at a time
+	deadlines        sync.Mutex
+	closing          bool // under deadlines, which are Close's from then on
 }
 
 // Dial connects to a peer whose session has a Listener.
@@ -89,11 +93,44 @@ func (c *Conn) LocalAddr() net.Addr { return c.under.LocalAddr() }
 // RemoteAddr returns the peer's PeerID, as a bradawl.Addr.
 func (c *Conn) RemoteAddr() net.Addr { return c.under.RemoteAddr() }
 
-// CloseWrite ends what we send, as of a TCP connection. The peer can go on sending.
-func (c *Conn) CloseWrite() error { return c.Stream.Close() }
+// Write is the stream's, but one at a time. The error is net.ErrClosed after Close.
+func (c *Conn) Write(b []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if c.isClosing() {
+		return 0, net.ErrClosed
+	}
+	n, err := c.Stream.Write(b)
+	if err != nil && c.isClosing() {
+		err = net.ErrClosed
+	}
+	return n, err
+}
 
-// Read is the stream's, and tells the peer when all has been read.
+// CloseWrite ends what we send, as of a TCP connection, after a Write that is under way. The
+// peer can go on sending.
+func (c *Conn) CloseWrite() error {
+	c.writing.Lock() // quic-go wants it so
+	defer c.writing.Unlock()
+	return c.Stream.Close()
+}
+
+// Read is the stream's, but one at a time, and tells the peer when all has been read. The
+// error is net.ErrClosed after Close.
 func (c *Conn) Read(b []byte) (int, error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	if c.isClosing() {
+		return 0, net.ErrClosed
+	}
+	n, err := c.read(b)
+	if err != nil && err != io.EOF && c.isClosing() {
+		err = net.ErrClosed
+	}
+	return n, err
+}
+
+func (c *Conn) read(b []byte) (int, error) {
 	n, err := c.Stream.Read(b)
 	if err == io.EOF {
 		c.toldEnd.Do(func() {
@@ -105,15 +142,49 @@ func (c *Conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Close closes both directions. It waits up to 5 s until the peer has read what was sent and
-// has closed its side, for what QUIC has not delivered by the end of a connection is lost.
+// SetDeadline sets both deadlines.
+func (c *Conn) SetDeadline(t time.Time) error { return c.setDeadline(c.Stream.SetDeadline, t) }
+
+// SetReadDeadline sets until when Read waits.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadline(c.Stream.SetReadDeadline, t) }
+
+// SetWriteDeadline sets until when Write waits.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	return c.setDeadline(c.Stream.SetWriteDeadline, t)
+}
+
+func (c *Conn) setDeadline(set func(time.Time) error, t time.Time) error {
+	c.deadlines.Lock()
+	defer c.deadlines.Unlock()
+	if c.closing {
+		return net.ErrClosed
+	}
+	return set(t)
+}
+
+func (c *Conn) isClosing() bool {
+	c.deadlines.Lock()
+	defer c.deadlines.Unlock()
+	return c.closing
+}
+
+// Close closes both directions, and ends what waits in Read or Write at once: of a Write, the
+// peer has as much as it says. It waits up to 5 s until the peer has read what was sent and
+// has closed its side, for what QUIC has not delivered by the end of a connection is lost; what
+// comes meanwhile is thrown away.
 func (c *Conn) Close() error {
 	c.closed.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), farewell)
 		defer cancel()
+		c.deadlines.Lock()
+		c.closing = true
+		_ = c.Stream.SetDeadline(time.Now()) // fails where nobody waits any more
+		c.deadlines.Unlock()
+		c.reading.Lock()
+		defer c.reading.Unlock()
 		until, _ := ctx.Deadline()
-		if c.Stream.Close() == nil && c.SetReadDeadline(until) == nil {
-			if _, err := io.Copy(io.Discard, struct{ io.Reader }{c}); err == nil {
+		if c.CloseWrite() == nil && c.Stream.SetReadDeadline(until) == nil {
+			if _, err := io.Copy(io.Discard, reader(c.read)); err == nil {
 				_, _ = c.quic.AcceptUniStream(ctx)
 			}
 		}
@@ -121,6 +192,11 @@ func (c *Conn) Close() error {
 	})
 	return nil
 }
+
+// reader is a Read method.
+type reader func([]byte) (int, error)
+
+func (r reader) Read(b []byte) (int, error) { return r(b) }
 
 // drop gives up what there is.
 func (c *Conn) drop() {

@@ -81,6 +81,51 @@ func TestNothingIsLostAtTheEnd(t *testing.T) {
 	})
 }
 
+// TestCloseBesideReadAndWrite: Close ends a Read and a Write that wait for the peer, which then
+// reads what was written, to its end.
+func TestCloseBesideReadAndWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dialled, accepted := pair(t, world(t, 0))
+		read, wrote, closed := make(chan error, 1), make(chan error, 1), make(chan error, 1)
+		var sent int
+		go func() {
+			_, err := dialled.Read(make([]byte, 1))
+			read <- err
+		}()
+		go func() {
+			var err error
+			sent, err = dialled.Write(make([]byte, 64<<20)) // more than is sent without being read
+			wrote <- err
+		}()
+		synctest.Wait()
+		began := time.Now()
+		go func() { closed <- dialled.Close() }()
+		for what, err := range map[string]error{"read": <-read, "write": <-wrote} {
+			if !errors.Is(err, net.ErrClosed) {
+				t.Errorf("%s: %v, want %v", what, err, net.ErrClosed)
+			}
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("they waited for %v", took)
+		}
+		if _, err := dialled.Write([]byte("more")); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("another write: %v", err)
+		}
+		if err := dialled.SetDeadline(time.Time{}); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("another deadline: %v", err)
+		}
+		if got, err := io.Copy(io.Discard, accepted); err != nil || got != int64(sent) || sent == 0 {
+			t.Errorf("%d bytes came of %d: %v", got, sent, err)
+		}
+		if err := errors.Join(accepted.Close(), <-closed); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > 4*time.Second {
+			t.Errorf("the end was waited for %v", took)
+		}
+	})
+}
+
 // TestTheOtherSpeaksFirst: a stream is there for the peer before anything is said on it.
 func TestTheOtherSpeaksFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
