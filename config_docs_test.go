@@ -2,10 +2,16 @@ package bradawl
 
 import (
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/punch"
 )
 
@@ -29,21 +35,40 @@ func TestTuningPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	memory := "in memory"
+	if _, ok := cfg.Memory.(*punch.LaneMemory); !ok {
+		memory = fmt.Sprintf("%T", cfg.Memory)
+	}
+	if _, ok := cfg.History.(*ice.MemoryHistory); !ok {
+		memory = fmt.Sprintf("%T", cfg.History)
+	}
 	usual, polite := punch.Budget{}.WithDefaults(), punch.Polite.WithDefaults()
-	for name, want := range map[string][]any{
-		"Timeout":         {cfg.Timeout},
-		"ReadBuffer":      {cfg.ReadBuffer},
-		"WatchInterval":   {cfg.WatchInterval},
-		"Keepalive":       {cfg.Keepalive},
-		"Networks":        {strings.Join(cfg.Networks, " ")},
-		"Budget.Sockets":  {usual.Sockets, polite.Sockets},
-		"Budget.Probes":   {usual.Probes, polite.Probes},
-		"Budget.Entries":  {usual.Entries, polite.Entries},
-		"Budget.Rate":     {usual.Rate, polite.Rate},
-		"Budget.Table":    {usual.Table, polite.Table},
-		"Budget.Cooldown": {usual.Cooldown, polite.Cooldown},
-		"Budget.Least":    {usual.Least, polite.Least},
-	} {
+	held := map[string][]any{
+		"Timeout":           {cfg.Timeout},
+		"ReadBuffer":        {cfg.ReadBuffer},
+		"WatchInterval":     {cfg.WatchInterval},
+		"Keepalive":         {cfg.Keepalive},
+		"Policy":            {map[Policy]string{Auto: "`Auto`"}[cfg.Policy]},
+		"Networks":          {strings.Join(cfg.Networks, " ")},
+		"NoPortMapping":     {cfg.NoPortMapping},
+		"NoNATProbe":        {cfg.NoNATProbe},
+		"Port":              {cfg.Port},
+		"Plaintext":         {cfg.Plaintext},
+		"Memory`, `History": {memory},
+		"Budget.Sockets":    {usual.Sockets, polite.Sockets},
+		"Budget.Probes":     {usual.Probes, polite.Probes},
+		"Budget.Entries":    {usual.Entries, polite.Entries},
+		"Budget.Rate":       {usual.Rate, polite.Rate},
+		"Budget.Table":      {usual.Table, polite.Table},
+		"Budget.Cooldown":   {usual.Cooldown, polite.Cooldown},
+		"Budget.Least":      {usual.Least, polite.Least},
+	}
+	for name := range rows {
+		if held[name] == nil {
+			t.Errorf("docs/tuning.md: %s: nothing holds its default to the code's; add it here", name)
+		}
+	}
+	for name, want := range held {
 		cells := rows[name]
 		for i, w := range want {
 			if i >= len(cells) || strings.TrimSpace(cells[i]) != fmt.Sprint(w) {
@@ -64,4 +89,39 @@ func TestQuestionsPage(t *testing.T) {
 			t.Errorf("docs/faq.md does not say what to do about %q", r)
 		}
 	}
+	for _, text := range saysOfLanes(t) {
+		if !strings.Contains(string(page), text) {
+			t.Errorf("docs/faq.md does not say what to do about %q, which explain_why.go may say", text)
+		}
+	}
+}
+
+// saysOfLanes is what connection.doing may say, as its source has it: of a format the first
+// piece of three words.
+func saysOfLanes(t *testing.T) (texts []string) {
+	file, err := parser.ParseFile(token.NewFileSet(), "explain_why.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pieces := regexp.MustCompile(`%[-+0-9.]*[a-z%]|[,;]`)
+	for _, d := range file.Decls {
+		if fn, ok := d.(*ast.FuncDecl); ok && fn.Name.Name == "doing" {
+			ast.Inspect(fn, func(n ast.Node) bool {
+				if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+					text, _ := strconv.Unquote(lit.Value)
+					for _, piece := range pieces.Split(text, -1) {
+						if len(strings.Fields(piece)) >= 3 {
+							texts = append(texts, strings.TrimSpace(piece))
+							break
+						}
+					}
+				}
+				return true
+			})
+		}
+	}
+	if len(texts) < 8 {
+		t.Fatalf("only %q were found; is the function still called so?", texts)
+	}
+	return texts
 }

@@ -55,6 +55,7 @@ type simPeer struct {
 	routed func(n note)
 	broken []machine.SocketID
 	doubts []time.Time // when the NAT was to be looked at again
+	eyed   int         // how often it was asked what the NAT does with TCP
 }
 
 // newPeer makes a session at a site. It gathers at once.

@@ -30,7 +30,7 @@ func (p *simPeer) recorded() (all []string) {
 	return all
 }
 
-// wants fails the test unless a peer has recorded just that, and every event is whole.
+// wants fails the test unless a peer has recorded just that, and every event is sound.
 func (p *simPeer) wants(lines string) {
 	p.w.t.Helper()
 	got := strings.Join(p.recorded(), "\n")
@@ -38,6 +38,13 @@ func (p *simPeer) wants(lines string) {
 	if got != want {
 		p.w.t.Errorf("%s has recorded\n%s\nwant\n%s\n", p.name, got, want)
 	}
+	p.sound()
+}
+
+// sound fails the test unless every event that a peer has recorded is whole, has an ID of its
+// own, and is of the two networks and the group that there are.
+func (p *simPeer) sound() {
+	p.w.t.Helper()
 	ids := make(map[stats.ID]bool)
 	for _, e := range p.record {
 		if err := e.Validate(); err != nil {

@@ -118,6 +118,7 @@ func (p *simPeer) openTCP(now time.Time) {
 // findTCP has natprobe find out what the NAT does with TCP, as a session's shell does.
 func (p *simPeer) findTCP() {
 	w, c, life := p.w, p.control, fmt.Sprint(p.name, p.w.Elapsed())
+	p.eyed++
 	w.After(0, func() {
 		m, err := natprobe.NewTCPProbe([]netip.AddrPort{netip.AddrPortFrom(stunAddrs[0], 3478)}, &natprobe.DiscoveryConfig{
 			Secrets: w.Secrets(life + " tcp"), Rand: w.Rand(life + " tcp"),

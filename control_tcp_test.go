@@ -123,6 +123,9 @@ func TestTCPPredictedIsTold(t *testing.T) {
 				w.fail("%s recorded %+v", p.name, p.record)
 			}
 			k := p.links[0]
+			if r := k.lane.report(punch.LaneTCPPredicted); r == nil || r.State != LaneOpened || !strings.HasPrefix(r.Outcome, "opened") {
+				w.fail("%s reports %+v", p.name, r)
+			}
 			if k.lane.run != nil || len(k.lane.holes) > 1 || len(p.sprayers.byID) != 0 {
 				w.fail("%s: an attempt is left, or %d holes", p.name, len(k.lane.holes))
 			}

@@ -26,7 +26,8 @@ const (
 )
 
 // laneKinds is what there is to know of each kind: who adds one fills in its row, plans it
-// (PlanMapped) and, if it guesses, runs it (begin).
+// (PlanMapped) and, if it guesses, runs it (begin). A new one comes last: the numbers go over
+// the wire (lane_tell.go).
 var laneKinds = [numLaneKinds]laneRow{
 	LaneNone:         {word: "none"},
 	LanePlain:        {word: "plain"},

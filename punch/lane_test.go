@@ -3,9 +3,12 @@ package punch
 import (
 	"encoding"
 	"encoding/json"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/bradawl/bradawl/natprobe"
 )
 
 // Each kind has its row in the table, is planned, and is run if it has ports to guess: what a
@@ -23,9 +26,21 @@ func TestLaneKinds(t *testing.T) {
 				t.Errorf("%v is not planned", k)
 			}
 		}
-		a := newLanesRig(t, lanesConfig(Lane{Kind: k, Hard: Ours}))
-		if ran := a.count(LaneStarted) == 1; ran != k.Guesses() {
-			t.Errorf("%v: run %v, guesses %v", k, ran, k.Guesses())
+		hard := Ours
+		if k == LaneCrossing || k == LaneBlocks {
+			hard = Both
+		}
+		cfg := lanesConfig(Lane{Kind: k, Hard: hard})
+		if k == LaneBlocks {
+			for _, p := range []*natprobe.Profile{&cfg.Local, &cfg.Remote} {
+				p.Ports = natprobe.Ports{Model: natprobe.PortsBlock, Low: 30000, High: 30511, Confidence: .9}
+			}
+		}
+		cfg.Local.TCP.Ports, cfg.Remote.TCP.Ports = cfg.Local.Ports, cfg.Remote.Ports
+		cfg.LocalTCP, cfg.FirstStream, cfg.FirstQuery = netip.MustParseAddrPort("192.168.0.2:4000"), 1<<20, 1<<10
+		a := newLanesRig(t, cfg)
+		if ran := a.count(LaneStarted) == 1 && a.count(LaneEnded) == 0; ran != k.Guesses() {
+			t.Errorf("%v: run %v, guesses %v: %+v", k, ran, k.Guesses(), a.events)
 		}
 		if k.Sprays() && !k.Guesses() {
 			t.Errorf("%v sprays without a guess", k)
@@ -33,6 +48,28 @@ func TestLaneKinds(t *testing.T) {
 	}
 	if beyond := numLaneKinds; beyond.String() != "LaneKind(10)" || beyond.Guesses() || beyond.Sprays() || beyond.OverTCP() {
 		t.Errorf("beyond the last: %v", beyond)
+	}
+}
+
+// TestLaneNumbers: sessions of other versions know the kinds by these numbers. A new kind gets
+// the next one; none is ever changed.
+func TestLaneNumbers(t *testing.T) {
+	numbers := []LaneKind{
+		LaneNone, LanePlain, LaneOnePacket, LaneMapped, LanePredicted, LaneCrossing, LaneBirthday, LaneBlocks, LaneTCP, LaneTCPPredicted,
+	}
+	for number, k := range numbers {
+		if int(k) != number {
+			t.Errorf("%v is %d, but goes over the wire as %d", k, k, number)
+		}
+	}
+	if len(numbers) != int(numLaneKinds) {
+		t.Errorf("%d kinds, %d numbers: append the new ones here", numLaneKinds, len(numbers))
+	}
+	a := newLanesRig(t, lanesConfig(Lane{Kind: LaneBirthday, Hard: Ours}))
+	a.tell(a.now)
+	a.drain()
+	if told := a.events[len(a.events)-1]; told.Kind != LaneTell || told.Message[tellHead] != 6 {
+		t.Errorf("%v is told by %+v", LaneBirthday, told)
 	}
 }
 

@@ -22,6 +22,7 @@
 //     in ARCHITECTURE.md, and go.work lists every module;
 //   - snippets: the Go in the cookbook, and the README's functions, are those of programs
 //     which are tested ("-run Snippets -update" rewrites them);
+//   - commands: the packages and tests that commands of Go's in documents name are there;
 //   - links: what documents link to within the repository is there;
 //   - pictures: SVG files of docs have a title, a description and colours for the dark, and
 //     load and run nothing;

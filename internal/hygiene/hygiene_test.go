@@ -48,6 +48,7 @@ func TestRepository(t *testing.T) {
 	found = append(found, checkModules(repo)...)
 	found = append(found, checkLinks(repo)...)
 	found = append(found, checkPictures(repo)...)
+	found = append(found, checkToType(repo)...)
 	found = append(found, checkReasons(document("go.mod"), architecture)...)
 	found = append(found, checkUnfixed(document("go.mod"))...)
 	found = append(found, checkCommands(document("README.md"), ci)...)

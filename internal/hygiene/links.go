@@ -1,6 +1,7 @@
 package hygiene
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"path"
@@ -12,8 +13,9 @@ import (
 const ruleLinks = "links"
 
 var (
-	inlineLink    = regexp.MustCompile(`\]\(\s*<?([^()\s<>]+)>?(?:\s+"[^"]*")?\s*\)`)
-	referenceLink = regexp.MustCompile(`^\s{0,3}\[[^\]]+\]:\s*<?([^\s<>]+)`)
+	inlineLink    = regexp.MustCompile(`\]\(\s*(?:<([^<>]*)>|((?:[^()\s<>]|\([^()\s<>]*\))+))(?:\s+"[^"]*")?\s*\)`)
+	referenceLink = regexp.MustCompile(`^\s{0,3}\[([^\]^][^\]]*)\]:\s*(?:<([^<>]*)>|(\S+))`) // [^1]: is a footnote
+	byReference   = regexp.MustCompile(`\[([^\[\]]+)\]\[([^\[\]]*)\]`)
 	htmlLink      = regexp.MustCompile(`<(?:a|img|source)\s[^>]*?(?:href|src|srcset)="([^"]+)"`)
 	heading       = regexp.MustCompile(`^#{1,6}\s+(.*?)\s*#*\s*$`)
 	linkText      = regexp.MustCompile(`!?\[([^\]]*)\]\([^)]*\)`)
@@ -39,7 +41,18 @@ func checkLinks(t *tree) []finding {
 		if !isMarkdown(f.path) {
 			continue
 		}
+		labels := make(map[string]bool)
+		eachLine(f, func(_ int, line string) {
+			if m := referenceLink.FindStringSubmatch(line); m != nil {
+				labels[strings.ToLower(m[1])] = true
+			}
+		})
 		eachLine(f, func(number int, line string) {
+			for _, m := range byReference.FindAllStringSubmatch(withoutCode(line), -1) {
+				if label := cmp.Or(m[2], m[1]); !labels[strings.ToLower(label)] {
+					found = append(found, f.at(number, ruleLinks, fmt.Sprintf("[%s] is defined nowhere", label), "add a line [label]: target, or mend the label"))
+				}
+			}
 			for _, to := range linksOf(line) {
 				if what := deadLink(f.path, to, there, anchors); what != "" {
 					found = append(found, f.at(number, ruleLinks, fmt.Sprintf("%q %s", to, what), "mend the link, or what it leads to"))
@@ -84,27 +97,36 @@ func eachLine(f *textFile, fn func(number int, line string)) {
 	fence := ""
 	for i, line := range strings.Split(string(f.src), "\n") {
 		line = strings.TrimRight(line, "\r")
-		mark := strings.TrimSpace(line)
-		switch {
-		case fence != "":
-			if strings.HasPrefix(mark, fence) && strings.Trim(mark, fence[:1]) == "" {
-				fence = ""
-			}
-		case strings.HasPrefix(mark, "```"), strings.HasPrefix(mark, "~~~"):
-			fence = mark[:len(mark)-len(strings.TrimLeft(mark, mark[:1]))]
-		default:
+		before := fence
+		if fence = fenceAfter(fence, line); before == "" && fence == "" {
 			fn(i+1, line)
 		}
 	}
 }
 
+// fenceAfter is what ends the block that a line is in, after that line; "": it is in none.
+func fenceAfter(fence, line string) string {
+	mark := strings.TrimSpace(line)
+	switch {
+	case fence != "" && strings.HasPrefix(mark, fence) && strings.Trim(mark, fence[:1]) == "":
+		return ""
+	case fence == "" && (strings.HasPrefix(mark, "```") || strings.HasPrefix(mark, "~~~")):
+		return mark[:len(mark)-len(strings.TrimLeft(mark, mark[:1]))]
+	}
+	return fence
+}
+
 // linksOf returns where the links of a line lead, but for those that are shown as code.
 func linksOf(line string) (all []string) {
 	line = withoutCode(line)
-	for _, pattern := range []*regexp.Regexp{inlineLink, referenceLink, htmlLink} {
-		for _, m := range pattern.FindAllStringSubmatch(line, -1) {
-			all = append(all, m[1])
-		}
+	for _, m := range inlineLink.FindAllStringSubmatch(line, -1) {
+		all = append(all, cmp.Or(m[1], m[2]))
+	}
+	if m := referenceLink.FindStringSubmatch(line); m != nil {
+		all = append(all, cmp.Or(m[2], m[3]))
+	}
+	for _, m := range htmlLink.FindAllStringSubmatch(line, -1) {
+		all = append(all, m[1])
 	}
 	return all
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"path"
+	"regexp"
 	"strings"
 )
 
@@ -35,7 +36,11 @@ func checkPictures(t *tree) []finding {
 	return found
 }
 
-// partsOf lists the elements of a picture, and returns the last reference that leads out of it.
+// reference is one within a style, be it of an element or in an attribute.
+var reference = regexp.MustCompile(`(?i)@import|url\(\s*["']?[^#"'\s][^)]*`)
+
+// partsOf lists the elements of a picture, and returns the last thing that leads out of it, or
+// that is run.
 func partsOf(src []byte) (elements map[string]bool, outside string, err error) {
 	elements = make(map[string]bool)
 	d := xml.NewDecoder(strings.NewReader(string(src)))
@@ -51,16 +56,27 @@ func partsOf(src []byte) (elements map[string]bool, outside string, err error) {
 		case xml.StartElement:
 			elements[e.Name.Local] = true
 			for _, a := range e.Attr {
-				if a.Name.Local == "href" && !strings.HasPrefix(a.Value, "#") {
-					outside = a.Value
+				switch name := strings.ToLower(a.Name.Local); {
+				case name == "href" || name == "src":
+					if !strings.HasPrefix(a.Value, "#") {
+						outside = a.Value
+					}
+				case strings.HasPrefix(name, "on"):
+					outside = name
+				case reference.MatchString(a.Value):
+					outside = reference.FindString(a.Value)
 				}
 			}
 		case xml.CharData:
-			for _, mark := range []string{"@import", "url(http", "url(//", "url(data:"} {
-				if strings.Contains(string(e), mark) {
-					outside = mark
-				}
+			if reference.Match(e) {
+				outside = string(reference.Find(e))
 			}
+		case xml.ProcInst:
+			if e.Target != "xml" {
+				outside = e.Target
+			}
+		case xml.Directive:
+			outside = string(e) // entities may be anything
 		}
 	}
 }

@@ -24,15 +24,27 @@ func mustBeQuoted(path, text string) bool {
 	return path == cookbook || path == "README.md" && strings.HasPrefix(text, "func ")
 }
 
+// likeGo begins a block that is shown as Go, and indentedGo is a line of Go that is a block
+// because it is indented.
+var (
+	likeGo     = regexp.MustCompile("^\\s*(?:>\\s*)*(?:```+|~~~+)\\s*(?i:go|golang)\\b")
+	indentedGo = regexp.MustCompile(`^(?: {4}|\t)\s*(?:func[ (]|package \w|import [("]|type \w+ )`)
+)
+
 // checkSnippets finds blocks of Go in a document that are not what they are said to be from,
 // with its comments: what a document shows must be what CI compiles and tests. It returns the
 // document as it should be, too.
 func checkSnippets(document *textFile, files []*goFile) (found []finding, want string) {
 	var out []string
 	lines := strings.Split(strings.ReplaceAll(string(document.src), "\r\n", "\n"), "\n")
+	fence := "" // of a block that is none of Go
 	for i := 0; i < len(lines); i++ {
 		out = append(out, lines[i])
-		if lines[i] != "```go" {
+		if lines[i] != "```go" || fence != "" {
+			var odd bool
+			if fence, odd = fenceAfter(fence, lines[i]), fence == "" && (likeGo.MatchString(lines[i]) || indentedGo.MatchString(lines[i])); odd {
+				found = append(found, document.at(i+1, ruleSnippets, fmt.Sprintf("%q is Go that nothing looks at", lines[i]), "put it between lines that are just ```go and ```"))
+			}
 			continue
 		}
 		start := i

@@ -47,6 +47,32 @@ func TestSnippetOfNoProgram(t *testing.T) {
 	judge(t, found, "README.md", 3, "does not say")
 }
 
+// TestSnippetInDisguise: what readers see as Go is looked at, or found.
+func TestSnippetInDisguise(t *testing.T) {
+	for name, block := range map[string]string{
+		"a blank":        "```go \nfunc F() {}\n```",
+		"another fence":  "~~~go\nfunc F() {}\n~~~",
+		"a longer fence": "````go\nfunc F() {}\n````",
+		"another name":   "```golang\nfunc F() {}\n```",
+		"in a list":      "  ```Go\n  func F() {}\n  ```",
+		"in a quotation": "> ```go\n> func F() {}\n> ```",
+		"indented":       "    func F() {}",
+		"by a tab":       "\ttype T struct{}",
+	} {
+		doc := &textFile{path: cookbook, src: []byte("# A\n\n" + block + "\n")}
+		t.Run(name, func(t *testing.T) {
+			found, want := checkSnippets(doc, nil)
+			if judge(t, found, cookbook, 3, "nothing looks at"); want != string(doc.src) {
+				t.Errorf("it was rewritten: %q", want)
+			}
+		})
+	}
+	doc := &textFile{path: cookbook, src: []byte("# A\n\n```text\n```go\n    func F() {}\n```\n\n```gomod\n```\n\n    go test .\n")}
+	if found, want := checkSnippets(doc, nil); len(found) > 0 || want != string(doc.src) {
+		t.Errorf("%v, %q", found, want)
+	}
+}
+
 func TestSnippet(t *testing.T) {
 	code := mustParse(t, "examples/a/main.go", `package main
 

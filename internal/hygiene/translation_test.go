@@ -14,6 +14,10 @@ func TestTranslation(t *testing.T) {
 		{"another link", "# 名\n\n```sh\ngo test ./...\n```\n\n- 一\n\n| [甲](b) | 2 s 3 % |\n", 1},
 		{"a section less", "```sh\ngo test ./...\n```\n\n- 一\n\n| [甲](a) | 2 s 3 % |\n", 1},
 		{"a row more", "# 名\n\n```sh\ngo test ./...\n```\n\n- 一\n\n| [甲](a) | 2 s 3 % |\n| | |\n", 1},
+		{"other code in prose", "# 名\n\n很快：`go test`。\n\n```sh\ngo test ./...\n```\n\n- 一\n\n| [甲](a) | 2 s 3 % |\n", 1},
+		{"a figure in prose", "# 名\n\n很快：9 ms。\n\n```sh\ngo test ./...\n```\n\n- 一\n\n| [甲](a) | 2 s 3 % |\n", 1},
+		{"a link in a list", "# 名\n\n```sh\ngo test ./...\n```\n\n- [一](b)\n\n| [甲](a) | 2 s 3 % |\n", 1},
+		{"links to headings and the other one", "# 名\n\n[很快](#快)。[English](README.md)\n\n```sh\ngo test ./...\n```\n\n- 一\n\n| [甲](a) | 2 s 3 % |\n", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			found := checkTranslation(&textFile{path: "README.md", src: []byte(original)}, &textFile{path: "README.zh-CN.md", src: []byte(tt.translation)})

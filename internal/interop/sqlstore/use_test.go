@@ -146,15 +146,11 @@ func use(t *testing.T, driver, source string) {
 	set(epoch.AddDate(0, 0, 31))
 	again.Close()
 	again = openStore(t, db, cfg)
-	for again.Counts().Deleted < events+1+557 {
-		flush(t, again)
-	}
+	flushUntil(t, again, func(c sqlstore.Counts) bool { return c.Deleted >= events+1+557 })
 	if n := scalar[int](t, db, `SELECT (SELECT COUNT(*) FROM bradawl_events) + (SELECT COUNT(*) FROM bradawl_history)`); n != 0 {
 		t.Errorf("%d rows are left", n)
 	}
-	for again.Counts().Rolled < others+1 {
-		flush(t, again)
-	}
+	flushUntil(t, again, func(c sqlstore.Counts) bool { return c.Rolled >= others+1 })
 	hour, err := again.Between(t.Context(), epoch.Truncate(time.Hour), epoch.AddDate(1, 0, 0))
 	if n := scalar[int](t, db, `SELECT COUNT(*) FROM bradawl_panes WHERE hop_ns = 3600000000000`); n != 1 || err != nil || hour.By()[0].Events() != inAll {
 		t.Errorf("%d panes are left, %+v, %v", n, hour.By(), err)
@@ -203,6 +199,17 @@ func several(t *testing.T, driver, source string) {
 	store := openStore(t, openDB(t, driver, source), sqlstore.Config{Dialect: dialect(driver)})
 	if found := checkEvents(t, store); len(found) != events || written[0]+written[1]+written[2]+written[3] < events {
 		t.Errorf("%d events, written %v", len(found), written)
+	}
+}
+
+// flushUntil gives the store turns until it has done what it does between events.
+func flushUntil(t *testing.T, store *sqlstore.Store, done func(sqlstore.Counts) bool) {
+	t.Helper()
+	for n := 0; !done(store.Counts()); n++ {
+		if n > 1000 {
+			t.Fatalf("not done in %d turns: %+v", n, store.Counts())
+		}
+		flush(t, store)
 	}
 }
 
