@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,12 +15,13 @@ import (
 
 // LoadOrCreateIdentity reads the identity kept at path, or makes one and keeps it there,
 // readable for its owner alone, in a folder that is there. The file is one line of base64.
-// The error names the path; a file that is there but holds no identity is left alone.
+// The error names the path; a file that is there but holds no identity is left alone. On Unix a
+// file of ours that others may read or write is refused, as ssh does: its key may be known.
 func LoadOrCreateIdentity(path string) (*Identity, error) {
 	if path == "" {
 		return nil, errors.New("bradawl: identity: no path given; name the file that keeps it")
 	}
-	text, err := os.ReadFile(path)
+	text, err := readKey(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return createIdentity(path)
 	}
@@ -38,6 +40,26 @@ func LoadOrCreateIdentity(path string) (*Identity, error) {
 		return nil, fmt.Errorf("bradawl: identity: %s: %w; %s", path, err, anew)
 	}
 	return id, nil
+}
+
+// keyFileMost is more than any file has that holds an identity, in bytes.
+const keyFileMost = 4096
+
+// readKey reads a file that nobody else may.
+func readKey(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	switch info, err := f.Stat(); {
+	case err != nil:
+		return nil, err
+	case exposed(info) && !info.IsDir():
+		return nil, fmt.Errorf("%s has mode %04o, so that others may read or change it; if nobody can have, chmod 600 %[1]s, else move it away to have a new identity made",
+			path, info.Mode().Perm())
+	}
+	return io.ReadAll(io.LimitReader(f, keyFileMost))
 }
 
 const anew = "put back the file that was kept, or move it away to have a new identity made"
