@@ -47,7 +47,8 @@ func TestTwoOfOneIdentity(t *testing.T) {
 	id, err := bradawl.NewIdentity()
 	check(t, err)
 	simulate(t, "open", "open", func(cfg *bradawl.Config) {
-		cfg.Signaler, cfg.Identity, cfg.WatchInterval, cfg.NoNATProbe = jealous{cfg.Signaler.(*hub)}, id, -1, true
+		cfg.Signaler, cfg.Identity, cfg.WatchInterval = jealous{cfg.Signaler.(*hub)}, id, -1
+		cfg.STUN, cfg.TURN = nil, nil
 	}, func(t *testing.T, w *internet) {
 		downs := func() (n int) {
 			for _, s := range w.ends {
