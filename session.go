@@ -17,6 +17,7 @@ import (
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/plog"
 	"github.com/bradawl/bradawl/internal/tap"
+	"github.com/bradawl/bradawl/internal/work"
 	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/punch/portmap"
 )
@@ -33,9 +34,9 @@ type Session struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	once   sync.Once
-	pool   *ice.Pool
-	asks   *ice.Pool // of AllowPeer, which may wait for people
-	treats *ice.Pool // of TreatPeer
+	pool   *work.Pool
+	asks   *work.Pool // of AllowPeer, which may wait for people
+	treats *work.Pool // of TreatPeer
 
 	conns    map[uint32]*Conn       // the loop's, as are the dials
 	dials    map[uint32]chan result // that wait
@@ -98,8 +99,8 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 		return nil, err
 	}
 	s := &Session{
-		cfg: cfg, log: plog.OrDiscard(cfg.LoggerFactory).NewLogger("bradawl"), pool: ice.NewPool(ice.PoolConfig{}),
-		asks: ice.NewPool(ice.PoolConfig{Workers: maxAsked}), treats: ice.NewPool(ice.PoolConfig{Workers: maxAsked}),
+		cfg: cfg, log: plog.OrDiscard(cfg.LoggerFactory).NewLogger("bradawl"), pool: work.NewPool(work.PoolConfig{}),
+		asks: work.NewPool(work.PoolConfig{Workers: maxAsked}), treats: work.NewPool(work.PoolConfig{Workers: maxAsked}),
 		conns: make(map[uint32]*Conn), dials: make(map[uint32]chan result), incoming: make(chan *Conn, incomingQueue),
 		outgoing: make(chan outgoing, outgoingQueue), changed: make(chan struct{}),
 		sockets: make(map[machine.SocketID]*tap.Socket), streams: make(map[streamKey]*tap.Stream),

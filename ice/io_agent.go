@@ -97,17 +97,14 @@ func (a *Agent) AddRemote(c Candidate) error {
 	if err := a.do(func(time.Time) error { a.lookups++; return nil }); err != nil {
 		return err
 	}
-	a.e.wg.Add(1)
 	err := a.e.pool.Submit(a.e.ctx, func(ctx context.Context) {
-		defer a.e.wg.Done()
 		ip, err := a.e.lookup(ctx, c.Name)
 		a.e.loop.Post(func(now time.Time) { a.resolved(now, c, ip, err) })
 	})
 	if err != nil {
-		a.e.wg.Done()
-		_ = a.do(func(now time.Time) error { a.resolved(now, c, netip.Addr{}, err); return nil })
+		return a.do(func(now time.Time) error { a.resolved(now, c, netip.Addr{}, err); return nil })
 	}
-	return err
+	return nil
 }
 
 // resolved takes in what became of a lookup, on the loop.

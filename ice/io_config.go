@@ -64,9 +64,6 @@ type Config struct {
 	// lookup tells others whom we talk to.
 	Resolve func(ctx context.Context, name string) (netip.Addr, error)
 
-	// Pool runs what must block. Default: one of the endpoint's own.
-	Pool *Pool
-
 	// Keepalive, GatherTimeout, Score, History and Loopback are those of MachineConfig,
 	// with its defaults. With Loopback, the host's loopback addresses are used too.
 	Keepalive     time.Duration
