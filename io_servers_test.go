@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/feed"
 	"github.com/bradawl/bradawl/internal/plog"
 )
 
@@ -16,7 +17,7 @@ import (
 func TestInsistBeginsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		s := &Session{ctx: ctx, cancel: cancel, changed: make(chan struct{}), log: plog.OrDiscard(nil).NewLogger("test")}
+		s := &Session{ctx: ctx, cancel: cancel, events: feed.New[Event](eventQueue), log: plog.OrDiscard(nil).NewLogger("test")}
 		v := &s.servers
 		v.s, v.changed = s, make(chan struct{})
 		began := time.Now()

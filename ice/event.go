@@ -54,7 +54,7 @@ type Event struct {
 	Pair        Pair
 	Controlling bool   // EventRole: we are, from now on
 	Data        []byte // EventData: the receiver's
-	Missed      int    // events that were dropped before this one, because nobody took them (Agent.Events)
+	Missed      int    // events that were dropped before this one, because nobody took them (Agent.Next)
 	Err         error
 }
 
