@@ -25,7 +25,7 @@ type Agent struct {
 	out   atomic.Pointer[outlet]
 	stats [numCounters]atomic.Uint64
 
-	writeDeadline atomic.Int64 // in Unix nanoseconds; 0: none
+	writeDeadline netio.WriteDeadline
 
 	lookups int         // of the peer's names, under way; the loop's
 	ended   *generation // whose end of candidates waits for them; the loop's
