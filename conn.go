@@ -39,7 +39,7 @@ type Conn struct {
 	over  atomic.Bool
 	stats [numCounters]atomic.Uint64
 
-	writeDeadline atomic.Int64 // in Unix nanoseconds; 0: none
+	writeDeadline netio.WriteDeadline
 
 	mu      sync.Mutex
 	path    Path
@@ -112,7 +112,7 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1500); return &b 
 // ErrTooLong, ErrLost while no path works, net.ErrClosed and what Err returns after the end of
 // the connection, or it is the socket's.
 func (c *Conn) Write(b []byte) (int, error) {
-	if d := c.writeDeadline.Load(); d != 0 && time.Now().UnixNano() >= d {
+	if c.writeDeadline.Passed() {
 		return 0, c.fail("write", os.ErrDeadlineExceeded)
 	}
 	out := c.out.Load()
@@ -313,14 +313,10 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 
 // SetWriteDeadline makes writes fail from t on; zero: never. No write waits.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
-	switch {
-	case c.inbox.Closed():
+	if c.inbox.Closed() {
 		return c.fail("set", c.ending())
-	case t.IsZero():
-		c.writeDeadline.Store(0)
-	default:
-		c.writeDeadline.Store(t.UnixNano())
 	}
+	c.writeDeadline.Set(t)
 	return nil
 }
 

@@ -2,7 +2,6 @@ package bradawl
 
 import (
 	"bytes"
-	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/machine"
@@ -24,7 +23,7 @@ const (
 
 var connStates = [...]string{"idle", "dialing", "waiting", "checking", "connected", "lost", "over"}
 
-var connTransitions = [...][]connState{
+var connTransitions = machine.Steps[connState]{
 	idle:      {dialing, waiting, over},
 	dialing:   {checking, waiting, over}, // waiting: a dial of the peer's crossed ours
 	waiting:   {checking, over},
@@ -89,12 +88,9 @@ type connection struct {
 }
 
 func (k *connection) setState(now time.Time, to connState) {
-	if !slices.Contains(connTransitions[k.state], to) {
-		k.c.illegal++
-		return
+	if connTransitions.Step(&k.state, to, &k.c.illegal) {
+		k.attempt.changed(now, to)
 	}
-	k.state = to
-	k.attempt.changed(now, to)
 }
 
 // newConnection makes a connection, on a link that stands or on one of its own.

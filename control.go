@@ -245,7 +245,7 @@ func (c *control) pump(now time.Time) {
 		switch k := c.byAgent[e.Agent]; {
 		case e.Kind == ice.EventData:
 			c.plainData(now, e)
-		case e.Kind == ice.EventMapped:
+		case e.Kind == ice.EventReflexive:
 			c.mappings.seen(now, e)
 		case e.Kind == ice.EventBaseGone:
 			c.mappings.gone(now, e.Base)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/internal/feed"
 	"github.com/bradawl/bradawl/internal/plog"
 	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/turnclient"
@@ -24,7 +25,7 @@ import (
 func TestInsistBeginsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		s := &Session{ctx: ctx, cancel: cancel, changed: make(chan struct{}), log: plog.OrDiscard(nil).NewLogger("test")}
+		s := &Session{ctx: ctx, cancel: cancel, events: feed.New[Event](eventQueue), log: plog.OrDiscard(nil).NewLogger("test")}
 		v := &s.servers
 		v.s, v.changed = s, make(chan struct{})
 		began := time.Now()

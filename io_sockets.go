@@ -33,16 +33,10 @@ func systemSockets(c Config) (
 		listenPacket = netio.ListenUDP
 	}
 	if listen == nil {
-		listen = (&net.ListenConfig{Control: netio.ReusePort}).Listen
+		listen = netio.ListenTCP
 	}
 	if dial == nil {
-		dial = func(ctx context.Context, network string, local netip.AddrPort, remote string) (net.Conn, error) {
-			d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(local)}
-			if local.Port() != 0 {
-				d.Control = netio.ReusePort
-			}
-			return d.DialContext(ctx, network, remote)
-		}
+		dial = netio.DialTCP
 	}
 	return addrs, listenPacket, listen, dial
 }

@@ -14,9 +14,11 @@ import (
 
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/internal/drive"
+	"github.com/bradawl/bradawl/internal/feed"
 	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/plog"
 	"github.com/bradawl/bradawl/internal/tap"
+	"github.com/bradawl/bradawl/internal/work"
 	"github.com/bradawl/bradawl/natprobe"
 	"github.com/bradawl/bradawl/punch/portmap"
 )
@@ -33,9 +35,9 @@ type Session struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	once   sync.Once
-	pool   *ice.Pool
-	asks   *ice.Pool // of AllowPeer, which may wait for people
-	treats *ice.Pool // of TreatPeer
+	pool   *work.Pool
+	asks   *work.Pool // of AllowPeer, which may wait for people
+	treats *work.Pool // of TreatPeer
 
 	conns    map[uint32]*Conn       // the loop's, as are the dials
 	dials    map[uint32]chan result // that wait
@@ -60,11 +62,9 @@ type Session struct {
 	looking sync.Mutex   // at the host's addresses
 	hosts   []netip.Addr // guarded by looking: those of the last look, in order
 
+	events *feed.Feed[Event]
+
 	info    sync.Mutex
-	events  []Event
-	missed  int
-	changed chan struct{} // closed, and made anew, with each event
-	closed  bool
 	nat     natprobe.Report
 	natOK   bool
 	signals Signals // nil: not signed on
@@ -98,10 +98,10 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 		return nil, err
 	}
 	s := &Session{
-		cfg: cfg, log: plog.OrDiscard(cfg.LoggerFactory).NewLogger("bradawl"), pool: ice.NewPool(ice.PoolConfig{}),
-		asks: ice.NewPool(ice.PoolConfig{Workers: maxAsked}), treats: ice.NewPool(ice.PoolConfig{Workers: maxAsked}),
+		cfg: cfg, log: plog.OrDiscard(cfg.LoggerFactory).NewLogger("bradawl"), pool: work.NewPool(work.PoolConfig{}),
+		asks: work.NewPool(work.PoolConfig{Workers: maxAsked}), treats: work.NewPool(work.PoolConfig{Workers: maxAsked}),
 		conns: make(map[uint32]*Conn), dials: make(map[uint32]chan result), incoming: make(chan *Conn, incomingQueue),
-		outgoing: make(chan outgoing, outgoingQueue), changed: make(chan struct{}),
+		outgoing: make(chan outgoing, outgoingQueue), events: feed.New[Event](eventQueue),
 		sockets: make(map[machine.SocketID]*tap.Socket), streams: make(map[streamKey]*tap.Stream),
 		byIndex: make(map[uint32]*Conn), plain: make(map[ice.Route]*Conn),
 		opening:  make(map[machine.SocketID]bool),
@@ -262,10 +262,8 @@ func (s *Session) SignedOn() bool {
 // says why there is no connection, which is tried again all the while; or it is ErrClosed.
 func (s *Session) WaitSignedOn(ctx context.Context) error {
 	for {
-		s.info.Lock()
-		up, changed := s.signals != nil, s.changed
-		s.info.Unlock()
-		if up {
+		changed := s.events.Changed()
+		if s.SignedOn() {
 			return nil
 		}
 		select {
@@ -297,26 +295,9 @@ func (s *Session) Stats() (n SessionStats) {
 // go: Event.Missed counts them. The error is ctx's, or ErrClosed when all have been taken
 // after Close.
 func (s *Session) Next(ctx context.Context) (Event, error) {
-	for {
-		s.info.Lock()
-		if len(s.events) > 0 {
-			e := s.events[0]
-			s.events = s.events[1:]
-			e.Missed, s.missed = s.missed, 0
-			s.info.Unlock()
-			return e, nil
-		}
-		closed, changed := s.closed, s.changed
-		s.info.Unlock()
-		if closed {
-			return Event{}, ErrClosed
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return Event{}, context.Cause(ctx)
-		}
-	}
+	e, missed, err := s.events.Next(ctx, ErrClosed)
+	e.Missed = missed
+	return e, err
 }
 
 // Events returns an iterator over the events, until ctx ends or the session is closed.
@@ -331,18 +312,8 @@ func (s *Session) Events(ctx context.Context) func(yield func(Event) bool) {
 	}
 }
 
-// publish hands an event to the user, in place of the oldest if nobody takes them.
-func (s *Session) publish(e Event) {
-	s.info.Lock()
-	defer s.info.Unlock()
-	if len(s.events) == eventQueue {
-		s.events = s.events[1:]
-		s.missed++
-	}
-	s.events = append(s.events, e)
-	close(s.changed)
-	s.changed = make(chan struct{})
-}
+// publish hands an event to the user, after what it tells of.
+func (s *Session) publish(e Event) { s.events.Push(e) }
 
 // NotifyNetworkChange says that the host's addresses or routes may have changed, as mobile
 // systems tell their programs. The session looks and moves. Where no address has changed, it
@@ -373,11 +344,7 @@ func (s *Session) Close() error {
 		s.asks.Close()
 		s.treats.Close()
 		s.wg.Wait()
-		s.info.Lock()
-		s.closed = true
-		close(s.changed)
-		s.changed = make(chan struct{})
-		s.info.Unlock()
+		s.events.Close()
 	})
 	return err
 }

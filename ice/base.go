@@ -106,6 +106,8 @@ func (s Base) check(loopback bool) error {
 		return &ConfigError{"Base.Addr", fmt.Sprintf("%v is not the address of one host; name the address that the socket is reached at", s.Addr)}
 	case s.Addr.Port() == 0 && s.TCPType != Active:
 		return &ConfigError{"Base.Addr", fmt.Sprintf("%v has no port; name the one that the socket is bound to", s.Addr)}
+	case s.Transport >= numTransports || s.TCPType >= numTCPTypes:
+		return &ConfigError{"Base.Transport", fmt.Sprintf("%d with side %d is none; use UDP, or TCP with one of the sides", s.Transport, s.TCPType)}
 	case (s.Transport == TCP) != (s.TCPType != NotTCP):
 		return &ConfigError{"Base.TCPType", "goes with Transport TCP, and TCP needs one"}
 	}

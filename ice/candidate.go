@@ -62,6 +62,13 @@ func (t TCPType) String() string {
 	return "unknown"
 }
 
+// How many types, transports and sides there are.
+const (
+	numTypes      = Relay + 1
+	numTransports = TCP + 1
+	numTCPTypes   = SimultaneousOpen + 1
+)
+
 // Extension is an attribute of a candidate that RFC 8839 does not know: Name and Value, as they
 // stand on the line.
 type Extension struct{ Name, Value string }

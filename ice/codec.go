@@ -117,7 +117,7 @@ func (c *Candidate) flaw() *flaw {
 		return badPart("address", "there is none, and no name; give one of them")
 	case !plainIP(ip):
 		return badPart("address", "%v has a zone or is IPv4-mapped; zones mean nothing to a peer, mapped addresses must be unmapped", ip)
-	case c.Type > Relay:
+	case c.Type >= numTypes:
 		return badPart("type", "%d is none of this package's", c.Type)
 	case !plainIP(c.Related.Addr()):
 		return badPart("raddr", "%v has a zone or is IPv4-mapped; zones mean nothing to a peer, mapped addresses must be unmapped", c.Related.Addr())

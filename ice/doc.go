@@ -85,5 +85,5 @@
 // internal/machine): no socket, no goroutine, no clock. It decides everything and runs in
 // the simulator as it does here. Endpoint, Agent and Conn are the shell that runs it. What
 // is read and written by a Conn does not pass through it: it goes to the socket, and comes
-// from there, without an allocation. [Pool] and [Breaker] bound what must block.
+// from there, without an allocation.
 package ice

@@ -27,14 +27,14 @@ const (
 	EventRestarted                   // the peer restarted, so the agent did: tell it the new Credentials
 	EventServer                      // a STUN server was of no use: Err says why; Agent is 0
 	EventChecked                     // a first check of the peer under our credentials came: it knows them
-	EventMapped                      // a STUN server (Candidate.Related) sees Base at Candidate.Addr, for the first time, still, or from now on; Agent is 0
+	EventReflexive                   // a STUN server (Candidate.Related) sees Base at Candidate.Addr, for the first time, still, or from now on; Agent is 0
 	EventBaseGone                    // Base is not used any more, nor are its pairs, whose EventInvalid follow: Err says why; Agent is 0
 	EventData                        // Data came from the peer by Pair.Route
 	EventClosed                      // the agent is gone; its last event
 )
 
 var eventNames = words.Of[EventKind](
-	"state", "candidate", "gathered", "passed-over", "valid", "invalid", "selected", "role", "restarted", "server", "checked", "mapped", "base-gone", "data", "closed",
+	"state", "candidate", "gathered", "passed-over", "valid", "invalid", "selected", "role", "restarted", "server", "checked", "reflexive", "base-gone", "data", "closed",
 )
 
 // String returns the kind's name.
@@ -49,12 +49,12 @@ type Event struct {
 	From        State // EventState: the one before
 	State       State
 	Candidate   Candidate
-	Base        BaseID      // EventMapped, EventBaseGone
+	Base        BaseID      // EventReflexive, EventBaseGone
 	Credentials Credentials // EventRestarted; of the generation, without the password, in EventCandidate and EventGathered
 	Pair        Pair
 	Controlling bool   // EventRole: we are, from now on
 	Data        []byte // EventData: the receiver's
-	Missed      int    // events that were dropped before this one, because nobody took them (Agent.Events)
+	Missed      int    // events that were dropped before this one, because nobody took them (Agent.Next)
 	Err         error
 }
 

@@ -150,7 +150,7 @@ func (p *probe) outcome(now time.Time, got natprobe.Mapped) {
 			m.stale = true
 		}
 		m.reflexive(now, p.base, got.Addr, p.server.Addr())
-		m.events.Push(Event{Kind: EventMapped, At: now, Base: p.base.id, Candidate: Candidate{Addr: got.Addr, Related: p.server}})
+		m.events.Push(Event{Kind: EventReflexive, At: now, Base: p.base.id, Candidate: Candidate{Addr: got.Addr, Related: p.server}})
 	} else if first {
 		m.events.Push(Event{Kind: EventServer, At: now, Err: got.Err})
 	}

@@ -59,6 +59,7 @@ func TestBasesThatAreRefused(t *testing.T) {
 	l.base(ice.Base{Addr: netip.MustParseAddrPort("127.0.0.1:4000")})
 	for _, b := range []ice.Base{
 		{Addr: ours, Type: ice.ServerReflexive}, {Addr: ours, Transport: ice.TCP}, {Addr: ours, TCPType: ice.Passive},
+		{Addr: ours, Transport: 2, TCPType: ice.Active}, {Addr: ours, Transport: ice.TCP, TCPType: 4}, {Addr: ours, Type: 4},
 	} {
 		if _, err := l.m.AddBase(l.now, b); err == nil {
 			t.Errorf("%+v was taken", b)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/feed"
 	"github.com/bradawl/bradawl/internal/netio"
 )
 
@@ -24,19 +25,17 @@ type Agent struct {
 	out   atomic.Pointer[outlet]
 	stats [numCounters]atomic.Uint64
 
-	writeDeadline atomic.Int64 // in Unix nanoseconds; 0: none
+	writeDeadline netio.WriteDeadline
 
 	lookups int         // of the peer's names, under way; the loop's
 	ended   *generation // whose end of candidates waits for them; the loop's
 
-	mu      sync.Mutex
-	state   State
-	err     error // why it failed
-	pair    Pair  // selected
-	events  []Event
-	missed  int
-	changed chan struct{} // closed, and made anew, with each event
-	done    bool          // EventClosed has come
+	events *feed.Feed[Event]
+
+	mu    sync.Mutex
+	state State
+	err   error // why it failed
+	pair  Pair  // selected
 }
 
 // eventQueue is how many events wait for whoever takes them.
@@ -52,7 +51,7 @@ const (
 )
 
 func newAgent(e *Endpoint) *Agent {
-	return &Agent{e: e, inbox: netio.NewInbox(e.cfg.ReadBuffer), changed: make(chan struct{})}
+	return &Agent{e: e, inbox: netio.NewInbox(e.cfg.ReadBuffer), events: feed.New[Event](eventQueue)}
 }
 
 // Format implements fmt.Formatter: nothing secret is shown.
@@ -97,17 +96,14 @@ func (a *Agent) AddRemote(c Candidate) error {
 	if err := a.do(func(time.Time) error { a.lookups++; return nil }); err != nil {
 		return err
 	}
-	a.e.wg.Add(1)
 	err := a.e.pool.Submit(a.e.ctx, func(ctx context.Context) {
-		defer a.e.wg.Done()
 		ip, err := a.e.lookup(ctx, c.Name)
 		a.e.loop.Post(func(now time.Time) { a.resolved(now, c, ip, err) })
 	})
 	if err != nil {
-		a.e.wg.Done()
-		_ = a.do(func(now time.Time) error { a.resolved(now, c, netip.Addr{}, err); return nil })
+		return a.do(func(now time.Time) error { a.resolved(now, c, netip.Addr{}, err); return nil })
 	}
-	return err
+	return nil
 }
 
 // resolved takes in what became of a lookup, on the loop.
@@ -166,8 +162,9 @@ func (a *Agent) Restart() (c Credentials, err error) {
 // a *FailedError when the agent gave up, or ErrClosed.
 func (a *Agent) Connect(ctx context.Context) (*Conn, error) {
 	for {
+		changed := a.events.Changed()
 		a.mu.Lock()
-		state, err, changed := a.state, a.err, a.changed
+		state, err := a.state, a.err
 		a.mu.Unlock()
 		switch {
 		case state.Usable():
@@ -209,28 +206,9 @@ func (a *Agent) Pairs() (all []Pair) {
 // oldest go: Event.Missed counts them. After EventClosed the error is ErrClosed; else it
 // is ctx's.
 func (a *Agent) Next(ctx context.Context) (Event, error) {
-	for {
-		a.mu.Lock()
-		if len(a.events) > 0 {
-			e := a.events[0]
-			if a.events = a.events[1:]; len(a.events) == 0 {
-				a.events = nil // an idle agent has none for long
-			}
-			e.Missed, a.missed = a.missed, 0
-			a.mu.Unlock()
-			return e, nil
-		}
-		done, changed := a.done, a.changed
-		a.mu.Unlock()
-		if done {
-			return Event{}, ErrClosed
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return Event{}, context.Cause(ctx)
-		}
-	}
+	e, missed, err := a.events.Next(ctx, ErrClosed)
+	e.Missed = missed
+	return e, err
 }
 
 // Close ends the agent. The endpoint and its sockets stay.
@@ -321,24 +299,19 @@ func (e *Endpoint) outlet(r Route) *outlet {
 	return o
 }
 
-// take hands an event to the user, in place of the oldest if nobody takes them.
+// take hands an event to the user, after what it tells of.
 func (a *Agent) take(e Event) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.state = e.State
 	switch {
 	case e.Kind == EventSelected:
 		a.pair = e.Pair
 	case e.Kind == EventState && e.State == Failed:
 		a.err = e.Err
-	case e.Kind == EventClosed:
-		a.done = true
 	}
-	if len(a.events) == eventQueue {
-		a.events = a.events[1:]
-		a.missed++
+	a.mu.Unlock()
+	a.events.Push(e)
+	if e.Kind == EventClosed {
+		a.events.Close()
 	}
-	a.events = append(a.events, e)
-	close(a.changed)
-	a.changed = make(chan struct{})
 }

@@ -64,9 +64,6 @@ type Config struct {
 	// lookup tells others whom we talk to.
 	Resolve func(ctx context.Context, name string) (netip.Addr, error)
 
-	// Pool runs what must block. Default: one of the endpoint's own.
-	Pool *Pool
-
 	// Keepalive, GatherTimeout, Score, History and Loopback are those of MachineConfig,
 	// with its defaults. With Loopback, the host's loopback addresses are used too.
 	Keepalive     time.Duration
@@ -111,16 +108,10 @@ func (c Config) withDefaults() (Config, error) {
 		c.ListenPacket = netio.ListenUDP
 	}
 	if c.Listen == nil {
-		c.Listen = (&net.ListenConfig{Control: netio.ReusePort}).Listen
+		c.Listen = netio.ListenTCP
 	}
 	if c.Dial == nil {
-		c.Dial = func(ctx context.Context, network string, local netip.AddrPort, remote string) (net.Conn, error) {
-			d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(local)}
-			if local.Port() != 0 {
-				d.Control = netio.ReusePort
-			}
-			return d.DialContext(ctx, network, remote)
-		}
+		c.Dial = netio.DialTCP
 	}
 	return c, nil
 }

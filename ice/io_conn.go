@@ -34,7 +34,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 // os.ErrDeadlineExceeded, one that matches ErrNoPair while no pair works, ErrTooLong, or
 // the socket's.
 func (c *Conn) Write(b []byte) (int, error) {
-	if d := c.a.writeDeadline.Load(); d != 0 && time.Now().UnixNano() >= d {
+	if c.a.writeDeadline.Passed() {
 		return 0, c.fail("write", os.ErrDeadlineExceeded)
 	}
 	o := c.a.out.Load()
@@ -105,14 +105,10 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 
 // SetWriteDeadline makes writes fail from t on; zero: never. No write waits.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
-	switch {
-	case c.a.inbox.Closed():
+	if c.a.inbox.Closed() {
 		return c.fail("set", net.ErrClosed)
-	case t.IsZero():
-		c.a.writeDeadline.Store(0)
-	default:
-		c.a.writeDeadline.Store(t.UnixNano())
 	}
+	c.a.writeDeadline.Set(t)
 	return nil
 }
 

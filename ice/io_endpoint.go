@@ -19,6 +19,7 @@ import (
 	"github.com/bradawl/bradawl/internal/netio"
 	"github.com/bradawl/bradawl/internal/plog"
 	"github.com/bradawl/bradawl/internal/tap"
+	"github.com/bradawl/bradawl/internal/work"
 	"github.com/bradawl/bradawl/natprobe"
 )
 
@@ -35,8 +36,7 @@ type Endpoint struct {
 	log    logging.LeveledLogger
 	ctx    context.Context
 	cancel context.CancelFunc
-	pool   *Pool
-	ours   bool               // the pool is the endpoint's own
+	pool   *work.Pool         // what must block: looking up names, asking for relays
 	agents map[AgentID]*Agent // the loop's
 
 	mu      sync.Mutex
@@ -44,8 +44,7 @@ type Endpoint struct {
 	streams map[streamKey]*streamTap
 	next    machine.SocketID
 	bases   map[netip.AddrPort]BaseID
-	breaker *Breaker[string]
-	wg      sync.WaitGroup
+	breaker *work.Breaker[string] // of TCP
 	once    sync.Once
 	err     error
 }
@@ -66,13 +65,10 @@ func Listen(ctx context.Context, cfg Config) (*Endpoint, error) {
 		return nil, err
 	}
 	e := &Endpoint{
-		cfg: cfg, m: m, pool: cfg.Pool, agents: make(map[AgentID]*Agent),
+		cfg: cfg, m: m, pool: work.NewPool(work.PoolConfig{}), agents: make(map[AgentID]*Agent),
 		log:     plog.OrDiscard(cfg.LoggerFactory).NewLogger("ice"),
 		sockets: make(map[machine.SocketID]*socketTap), streams: make(map[streamKey]*streamTap),
-		bases: make(map[netip.AddrPort]BaseID), breaker: NewBreaker[string](BreakerConfig{}),
-	}
-	if e.pool == nil {
-		e.pool, e.ours = NewPool(PoolConfig{}), true
+		bases: make(map[netip.AddrPort]BaseID), breaker: work.NewBreaker[string](work.BreakerConfig{}),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	opened, err := e.open(ctx)
@@ -109,16 +105,10 @@ func Listen(ctx context.Context, cfg Config) (*Endpoint, error) {
 }
 
 // submit runs what must block.
-func (e *Endpoint) submit(work func(ctx context.Context)) {
-	e.wg.Add(1)
-	err := e.pool.Submit(e.ctx, func(ctx context.Context) {
-		defer e.wg.Done()
-		work(ctx)
-	})
-	if err != nil {
+func (e *Endpoint) submit(run func(ctx context.Context)) {
+	if err := e.pool.Submit(e.ctx, run); err != nil {
 		e.log.Warnf("%v", err)
 		e.loop.Post(e.m.Release)
-		e.wg.Done()
 	}
 }
 
@@ -341,10 +331,7 @@ func (e *Endpoint) Close() error {
 		})
 		e.cancel()
 		e.err = e.loop.Close()
-		if e.ours {
-			e.pool.Close()
-		}
-		e.wg.Wait()
+		e.pool.Close()
 	})
 	return e.err
 }

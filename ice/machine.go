@@ -19,7 +19,9 @@ import (
 // What comes in is told apart by the user name of a check, by the transaction of an
 // answer, and all else by the address that it comes from.
 //
-// Like every machine it is not safe for concurrent use.
+// Programs use an [Endpoint] and its agents: a Machine takes and gives types of this module's
+// event loop and simulator, and is exported for the session of package bradawl, which has one
+// among its state. Like every machine it is not safe for concurrent use.
 type Machine struct {
 	cfg     MachineConfig
 	random  *rand.Rand
@@ -30,8 +32,8 @@ type Machine struct {
 	locals   []*local // of all bases, as they were found
 	// foundations is the key of the foundations: what they are made of stays ours.
 	foundations [16]byte
-	prefs       [4][2]Preferences // by type and transport
-	stale       bool              // something new is known that scores are made of
+	prefs       [numTypes][numTransports]Preferences // by type and transport
+	stale       bool                                 // something new is known that scores are made of
 	scored      time.Time
 	gathering
 

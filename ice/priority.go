@@ -24,8 +24,10 @@ func typePreference(t CandidateType, transport Transport) uint32 {
 		p = prflxPreference
 	case ServerReflexive:
 		p = srflxPreference
+	case Relay:
+		return relayPreference // over TCP too: RFC 6544 section 4.2 has relayed candidates stay the last
 	default:
-		return relayPreference // RFC 6544 section 4.2: relayed candidates stay the last
+		return 0 // none of the types: it goes before nothing
 	}
 	if transport == TCP {
 		p -= tcpPenalty
@@ -57,17 +59,21 @@ func priority(typePreference uint32, local, component uint16) uint32 {
 // Direction preferences by TCPType (RFC 6544 section 4.2): behind a NAT the best is that
 // both sides open, elsewhere that one does.
 var (
-	directions          = [...]uint16{NotTCP: 0, Active: 6, Passive: 4, SimultaneousOpen: 2}
-	reflexiveDirections = [...]uint16{NotTCP: 0, Active: 4, Passive: 2, SimultaneousOpen: 6}
+	directions          = [numTCPTypes]uint16{NotTCP: 0, Active: 6, Passive: 4, SimultaneousOpen: 2}
+	reflexiveDirections = [numTCPTypes]uint16{NotTCP: 0, Active: 4, Passive: 2, SimultaneousOpen: 6}
 )
 
 // tcpLocalPreference puts the preference for a side before other, which is at most 8191
 // (RFC 6544 section 4.2).
 func tcpLocalPreference(t CandidateType, side TCPType, other uint16) uint16 {
+	by := &directions
 	if t == ServerReflexive || t == PeerReflexive {
-		return reflexiveDirections[side]<<13 | other
+		by = &reflexiveDirections
 	}
-	return directions[side]<<13 | other
+	if side >= numTCPTypes {
+		return other // none of the sides: it goes before nothing
+	}
+	return by[side]<<13 | other
 }
 
 // checkPriority is the PRIORITY of checks from a local candidate, which is what the peer

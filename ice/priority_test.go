@@ -48,6 +48,30 @@ func TestPriorityOfTheRFCs(t *testing.T) {
 	}
 }
 
+// Each type has a preference of its own, and what is none of the constants goes last.
+func TestPriorityOfEveryType(t *testing.T) {
+	seen := map[uint32]CandidateType{}
+	for ty := range numTypes {
+		p := typePreference(ty, UDP)
+		if other, ok := seen[p]; ok {
+			t.Errorf("%v and %v are preferred alike", ty, other)
+		}
+		seen[p] = ty
+	}
+	last := Candidate{Type: Relay, Component: 1}.RecommendedPriority(0)
+	for _, c := range []Candidate{{Type: numTypes, Component: 1}, {Type: 255, Transport: 255, TCPType: 255, Component: 1}} {
+		if got := c.RecommendedPriority(0); got != last {
+			t.Errorf("%+v: %d, want that of the last relay, %d", c, got, last)
+		}
+	}
+	side := func(s TCPType) uint32 { return Candidate{Transport: TCP, TCPType: s}.RecommendedPriority(65535) }
+	for s := Active; s < numTCPTypes; s++ {
+		if side(numTCPTypes) >= side(s) || side(255) >= side(s) {
+			t.Errorf("a side that there is not goes before %v", s)
+		}
+	}
+}
+
 // TestPrioritiesAreOrdered goes through the recommended order: no local preference puts
 // a candidate before one of a better type.
 func TestPrioritiesAreOrdered(t *testing.T) {

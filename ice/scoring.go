@@ -76,7 +76,7 @@ func (m *Machine) prefer(l *local) {
 
 // preferencesOf returns where candidates of c's type and transport get theirs from.
 func (m *Machine) preferencesOf(c Candidate) *Preferences {
-	p := &m.prefs[c.Type&3][c.Transport&1]
+	p := &m.prefs[c.Type][c.Transport]
 	p.TCP = c.Transport == TCP
 	return p
 }

@@ -1,9 +1,9 @@
 package ice
 
 import (
-	"slices"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/words"
 )
 
@@ -30,7 +30,7 @@ func (s State) String() string { return stateNames.String(s) }
 func (s State) Usable() bool { return s == Connected || s == Completed || s == Disconnected }
 
 // transitions is the table of what may follow what.
-var transitions = [...][]State{
+var transitions = machine.Steps[State]{
 	Gathering:    {Checking, Failed, Closed},
 	Checking:     {Connected, Completed, Failed, Gathering, Closed},
 	Connected:    {Completed, Disconnected, Failed, Checking, Gathering, Closed},
@@ -41,25 +41,14 @@ var transitions = [...][]State{
 }
 
 // Next returns the states that may follow s. The caller owns the slice.
-func (s State) Next() []State {
-	if int(s) >= len(transitions) {
-		return nil
-	}
-	return slices.Clone(transitions[s])
-}
+func (s State) Next() []State { return transitions.After(s) }
 
 // setState makes a transition and tells of it. reason says why.
 func (a *agent) setState(now time.Time, to State, reason error) {
 	from := a.state
-	if from == to {
-		return
+	if transitions.Step(&a.state, to, &a.m.illegal) {
+		a.tell(now, Event{Kind: EventState, From: from, Err: reason})
 	}
-	if !slices.Contains(transitions[from], to) {
-		a.m.illegal++
-		return
-	}
-	a.state = to
-	a.tell(now, Event{Kind: EventState, From: from, Err: reason})
 }
 
 // PairState is where the checks of a pair stand (RFC 8445 section 6.1.2.6).

@@ -262,7 +262,9 @@ func (m *udpMachine) payload(now time.Time, d machine.Datagram) {
 func (m *udpMachine) HandleNotice(now time.Time, n machine.Notice) {
 	switch n.Kind {
 	case machine.SocketFailed:
-		m.setState(now, failed, n.Err)
+		if m.state < agreed {
+			m.setState(now, failed, n.Err)
+		}
 	case machine.Unreachable:
 		if t := m.target(n.Remote); t != nil {
 			t.err = n.Err

@@ -87,6 +87,8 @@ type udpMachine struct {
 	builder wire.Builder
 	out     machine.Queue[machine.Transmit]
 	events  machine.Queue[udpEvent]
+
+	illegal int // transitions that the table does not have: always 0
 }
 
 type udpState uint8
@@ -99,7 +101,7 @@ const (
 )
 
 // udpSteps are the transitions that there are.
-var udpSteps = [...][]udpState{
+var udpSteps = machine.Steps[udpState]{
 	probing:    {nominating, agreed, failed},
 	nominating: {agreed, failed},
 	agreed:     nil,
@@ -108,10 +110,9 @@ var udpSteps = [...][]udpState{
 
 // setState makes a transition and tells of it.
 func (m *udpMachine) setState(now time.Time, to udpState, cause error) {
-	if !slices.Contains(udpSteps[m.state], to) {
+	if !udpSteps.Step(&m.state, to, &m.illegal) {
 		return
 	}
-	m.state = to
 	switch to {
 	case nominating:
 		m.tell(now, udpNominated, m.chosen.path, nil)

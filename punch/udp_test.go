@@ -28,6 +28,11 @@ func newMachine(t testing.TB, seed byte, c UDPConfig) *udpMachine {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if m.illegal != 0 {
+			t.Errorf("%d transitions that the table does not have", m.illegal)
+		}
+	})
 	return m
 }
 

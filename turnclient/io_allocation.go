@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/netio"
@@ -30,8 +29,7 @@ type Allocation struct {
 	relErr   error // read after released
 
 	readDeadline  deadline
-	made          time.Time
-	writeDeadline atomic.Int64 // in nanoseconds since made, so that no step of the clock moves it; 0: none
+	writeDeadline netio.WriteDeadline
 
 	events chan Event
 	missed int // the loop's
@@ -50,7 +48,7 @@ const eventQueue = 64
 
 func newAllocationShell(c *Client) *Allocation {
 	return &Allocation{
-		c: c, made: time.Now(), path: newPath(c.cfg.ReadBuffer), ready: make(chan error, 1),
+		c: c, path: newPath(c.cfg.ReadBuffer), ready: make(chan error, 1),
 		closing: make(chan struct{}), released: make(chan struct{}), readDeadline: newDeadline(),
 		events: make(chan Event, eventQueue), waiters: make(map[netip.Addr][]chan error),
 	}
@@ -271,7 +269,7 @@ func (a *Allocation) Permit(ctx context.Context, ip netip.Addr) error {
 // peer only, one that matches ErrLost while there is no allocation to send by, or the
 // socket's.
 func (a *Allocation) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
-	if d := a.writeDeadline.Load(); d != 0 && int64(time.Since(a.made)) >= d {
+	if a.writeDeadline.Passed() {
 		return 0, a.opError("write", os.ErrDeadlineExceeded)
 	}
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
@@ -386,11 +384,7 @@ func (a *Allocation) SetWriteDeadline(t time.Time) error {
 	if a.isClosed() {
 		return a.opError("set", ErrClosed)
 	}
-	if t.IsZero() {
-		a.writeDeadline.Store(0)
-	} else {
-		a.writeDeadline.Store(max(int64(time.Since(a.made)+time.Until(t)), 1))
-	}
+	a.writeDeadline.Set(t)
 	return nil
 }
 

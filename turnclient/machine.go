@@ -16,7 +16,9 @@ import (
 // machine.Noticer). It holds any number of allocations, each on a socket or stream of
 // its own that it opens itself; a runner starts it without any.
 //
-// Like every machine it is not safe for concurrent use.
+// Programs use a [Client]: a Machine takes and gives types of this module's event loop and
+// simulator, and is exported for the session, which runs it in its tests. Like every machine
+// it is not safe for concurrent use.
 type Machine struct {
 	cfg     MachineConfig
 	random  *rand.Rand
@@ -205,15 +207,6 @@ func (m *Machine) NetworkChanged(now time.Time) {
 			m.timers.Set(&a.retry, now)
 		}
 	}
-}
-
-// Local returns the address of an allocation's own socket towards the server; its IP
-// may be unspecified. It is not valid while there is none.
-func (m *Machine) Local(id AllocationID) netip.AddrPort {
-	if a := m.allocs[id]; a != nil && a.link != nil {
-		return a.link.local
-	}
-	return netip.AddrPort{}
 }
 
 // Usage is what a shell that sends and receives past the machine tells it when asked.

@@ -1,9 +1,9 @@
 package turnclient
 
 import (
-	"slices"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/words"
 )
 
@@ -34,7 +34,7 @@ func (s State) String() string { return stateNames.String(s) }
 func (s State) Usable() bool { return s >= Allocated && s <= Congested }
 
 // transitions is the table of what follows what. Each of them happens: a test sees to it.
-var transitions = [...][]State{
+var transitions = machine.Steps[State]{
 	Idle:              {Allocating},
 	Allocating:        {Allocated, Failed, Closed},
 	Allocated:         {PermissionPending, Permitted, Congested, Disconnecting, Allocating, Closed},
@@ -48,25 +48,14 @@ var transitions = [...][]State{
 
 // Next returns the states that may follow s, which makes the whole table readable. None
 // follows Closed. The caller owns the slice.
-func (s State) Next() []State {
-	if int(s) >= len(transitions) {
-		return nil
-	}
-	return slices.Clone(transitions[s])
-}
+func (s State) Next() []State { return transitions.After(s) }
 
 // setState makes a transition and tells of it. err says why, where that is a failure.
 func (a *allocation) setState(now time.Time, to State, err error) {
 	from := a.state
-	if from == to {
-		return
+	if transitions.Step(&a.state, to, &a.m.illegal) {
+		a.tell(now, Event{Kind: EventState, From: from, State: to, Err: err})
 	}
-	if !slices.Contains(transitions[from], to) {
-		a.m.illegal++
-		return
-	}
-	a.state = to
-	a.tell(now, Event{Kind: EventState, From: from, State: to, Err: err})
 }
 
 // settle chooses among the states of an allocation that stands.

@@ -18,7 +18,7 @@ var corePackages = []string{"natprobe", "punch", "turnclient", "ice", "internal/
 var notCore = []string{"ice/pionice", "turnclient/dtlstransport", "punch/rendezvous/natsbus"}
 
 // shellFiles are the names under which a protocol package touches the world.
-var shellFiles = []string{"io*.go", "sockopt_*.go", "config.go", "pool.go", "doc.go", "*_test.go"}
+var shellFiles = []string{"io*.go", "sockopt_*.go", "config.go", "doc.go", "*_test.go"}
 
 // rootShell are the root package's files that are not core. All others are, so that a new one
 // is: they are the control of a session.

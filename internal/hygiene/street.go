@@ -33,7 +33,7 @@ var street = []floor{
 	{"detection", []string{"natprobe"}},
 	{"the simulated internet", []string{"internal/simnet"}},
 	{"the event loop", []string{"internal/drive", "internal/tap", "internal/seal", "internal/stund"}},
-	{"the ground", []string{"internal/wire", "internal/netio", "internal/ident", "internal/plog", "internal/decay", "internal/ipcheck", "internal/words"}},
+	{"the ground", []string{"internal/wire", "internal/netio", "internal/ident", "internal/plog", "internal/decay", "internal/ipcheck", "internal/words", "internal/work", "internal/feed"}},
 	{"the contract", []string{"internal/machine"}},
 }
 

@@ -1,4 +1,4 @@
-package ice
+package work
 
 import (
 	"errors"
@@ -64,7 +64,7 @@ func (e *CircuitOpenError) Error() string {
 	if e.Trial {
 		why = "it kept failing, and a trial is under way"
 	}
-	return fmt.Sprintf("ice: %v: %v until %s: %s; use another target until then",
+	return fmt.Sprintf("%v: %v until %s: %s; use another target until then",
 		e.Target, ErrCircuitOpen, e.Until.Format("15:04:05.000"), why)
 }
 

@@ -1,4 +1,4 @@
-package ice_test
+package work_test
 
 import (
 	"context"
@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/bradawl/bradawl/ice"
+	"github.com/bradawl/bradawl/internal/work"
 )
 
 // A pool dials, and a breaker says whom not to dial again.
 func Example_work() {
-	pool := ice.NewPool(ice.PoolConfig{})
-	breaker := ice.NewBreaker[string](ice.BreakerConfig{})
+	pool := work.NewPool(work.PoolConfig{})
+	breaker := work.NewBreaker[string](work.BreakerConfig{})
 	now := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 	dial := func(context.Context) error { return errors.New("connection refused") }
 
@@ -32,5 +32,5 @@ func Example_work() {
 		breaker.Report(now, target, <-results == nil)
 	}
 	pool.Close()
-	// Output: ice: turn.example.org:3478: circuit open until 12:00:33.000: it kept failing; use another target until then
+	// Output: turn.example.org:3478: circuit open until 12:00:33.000: it kept failing; use another target until then
 }

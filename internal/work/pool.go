@@ -1,4 +1,4 @@
-package ice
+package work
 
 import (
 	"context"
@@ -21,7 +21,7 @@ const defaultPoolQueue = 1000
 
 // ErrPoolClosed is what Submit returns after Close, and the cause (context.Cause) by
 // which the contexts of work end that is under way when a pool closes.
-var ErrPoolClosed = errors.New("ice: the pool is closed")
+var ErrPoolClosed = errors.New("work: the pool is closed")
 
 // PoolFullError says that a pool took no more work: all workers are busy, and the
 // queue is full.
@@ -32,13 +32,13 @@ type PoolFullError struct {
 
 // Error names the bounds and the remedy.
 func (e *PoolFullError) Error() string {
-	return fmt.Sprintf("ice: the pool is full: %d at work and %d waiting; submit later, or give it more Workers or a longer Queue", e.Workers, e.Queue)
+	return fmt.Sprintf("work: the pool is full: %d at work and %d waiting; submit later, or give it more Workers or a longer Queue", e.Workers, e.Queue)
 }
 
 // Pool runs what must block, such as dialling, resolving a name or asking a relay for an
 // address, on few goroutines, whoever and however many submit. A worker is started when
 // there is work and none is free, and ends when none waits, so that an idle pool has no
-// goroutine. One pool may serve every agent of a process.
+// goroutine.
 //
 // All methods are safe for use by several goroutines.
 type Pool struct {
@@ -83,7 +83,7 @@ func NewPool(cfg PoolConfig) *Pool {
 // already, or says that an argument is nil. Then work is not called.
 func (p *Pool) Submit(ctx context.Context, work func(context.Context)) error {
 	if ctx == nil || work == nil {
-		return errors.New("ice: Pool.Submit: nil context or function; give it both")
+		return errors.New("work: Pool.Submit: nil context or function; give it both")
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
