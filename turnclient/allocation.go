@@ -118,7 +118,7 @@ func (a *allocation) adopt(now, sent time.Time, l *link, got Event) {
 	a.heardAt = now
 	got.Kind, got.State, got.Server, got.Lost = EventAllocated, Allocated, l.srv.Endpoint, a.loss
 	got.Relayed, got.Reservation, got.Features = slices.Clone(a.relayed), slices.Clone(a.token), a.features(l.srv)
-	got.link, got.df = l, a.df
+	got.on, got.df = l.key(), a.df
 	a.loss = Loss{}
 	a.setState(now, Allocated, nil)
 	a.tell(now, got)

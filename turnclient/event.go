@@ -68,7 +68,7 @@ type Event struct {
 	Err         error
 	Missed      int // events that were dropped before this one, because nobody took them (Allocation.Events)
 
-	link   *link            // EventAllocated: what it stands on
+	on     linkKey          // EventAllocated, EventMoved: what it stands on
 	df     bool             // EventAllocated: Send indications carry DONT-FRAGMENT
 	stream machine.StreamID // EventConnected
 }

@@ -113,7 +113,6 @@ func (a *Allocation) settleWith(err error) {
 
 // publish hands an event to the user, in place of the oldest if nobody takes them.
 func (a *Allocation) publish(e Event) {
-	e.link = nil
 	e.Relayed = slices.Clone(e.Relayed)
 	for {
 		e.Missed = a.missed

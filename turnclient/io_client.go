@@ -13,7 +13,6 @@ import (
 	"github.com/pion/logging"
 
 	"github.com/bradawl/bradawl/internal/drive"
-	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/netio"
 	"github.com/bradawl/bradawl/internal/plog"
 )
@@ -23,7 +22,7 @@ import (
 type Client struct {
 	cfg    Config
 	log    logging.LeveledLogger
-	m      *clientMachine
+	m      *Machine
 	loop   *drive.Loop
 	ctx    context.Context // ends what runs beside the loop; never handed on
 	cancel context.CancelFunc
@@ -34,30 +33,15 @@ type Client struct {
 	allocs map[AllocationID]*Allocation // the loop's
 
 	mu     sync.Mutex
-	closed bool                       // guarded by mu
-	taps   map[tapKey]tapped          // guarded by mu
-	dials  map[machine.StreamID]*link // guarded by mu: asked for by the machine
-	open   map[*Allocation]bool       // guarded by mu
+	closed bool                 // guarded by mu
+	taps   map[linkKey]tapped   // guarded by mu
+	open   map[*Allocation]bool // guarded by mu
 }
 
 // tapped is a tap of any kind.
 type tapped interface {
 	sender
 	attach(p *path, server netip.AddrPort)
-}
-
-// tapKey is by which the tap of a link is found: a socket's by its address, another by
-// its stream.
-type tapKey struct {
-	local  netip.AddrPort
-	stream machine.StreamID
-}
-
-func keyOf(l *link) tapKey {
-	if l.dialed {
-		return tapKey{stream: l.id}
-	}
-	return tapKey{local: l.local}
 }
 
 // Dial resolves the servers' names and returns a Client, which the caller must Close.
@@ -77,8 +61,8 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	}
 	c := &Client{
 		cfg: cfg, log: plog.OrDiscard(cfg.LoggerFactory).NewLogger("turnclient"),
-		allocs: make(map[AllocationID]*Allocation), taps: make(map[tapKey]tapped),
-		dials: make(map[machine.StreamID]*link), open: make(map[*Allocation]bool),
+		allocs: make(map[AllocationID]*Allocation), taps: make(map[linkKey]tapped),
+		open: make(map[*Allocation]bool),
 	}
 	var err error
 	if c.servers, err = newDirectory(&c.cfg); err != nil {
@@ -104,7 +88,7 @@ func (c *Client) start(ctx context.Context) error {
 		return err
 	}
 	c.cfg.Credentials = Credentials{} // the machine has them
-	c.m = &clientMachine{m, c}
+	c.m = m
 	c.loop, err = drive.Run[Event](c.m, c.handle, drive.Options{ListenPacket: c.listen, Dial: c.dial, Log: c.log})
 	if err != nil {
 		return fmt.Errorf("turnclient: %w", err)
@@ -241,24 +225,6 @@ func (c *Client) Close() error {
 	return first
 }
 
-// clientMachine notes which link a dial is for: how to connect is up to its endpoint.
-type clientMachine struct {
-	*Machine
-	c *Client
-}
-
-func (m *clientMachine) PollTransmit() (machine.Transmit, bool) {
-	t, ok := m.Machine.PollTransmit()
-	if ok && t.Op == machine.Dial {
-		if l := m.streams[t.Stream]; l != nil {
-			m.c.mu.Lock()
-			m.c.dials[t.Stream] = l
-			m.c.mu.Unlock()
-		}
-	}
-	return t, ok
-}
-
 func (c *Client) listen(ctx context.Context, network, address string) (net.PacketConn, error) {
 	pc, err := c.cfg.ListenPacket(ctx, network, address)
 	if err != nil {
@@ -269,23 +235,26 @@ func (c *Client) listen(ctx context.Context, network, address string) (net.Packe
 		_ = pc.Close()
 		return nil, err
 	}
-	t.closed = c.tap(tapKey{local: t.conn.LocalAddrPort()}, t)
+	t.closed = c.tap(linkKey{local: t.conn.LocalAddrPort()}, t)
 	return t, nil
 }
 
 // dial connects to the server that the loop asks for.
 func (c *Client) dial(ctx context.Context, network string, _ netip.AddrPort, remote string) (net.Conn, error) {
 	id := drive.StreamOf(ctx)
-	c.mu.Lock()
-	l := c.dials[id]
-	delete(c.dials, id)
-	c.mu.Unlock()
-	if l == nil {
-		return nil, net.ErrClosed // by the machine, at once
+	server := make(chan Endpoint, 1)
+	c.loop.Post(func(time.Time) { server <- c.m.dials(id) }) // not Do: the end of the loop waits for us
+	var e Endpoint
+	select {
+	case e = <-server:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
-	e := l.srv.Endpoint // it never changes
-	if e.Transport == DTLS {
-		return c.associate(ctx, l, e)
+	switch e.Transport {
+	case UDP:
+		return nil, net.ErrClosed // by the machine, at once
+	case DTLS:
+		return c.associate(ctx, id, e)
 	}
 	conn, err := c.connect(ctx, network, remote, e)
 	if err == nil && e.Transport == TLS {
@@ -295,12 +264,12 @@ func (c *Client) dial(ctx context.Context, network string, _ netip.AddrPort, rem
 		return nil, err
 	}
 	t := newStreamTap(conn)
-	t.closed = c.tap(tapKey{stream: id}, t)
+	t.closed = c.tap(linkKey{stream: id}, t)
 	return t, nil
 }
 
 // tap makes t the tap of a link, until the func it returns is called.
-func (c *Client) tap(key tapKey, t tapped) (untap func()) {
+func (c *Client) tap(key linkKey, t tapped) (untap func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.taps[key] = t
@@ -331,7 +300,7 @@ func (c *Client) handle(e Event) {
 	}
 	if e.Kind == EventAllocated || e.Kind == EventMoved {
 		c.mu.Lock()
-		t := c.taps[keyOf(e.link)]
+		t := c.taps[e.on]
 		c.mu.Unlock()
 		switch {
 		case t == nil: // closed meanwhile: another event follows

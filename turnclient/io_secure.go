@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/bradawl/bradawl/internal/machine"
 	"github.com/bradawl/bradawl/internal/netio"
 	"github.com/bradawl/bradawl/internal/wire"
 )
@@ -51,7 +52,7 @@ func secureError(what, name string, err error) error {
 }
 
 // associate opens a socket and has DTLS laid over it (RFC 7350).
-func (c *Client) associate(ctx context.Context, l *link, e Endpoint) (net.Conn, error) {
+func (c *Client) associate(ctx context.Context, id machine.StreamID, e Endpoint) (net.Conn, error) {
 	network, address := "udp4", "0.0.0.0:0"
 	if e.Addr.Addr().Is6() {
 		network, address = "udp6", "[::]:0"
@@ -66,7 +67,7 @@ func (c *Client) associate(ctx context.Context, l *link, e Endpoint) (net.Conn, 
 		return nil, err
 	}
 	f := &flow{Conn: conn, server: e.Addr, unreachable: func(err error) {
-		c.loop.Post(func(now time.Time) { c.m.suspect(now, l, err) })
+		c.loop.Post(func(now time.Time) { c.m.suspect(now, id, err) })
 	}}
 	cfg := c.tlsFor(e.Name)
 	secured, err := c.cfg.DTLS(ctx, f, cfg)
@@ -75,16 +76,8 @@ func (c *Client) associate(ctx context.Context, l *link, e Endpoint) (net.Conn, 
 		return nil, secureError("DTLS", cfg.ServerName, err)
 	}
 	t := &messageTap{Conn: secured, under: f, tap: tap{buf: make([]byte, maxMessage)}}
-	t.closed = c.tap(tapKey{stream: l.id}, t)
+	t.closed = c.tap(linkKey{stream: id}, t)
 	return t, nil
-}
-
-// suspect takes in that an ICMP error came for what was sent on l.
-func (m *clientMachine) suspect(now time.Time, l *link, err error) {
-	m.enter()
-	if !l.gone {
-		l.unreachable(now, err)
-	}
 }
 
 // flow is a UDP socket as a connection to one server, for DTLS to be laid over.

@@ -42,6 +42,37 @@ type link struct {
 	stun       bool    // a STUN message came
 }
 
+// linkKey is by which a shell finds what it has made of a link: a stream by its number, a
+// socket by the address that it is bound to.
+type linkKey struct {
+	local  netip.AddrPort
+	stream machine.StreamID
+}
+
+func (l *link) key() linkKey {
+	if l.dialed {
+		return linkKey{stream: l.id}
+	}
+	return linkKey{local: l.local}
+}
+
+// dials returns the server that a stream leads to, for how to connect is up to it; that of
+// one that the machine has closed is the zero value.
+func (m *Machine) dials(id machine.StreamID) Endpoint {
+	if l := m.streams[id]; l != nil {
+		return l.srv.Endpoint
+	}
+	return Endpoint{}
+}
+
+// suspect takes in that an ICMP error came for what was sent on a stream.
+func (m *Machine) suspect(now time.Time, id machine.StreamID, err error) {
+	m.enter()
+	if l := m.streams[id]; l != nil {
+		l.unreachable(now, err)
+	}
+}
+
 // newLink opens a path to srv.
 func (m *Machine) newLink(a *allocation, srv *server) *link {
 	l := &link{m: m, a: a, srv: srv, dialed: srv.Transport != UDP, stream: srv.Transport.stream()}

@@ -95,7 +95,7 @@ func (a *allocation) movedTo(now time.Time, l *link, msg *wire.Message, sent tim
 	a.retire(now, old)
 	l.onDown = func(now time.Time, err error) { a.lose(now, err, false) }
 	a.heardAt = now
-	a.tell(now, Event{Kind: EventMoved, State: a.state, Server: l.srv.Endpoint, Local: l.local, link: l})
+	a.tell(now, Event{Kind: EventMoved, State: a.state, Server: l.srv.Endpoint, Local: l.local, on: l.key()})
 	a.nudge(l)
 	a.reissue(now)
 	lifetime := lifetimeOf(msg)
