@@ -223,7 +223,7 @@ func (a *allocation) wrote(now time.Time) {
 func (a *allocation) look() (heard, wrote bool) {
 	heard, wrote = a.heard, a.dirty
 	a.heard, a.dirty = false, false
-	if u := a.m.cfg.Usage; u != nil {
+	if u := a.m.cfg.usage; u != nil {
 		heard = u.Heard(a.id) || heard
 		wrote = u.Wrote(a.id) || wrote
 	}
@@ -249,7 +249,7 @@ func (a *allocation) doubted(now time.Time) {
 		a.m.timers.Set(&a.doubt, now.Add(doubtTick))
 		return
 	}
-	if u := a.m.cfg.Usage; u != nil {
+	if u := a.m.cfg.usage; u != nil {
 		u.Disarm(a.id)
 	}
 }

@@ -178,7 +178,7 @@ func (c *channel) takeUsed() bool {
 	if p := c.a.peers[c.peer]; p != nil {
 		used, p.used = p.used, false
 	}
-	if u := c.a.m.cfg.Usage; u != nil {
+	if u := c.a.m.cfg.usage; u != nil {
 		used = u.Channel(c.a.id, c.peer) || used
 	}
 	return used

@@ -33,7 +33,7 @@ func (a *allocation) transmit(now time.Time, p *peer, data []byte) {
 }
 
 // Wrote tells the machine that a shell sent data past it, since it was asked to tell
-// (Usage.Disarm) or for the first time.
+// (bypass.Disarm) or for the first time.
 func (m *Machine) Wrote(now time.Time, id AllocationID) {
 	m.enter()
 	if a := m.allocs[id]; a != nil {

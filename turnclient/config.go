@@ -78,8 +78,8 @@ type MachineConfig struct {
 	// Default false.
 	Mobility bool
 
-	// Usage is asked what passed by the machine. Default nil: nothing does.
-	Usage Usage
+	// usage is asked what passed by the machine. Default nil: nothing does.
+	usage bypass
 }
 
 // withDefaults returns a complete copy, or a *ConfigError.

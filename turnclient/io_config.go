@@ -99,11 +99,11 @@ type CredentialsRequest struct {
 }
 
 // machine returns what the machine makes of c.
-func (c *Config) machine(servers []Endpoint, usage Usage) MachineConfig {
+func (c *Config) machine(servers []Endpoint, usage bypass) MachineConfig {
 	return MachineConfig{
 		Servers: servers, Credentials: c.Credentials, Ask: c.FetchCredentials != nil,
 		Family: c.Family, Lifetime: c.Lifetime, Keepalive: c.Keepalive, MappingLifetime: c.MappingLifetime, RTO: c.RTO,
-		ChannelAfter: c.ChannelAfter, DontFragment: c.DontFragment, Mobility: c.Mobility, Usage: usage,
+		ChannelAfter: c.ChannelAfter, DontFragment: c.DontFragment, Mobility: c.Mobility, usage: usage,
 	}
 }
 

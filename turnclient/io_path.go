@@ -21,7 +21,7 @@ type path struct {
 	routes   map[netip.AddrPort]*route
 	channels map[uint16]*route
 
-	heard, sent, wrote, armed atomic.Bool // for Usage
+	heard, sent, wrote, armed atomic.Bool // for usage
 
 	stats [numCounters]atomic.Uint64
 }

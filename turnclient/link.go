@@ -219,7 +219,7 @@ func (l *link) keepAlive(now time.Time) {
 	if l.congestion.level > 0 && !asked && l.a.link == l && l.a.state == Congested {
 		l.a.ask(now, 0, 0)
 	}
-	if u := l.m.cfg.Usage; u != nil && l.a.link == l && u.Sent(l.a.id) {
+	if u := l.m.cfg.usage; u != nil && l.a.link == l && u.Sent(l.a.id) {
 		l.sent = true
 	}
 	if !l.sent {

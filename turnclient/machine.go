@@ -209,9 +209,9 @@ func (m *Machine) NetworkChanged(now time.Time) {
 	}
 }
 
-// Usage is what a shell that sends and receives past the machine tells it when asked.
+// bypass is what a shell that sends and receives past the machine tells it when asked.
 // Each method reports whether something happened since it was asked last.
-type Usage interface {
+type bypass interface {
 	// Heard reports whether data of a permitted peer came in.
 	Heard(AllocationID) bool
 	// Sent and Wrote each report whether data went out.

@@ -368,7 +368,7 @@ func (p *permit) failed(now time.Time, err error) {
 func (p *permit) takeUsed() bool {
 	used := p.used || p.kept
 	p.used = false
-	if u := p.a.m.cfg.Usage; u != nil {
+	if u := p.a.m.cfg.usage; u != nil {
 		used = u.Permission(p.a.id, p.ip) || used
 	}
 	return used
