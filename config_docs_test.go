@@ -96,6 +96,25 @@ func TestQuestionsPage(t *testing.T) {
 	}
 }
 
+// TestLanePages: what a lane is, docs/concepts.md and the picture beside it say.
+func TestLanePages(t *testing.T) {
+	for file, mark := range map[string]string{"docs/concepts.md": "\n| %s |", "docs/pictures/lanes.svg": ">%s</text>"} {
+		page, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range punch.LaneKinds() {
+			word := k.String()
+			if k == punch.LaneTCP {
+				word = "tcp"
+			}
+			if !strings.Contains(string(page), fmt.Sprintf(mark, word)) {
+				t.Errorf("%s says nothing of the lane %s", file, word)
+			}
+		}
+	}
+}
+
 // saysOfLanes is what connection.doing may say, as its source has it: of a format the first
 // piece of three words.
 func saysOfLanes(t *testing.T) (texts []string) {

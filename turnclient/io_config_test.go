@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// The machine is told everything that it can be told, and what the Config says.
-func TestMachineIsToldTheWholeConfig(t *testing.T) {
+// TestConfigReachesMachine: the machine is told everything that it can be told, and what the Config says.
+func TestConfigReachesMachine(t *testing.T) {
 	cfg := Config{
 		Servers: []string{"turn:turn.example.org"}, Credentials: Credentials{Username: "user"},
 		FetchCredentials: func(context.Context, CredentialsRequest) (c Credentials, err error) { return c, nil },

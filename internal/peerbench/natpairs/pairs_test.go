@@ -63,7 +63,8 @@ func cell(all []outcome) string {
 	return fmt.Sprintf("%d %%, %.2f s", 100*len(direct)/len(all), direct[len(direct)/2].Seconds())
 }
 
-// Whatever pion's agents get through, ours do, and sooner; and they do where pion's cannot.
+// Whatever pion's agents get through, ours do, and sooner; and they do where pion's cannot. The
+// seed is the network's: the agents' own luck, ours from crypto/rand, is another one each time.
 func TestPairs(t *testing.T) {
 	for _, c := range []struct {
 		nats  [2]string
