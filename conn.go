@@ -16,6 +16,7 @@ import (
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/internal/netio"
 	"github.com/bradawl/bradawl/internal/seal"
+	"github.com/bradawl/bradawl/internal/tap"
 )
 
 // Conn is a connection to a peer: a net.Conn whose Writes and Reads are datagrams, of
@@ -32,7 +33,7 @@ type Conn struct {
 	ours    uint32
 
 	inbox *netio.Inbox
-	out   atomic.Pointer[[]outlet]
+	out   atomic.Pointer[[]tap.Outlet]
 	known atomic.Pointer[[]ice.Route]
 	heard atomic.Bool // something of the peer has been opened
 	quiet atomic.Bool // the control wants to know of the next write
@@ -134,7 +135,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 	var err error
 	sent := false
 	for i := range *out { // several while the path in use is in doubt
-		if failed := (*out)[i].send(data); failed == nil {
+		if failed := (*out)[i].Send(data); failed == nil {
 			sent = true
 		} else if err == nil {
 			err = failed

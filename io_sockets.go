@@ -295,34 +295,19 @@ func (s *Session) connAt(index uint32) *Conn {
 	return s.byIndex[index]
 }
 
-// outlet is where a connection's data leaves by.
-type outlet struct {
-	socket *tap.Socket // nil: a connection
-	stream *tap.Stream
-	remote netip.AddrPort
-	source netio.SendOptions
-}
-
-func (o *outlet) send(b []byte) error {
-	if o.socket != nil {
-		return o.socket.Send(b, o.remote, o.source)
-	}
-	return o.stream.Send(b)
-}
-
 // outlets are what routes are to a writer.
-func (s *Session) outlets(routes []ice.Route) (all []outlet) {
+func (s *Session) outlets(routes []ice.Route) (all []tap.Outlet) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, r := range routes {
-		o := outlet{remote: r.Remote}
+		o := tap.Outlet{Remote: r.Remote}
 		if r.Stream != 0 {
-			o.stream = s.streams[streamKey{r.Local, r.Remote}]
+			o.Stream = s.streams[streamKey{r.Local, r.Remote}]
 		} else {
-			o.socket = s.sockets[r.Socket]
-			o.source.Source = r.Local.Addr()
+			o.Socket = s.sockets[r.Socket]
+			o.Source.Source = r.Local.Addr()
 		}
-		if o.socket != nil || o.stream != nil {
+		if o.OK() {
 			all = append(all, o)
 		}
 	}

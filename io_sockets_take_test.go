@@ -319,7 +319,7 @@ func TestStreamsOfOneKey(t *testing.T) {
 		if err := streams[i].Close(); err != nil {
 			t.Fatal(err)
 		}
-		if out := s.outlets(route); want == nil && len(out) != 0 || want != nil && (len(out) != 1 || out[0].stream != want) {
+		if out := s.outlets(route); want == nil && len(out) != 0 || want != nil && (len(out) != 1 || out[0].Stream != want) {
 			t.Errorf("after %d have ended data leaves by %+v", i+1, out)
 		}
 	}
@@ -331,7 +331,7 @@ func TestOutletSource(t *testing.T) {
 	s := &Session{sockets: map[machine.SocketID]*tap.Socket{1: socket}}
 	local, remote := netip.MustParseAddrPort("192.0.2.1:4000"), netip.MustParseAddrPort("192.0.2.2:5000")
 	out := s.outlets([]ice.Route{{Socket: 1, Local: local, Remote: remote}, {Socket: 2, Remote: remote}})
-	if len(out) != 1 || out[0].socket != socket || out[0].remote != remote || out[0].source.Source != local.Addr() {
+	if len(out) != 1 || out[0].Socket != socket || out[0].Remote != remote || out[0].Source.Source != local.Addr() {
 		t.Errorf("%+v", out)
 	}
 }

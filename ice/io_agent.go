@@ -10,6 +10,7 @@ import (
 
 	"github.com/bradawl/bradawl/internal/feed"
 	"github.com/bradawl/bradawl/internal/netio"
+	"github.com/bradawl/bradawl/internal/tap"
 )
 
 // Agent finds the paths to one peer, and keeps the best of them. Its methods may be
@@ -283,17 +284,18 @@ func (e *Endpoint) owner(r Route) *Agent {
 func (e *Endpoint) outlet(r Route) *outlet {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	o := &outlet{remote: r.Remote, local: r.Local}
+	o := &outlet{tap.Outlet{Remote: r.Remote}, r.Local}
 	if r.Stream != 0 {
-		o.stream = e.streams[streamKey{r.Local, r.Remote}]
-	} else if r.Remote.IsValid() {
-		o.socket = e.sockets[r.Socket]
-		o.source.Source = r.Local.Addr()
-		if o.socket != nil && !o.local.IsValid() {
-			o.local = o.socket.LocalAddrPort()
+		if t := e.streams[streamKey{r.Local, r.Remote}]; t != nil {
+			o.Stream = t.Stream
+		}
+	} else if t := e.sockets[r.Socket]; t != nil && r.Remote.IsValid() {
+		o.Socket, o.Source.Source = t.Socket, r.Local.Addr()
+		if !o.local.IsValid() {
+			o.local = t.LocalAddrPort()
 		}
 	}
-	if o.stream == nil && o.socket == nil {
+	if !o.OK() {
 		return nil
 	}
 	return o

@@ -46,7 +46,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 	case len(b) > maxData:
 		return 0, c.fail("write", fmt.Errorf("%w: %d bytes, at most %d", ErrTooLong, len(b), maxData))
 	}
-	if err := o.send(b); err != nil {
+	if err := o.Send(b); err != nil {
 		c.a.stats[countUnsent].Add(1)
 		return 0, c.fail("write", err)
 	}
@@ -76,11 +76,11 @@ func (c *Conn) RemoteAddr() net.Addr {
 	if o == nil {
 		return &net.UDPAddr{}
 	}
-	return o.addr(o.remote)
+	return o.addr(o.Remote)
 }
 
 func (o *outlet) addr(a netip.AddrPort) net.Addr {
-	if o.stream != nil {
+	if o.Stream != nil {
 		return net.TCPAddrFromAddrPort(a)
 	}
 	return net.UDPAddrFromAddrPort(a)

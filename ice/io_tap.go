@@ -82,19 +82,8 @@ func (e *Endpoint) tapStream(c net.Conn) *tap.Stream {
 	return s.Stream
 }
 
-// outlet is where an agent's data leaves by.
+// outlet is where an agent's data leaves by, and from.
 type outlet struct {
-	socket *socketTap // nil: a connection
-	stream *streamTap
-	remote netip.AddrPort
-	local  netip.AddrPort
-	source netio.SendOptions
-}
-
-// send sends one datagram, or says why it could not.
-func (o *outlet) send(b []byte) error {
-	if o.socket != nil {
-		return o.socket.Send(b, o.remote, o.source)
-	}
-	return o.stream.Send(b)
+	tap.Outlet
+	local netip.AddrPort
 }
