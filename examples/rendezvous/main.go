@@ -15,6 +15,9 @@
 // more, the clients are sent away over a while, and the program ends with the
 // last one or when -drain is over. A second signal ends it at once.
 //
+// With -json it prints one JSON object a line: event is listening (url) or cut_off, where some
+// clients were still there after -drain.
+//
 // Exit code 0 means that it was ended by a signal, 1 that it could not start or failed, 2
 // that the flags are wrong; one line on standard error says what.
 //
@@ -25,6 +28,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -44,7 +48,7 @@ import (
 // envSecret may hold what -turn-secret gives.
 const envSecret = "BRADAWL_TURN_SECRET"
 
-const usage = `usage: rendezvous [-addr HOST:PORT] [-ice-servers URI,...] [-v]
+const usage = `usage: rendezvous [-addr HOST:PORT] [-ice-servers URI,...] [-v] [-json]
 
 examples:
   rendezvous
@@ -74,6 +78,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	lifetime := flags.Duration("turn-lifetime", time.Hour, "how long the clients' TURN credentials are good for")
 	perAddress := flags.Int("max-clients-per-address", 256, "`number` of clients that one IPv4 address or IPv6 /64 has at most; they may be in twice as many rooms. Behind a proxy all clients have the proxy's")
 	drain := flags.Duration("drain", 20*time.Second, "how long clients have to leave after SIGINT or SIGTERM")
+	asJSON := flags.Bool("json", false, "print JSON, an object a line")
 	verbose := flags.Bool("v", false, "log every sign-on, end of a connection and pairing")
 	if err := cli.Parse(flags, args, stderr, usage, false); err != nil {
 		return cli.Usage(err)
@@ -99,12 +104,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		factory.Writer, factory.DefaultLogLevel = stderr, logging.LogLevelDebug
 		cfg.LoggerFactory = factory
 	}
-	return serve(ctx, *addr, cfg, *drain, stdout)
+	return serve(ctx, *addr, cfg, *drain, teller{stdout, *asJSON})
 }
 
 // serve runs the server until ctx ends, and then for at most as long as drain
 // and a few seconds more.
-func serve(ctx context.Context, addr string, cfg rendezvous.ServerConfig, drain time.Duration, stdout io.Writer) error {
+func serve(ctx context.Context, addr string, cfg rendezvous.ServerConfig, drain time.Duration, out teller) error {
 	server, err := rendezvous.NewServer(cfg)
 	if wrong := (*rendezvous.ConfigError)(nil); errors.As(err, &wrong) {
 		return cli.Usage(fmt.Errorf("%w (%s)", err, flagOf[wrong.Field]))
@@ -130,7 +135,8 @@ func serve(ctx context.Context, addr string, cfg rendezvous.ServerConfig, drain 
 	}
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(listener) }()
-	fmt.Fprintf(stdout, "listening on ws://%s/\n", listener.Addr())
+	url := "ws://" + listener.Addr().String() + "/"
+	out.say(record{Event: "listening", URL: url}, "listening on "+url)
 
 	select {
 	case err := <-served:
@@ -142,7 +148,7 @@ func serve(ctx context.Context, addr string, cfg rendezvous.ServerConfig, drain 
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	if err := server.Shutdown(limit); err != nil {
-		fmt.Fprintf(stdout, "some clients were still there after -drain %v\n", drain)
+		out.say(record{Event: "cut_off"}, fmt.Sprintf("some clients were still there after -drain %v", drain))
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
@@ -151,6 +157,26 @@ func serve(ctx context.Context, addr string, cfg rendezvous.ServerConfig, drain 
 	}
 	<-served
 	return nil
+}
+
+// teller tells of what happens, to people or in JSON.
+type teller struct {
+	w    io.Writer
+	json bool
+}
+
+// record is a line in JSON.
+type record struct {
+	Event string `json:"event"`
+	URL   string `json:"url,omitempty"`
+}
+
+func (t teller) say(r record, text string) {
+	if t.json {
+		_ = json.NewEncoder(t.w).Encode(r) // who closed our output does not want it
+		return
+	}
+	fmt.Fprintln(t.w, text)
 }
 
 // flagOf names the flag behind a field that the server refuses.

@@ -7,6 +7,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha1"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -129,15 +130,33 @@ func health(t *testing.T, url string) (status int, body string) {
 	return resp.StatusCode, string(b)
 }
 
-// A drain ends with its time limit, and says so when that cut somebody off.
+// A drain ends with its time limit, and says so when that cut somebody off: to people, and in
+// JSON.
 func TestDrainLimit(t *testing.T) {
+	t.Run("text", func(t *testing.T) {
+		drained(t, "-drain 1ns\n", func(line string) string { return strings.TrimSpace(strings.TrimPrefix(line, "listening on ")) })
+	})
+	t.Run("json", func(t *testing.T) {
+		drained(t, `{"event":"cut_off"}`+"\n", func(line string) string {
+			var r record
+			if err := json.Unmarshal([]byte(line), &r); err != nil || r.Event != "listening" {
+				t.Fatalf("%v: %q", err, line)
+			}
+			return r.URL
+		}, "-json")
+	})
+}
+
+// drained runs the program until it has cut somebody off. The first line of its output tells
+// the URL, and the rest ends as wanted.
+func drained(t *testing.T, want string, url func(line string) string, flags ...string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	signalled, interrupt := context.WithCancel(ctx)
 	out, w := io.Pipe()
 	code := make(chan int, 1)
 	go func() {
-		code <- exit(signalled, []string{"-addr", "127.0.0.1:0", "-drain", "1ns"}, w, io.Discard)
+		code <- exit(signalled, append(flags, "-addr", "127.0.0.1:0", "-drain", "1ns"), w, io.Discard)
 		w.Close()
 	}()
 	lines := bufio.NewReader(out)
@@ -145,7 +164,7 @@ func TestDrainLimit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := rendezvous.Dial(ctx, strings.TrimSpace(strings.TrimPrefix(line, "listening on ")), rendezvous.ClientConfig{})
+	c, err := rendezvous.Dial(ctx, url(line), rendezvous.ClientConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +177,7 @@ func TestDrainLimit(t *testing.T) {
 	if _, err := c.Next(ctx); !errors.As(err, &ce) || ce.Code != rendezvous.CodeShutdown {
 		t.Errorf("the client was told %v", err)
 	}
-	if rest, err := io.ReadAll(lines); err != nil || !strings.Contains(string(rest), "-drain 1ns") {
+	if rest, err := io.ReadAll(lines); err != nil || !strings.HasSuffix(string(rest), want) {
 		t.Errorf("the rest of the output is %q, %v", rest, err)
 	}
 	if got := <-code; got != 0 {

@@ -5,10 +5,14 @@
 //
 // It prints the addresses that it listens on and runs until it is interrupted. Exit code 0
 // means that it was, 1 that it could not listen, 2 that the flags are wrong.
+//
+// With -json it prints one JSON object a line: event is listening (proto, addr) or, where there
+// is no -ip2, one_address.
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -22,7 +26,7 @@ import (
 func main() { cli.Main("stunserver", run) }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	cfg, err := parse(args, stderr)
+	cfg, asJSON, err := parse(args, stderr)
 	if err != nil {
 		return cli.Usage(err)
 	}
@@ -33,17 +37,31 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("%w; -ip1 and -ip2 are to be addresses of this host, -port1 and -port2 free there", err)
 	}
+	say := func(r record, text string) {
+		if asJSON {
+			_ = json.NewEncoder(stdout).Encode(r) // who closed our output does not want it
+			return
+		}
+		fmt.Fprintln(stdout, text)
+	}
 	for _, a := range server.Addrs() {
-		fmt.Fprintf(stdout, "listening on udp %v\n", a)
+		say(record{Event: "listening", Proto: "udp", Addr: a.String()}, "listening on udp "+a.String())
 	}
 	if !cfg.IP2.IsValid() {
-		fmt.Fprintln(stdout, "one address only: clients learn their address, not what their NAT does (see -ip2)")
+		say(record{Event: "one_address"}, "one address only: clients learn their address, not what their NAT does (see -ip2)")
 	}
 	<-ctx.Done()
 	return server.Close()
 }
 
-const usage = `usage: stunserver -ip1 A [-ip2 B] [-port1 P] [-port2 Q]
+// record is a line in JSON.
+type record struct {
+	Event string `json:"event"`
+	Proto string `json:"proto,omitempty"`
+	Addr  string `json:"addr,omitempty"`
+}
+
+const usage = `usage: stunserver -ip1 A [-ip2 B] [-port1 P] [-port2 Q] [-json]
 
 examples:
   stunserver
@@ -56,22 +74,23 @@ examples:
 exit codes: 0 after an interrupt, 1 it could not listen, 2 the flags are wrong
 `
 
-func parse(args []string, help io.Writer) (stunserver.Config, error) {
+func parse(args []string, help io.Writer) (cfg stunserver.Config, asJSON bool, err error) {
 	flags := flag.NewFlagSet("stunserver", flag.ContinueOnError)
 	ip1 := flags.String("ip1", "127.0.0.1", "`address` to listen on")
 	ip2 := flags.String("ip2", "", "second `address` of this host, for NAT behaviour discovery (RFC 5780)")
 	port1 := flags.Int("port1", 3478, "first UDP `port`")
 	port2 := flags.Int("port2", 3479, "second UDP `port`")
+	flags.BoolVar(&asJSON, "json", false, "print JSON, an object a line")
 	if err := cli.Parse(flags, args, help, usage, false); err != nil {
-		return stunserver.Config{}, err
+		return cfg, false, err
 	}
-	cfg := stunserver.Config{Port1: *port1, Port2: *port2}
+	cfg.Port1, cfg.Port2 = *port1, *port2
 	for _, f := range []struct {
 		name  string
 		value int
 	}{{"port1", *port1}, {"port2", *port2}} {
 		if f.value < 1 || f.value > 65535 {
-			return cfg, fmt.Errorf("-%s %d: not a port; give 1 to 65535", f.name, f.value)
+			return cfg, false, fmt.Errorf("-%s %d: not a port; give 1 to 65535", f.name, f.value)
 		}
 	}
 	for _, f := range []struct {
@@ -83,9 +102,9 @@ func parse(args []string, help io.Writer) (stunserver.Config, error) {
 		}
 		ip, err := netip.ParseAddr(f.value)
 		if err != nil {
-			return cfg, fmt.Errorf("-%s %q: not an IP address; give one of this host", f.name, f.value)
+			return cfg, false, fmt.Errorf("-%s %q: not an IP address; give one of this host", f.name, f.value)
 		}
 		*f.to = ip
 	}
-	return cfg, nil
+	return cfg, asJSON, nil
 }

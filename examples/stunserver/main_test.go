@@ -1,12 +1,17 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"io"
+	"net"
+	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/bradawl/bradawl/examples/internal/cli"
+	"github.com/bradawl/bradawl/natprobe"
 )
 
 func TestBadInputIsToldInOneLine(t *testing.T) {
@@ -38,4 +43,74 @@ func TestHelpIsNoError(t *testing.T) {
 	if err := run(context.Background(), []string{"-help"}, io.Discard, &help); cli.Exit("stunserver", err, io.Discard) != cli.Done || !strings.Contains(help.String(), "examples:") || !strings.Contains(help.String(), "exit codes: 0") || !strings.Contains(help.String(), "-ip2") {
 		t.Errorf("-h: %v: %s", err, &help)
 	}
+}
+
+// freePort is a port of UDP that nobody had just now.
+func freePort(t *testing.T) string {
+	t.Helper()
+	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pc.Close()
+	_, port, err := net.SplitHostPort(pc.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// TestJSON: with -json each line is an object, and at the address that one tells somebody answers.
+func TestJSON(t *testing.T) {
+	var err error
+	for range 10 { // somebody else may take the ports first
+		port1, port2 := freePort(t), freePort(t)
+		if err = asksJSON(t, "127.0.0.1:"+port1, "-port1", port1, "-port2", port2, "-json"); err == nil {
+			return
+		}
+	}
+	t.Fatal(err)
+}
+
+// asksJSON fails the test for what the program says, and returns why it could not start.
+func asksJSON(t *testing.T, addr string, args ...string) error {
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	out, w := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		done <- run(ctx, args, w, io.Discard)
+		w.Close()
+	}()
+	var all []record
+	lines := bufio.NewScanner(out)
+	for (len(all) == 0 || all[len(all)-1].Event != "one_address") && lines.Scan() {
+		var r record
+		d := json.NewDecoder(strings.NewReader(lines.Text()))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&r); err != nil {
+			t.Fatalf("%v: %q", err, lines.Text())
+		}
+		all = append(all, r)
+	}
+	if len(all) == 0 {
+		return <-done
+	}
+	if all[0] != (record{"listening", "udp", addr}) || all[len(all)-1] != (record{Event: "one_address"}) {
+		t.Fatalf("%+v", all)
+	}
+	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pc.Close()
+	seen, err := natprobe.MappedAddresses(ctx, pc, []netip.AddrPort{netip.MustParseAddrPort(all[0].Addr)}, nil)
+	if err != nil || len(seen) != 1 || seen[0].Addr.String() != pc.LocalAddr().String() {
+		t.Errorf("%+v, %v", seen, err)
+	}
+	interrupt()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	return nil
 }
