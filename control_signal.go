@@ -293,14 +293,20 @@ func (c *control) refused(now time.Time, from PeerID, why string, err error) {
 	c.tell(now, Event{Kind: EventRefused, Peer: from, Reason: why, Err: err})
 }
 
+// undecided reports whether a connection waits for an answer to noteAsk.
+func (c *control) undecided(number uint32) bool {
+	k := c.conns[number]
+	return k != nil && k.state == waiting && !k.untold // else our user dials it
+}
+
 // decide answers noteAsk.
 func (c *control) decide(now time.Time, number uint32, allowed bool) {
 	c.enter(now)
 	defer c.pump(now)
-	k := c.conns[number]
-	if k == nil || k.state != waiting || k.untold { // our user dials it
+	if !c.undecided(number) {
 		return
 	}
+	k := c.conns[number]
 	if !allowed {
 		var by *link
 		if k.byPath {

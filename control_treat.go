@@ -18,8 +18,9 @@ import (
 // treatWithin is how long a connection waits for Config.TreatPeer.
 const treatWithin = time.Second
 
-// treatAtOnce is how many questions about one peer are put at a time, of maxAsked.
-const treatAtOnce = 8
+// maxAskedOfPeer is how many questions about one peer are put at a time, of maxAsked: those to
+// TreatPeer here, those to AllowPeer by the shell.
+const maxAskedOfPeer = 8
 
 // treatment is a Treatment in the control's terms.
 type treatment struct {
@@ -80,7 +81,7 @@ func (c *control) putQuestions(now time.Time, peer PeerID) {
 				next = k
 			}
 		}
-		if next == nil || asked >= treatAtOnce {
+		if next == nil || asked >= maxAskedOfPeer {
 			return
 		}
 		next.asked = true

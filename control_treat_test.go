@@ -295,7 +295,7 @@ func TestTreatmentOfMany(t *testing.T) {
 		stamp += uint64(n)
 	}
 	begin(200)
-	if len(b.conns) != 201 || most != treatAtOnce {
+	if len(b.conns) != 201 || most != maxAskedOfPeer {
 		w.fail("%d connections, %d questions at once", len(b.conns), most)
 	}
 	w.Run(2 * time.Second)
@@ -303,7 +303,7 @@ func TestTreatmentOfMany(t *testing.T) {
 	for _, k := range b.order() {
 		groups[k.group()]++
 	}
-	if asked := treatAtOnce * int(treatWithin/slow); most != treatAtOnce || b.untold-began < asked || b.untold-began > asked+treatAtOnce ||
+	if asked := maxAskedOfPeer * int(treatWithin/slow); most != maxAskedOfPeer || b.untold-began < asked || b.untold-began > asked+maxAskedOfPeer ||
 		groups["lab"] < asked || groups[""]+groups["lab"] != 201 {
 		w.fail("%d questions, %d at once; of groups are %v", b.untold-began, most, groups)
 	}
@@ -312,7 +312,7 @@ func TestTreatmentOfMany(t *testing.T) {
 	}
 	begin(20)
 	b.do(b.closeAll)
-	if b.untold-began > treatAtOnce*int(treatWithin/slow)+3*treatAtOnce {
+	if b.untold-began > maxAskedOfPeer*int(treatWithin/slow)+3*maxAskedOfPeer {
 		w.fail("%d questions: connections that were closed are asked about", b.untold-began)
 	}
 }

@@ -2,6 +2,7 @@ package bradawl
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/bradawl/bradawl/ice"
@@ -63,10 +64,54 @@ func (s *Session) handle(n note) {
 	}
 }
 
+// asking is what AllowPeer is being asked about one peer. A peer may begin very many connections,
+// and people may have to answer: what it does must take no answers from others.
+type asking struct {
+	under   int      // way
+	waiting []uint32 // connections, asked about one after the other
+}
+
 // ask asks the user whether a peer may connect.
 func (s *Session) ask(n note) {
-	answer := func(ok bool) { s.loop.Post(func(now time.Time) { s.c.decide(now, n.conn, ok) }) }
-	if s.asks.Submit(s.ctx, func(ctx context.Context) { answer(s.cfg.AllowPeer(ctx, n.peer)) }) != nil {
+	a := s.asking[n.peer]
+	if a == nil {
+		a = new(asking)
+		s.asking[n.peer] = a
+	}
+	if len(a.waiting) >= maxForPeer { // some of them have ended: there are not so many
+		a.waiting = slices.DeleteFunc(a.waiting, func(conn uint32) bool { return !s.c.undecided(conn) })
+	}
+	if a.waiting = append(a.waiting, n.conn); a.under < maxAskedOfPeer {
+		a.under++
+		s.askNext(n.peer, a)
+	}
+}
+
+// askNext asks about the connection that has waited longest, or ends what is under way.
+func (s *Session) askNext(peer PeerID, a *asking) {
+	for len(a.waiting) > 0 && !s.c.undecided(a.waiting[0]) {
+		a.waiting = a.waiting[1:]
+	}
+	if len(a.waiting) == 0 {
+		if a.under--; a.under == 0 {
+			delete(s.asking, peer)
+		}
+		return
+	}
+	conn := a.waiting[0]
+	a.waiting = a.waiting[1:]
+	answer := func(ok bool) {
+		s.loop.Post(func(now time.Time) {
+			s.c.decide(now, conn, ok)
+			s.askNext(peer, a)
+		})
+	}
+	err := s.asks.Submit(s.ctx, func(ctx context.Context) {
+		ok := false
+		defer func() { answer(ok) }()
+		ok = s.cfg.AllowPeer(ctx, peer)
+	})
+	if err != nil {
 		answer(false)
 	}
 }

@@ -42,7 +42,8 @@ type Session struct {
 	conns    map[uint32]*Conn       // the loop's, as are the dials
 	dials    map[uint32]chan result // that wait
 	incoming chan *Conn
-	opening  map[machine.SocketID]bool // the loop's: sockets that are being opened; false: for nothing
+	asking   map[PeerID]*asking        // the loop's, as is the next
+	opening  map[machine.SocketID]bool // sockets that are being opened; false: for nothing
 
 	ports *portmap.Client // nil: routers are not asked
 
@@ -105,6 +106,7 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 		sockets: make(map[machine.SocketID]*tap.Socket), streams: make(map[streamKey]*tap.Stream),
 		byIndex: make(map[uint32]*Conn), plain: make(map[ice.Route]*Conn),
 		opening:  make(map[machine.SocketID]bool),
+		asking:   make(map[PeerID]*asking),
 		recorder: newRecorder(cfg.Record),
 	}
 	v := &s.servers
