@@ -136,7 +136,11 @@ func (m *TCPProbe) plan(port int, server netip.AddrPort) {
 			return
 		}
 	}
-	if len(m.conns) == tcpMost && !m.again {
+	most := tcpMost
+	if m.again {
+		most += tcpAgain // for whatever a server names by then
+	}
+	if len(m.conns) >= most {
 		return
 	}
 	id, err := wire.NewTransactionID(m.cfg.Secrets)
@@ -230,7 +234,7 @@ func (m *TCPProbe) advance(now time.Time) {
 func (m *TCPProbe) once(now time.Time) {
 	m.again = true
 	for _, c := range m.conns[:len(m.conns):len(m.conns)] {
-		if c.mapped.IsValid() && len(m.conns) < tcpMost+tcpAgain {
+		if c.mapped.IsValid() {
 			m.plan(tcpPorts, c.server)
 		}
 	}
