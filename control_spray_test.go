@@ -59,6 +59,26 @@ func TestGuessesThatGetThrough(t *testing.T) {
 	}
 }
 
+// TestGuessesElsewhere: what gets through to one address is no excuse for ports that were tried at
+// another.
+func TestGuessesElsewhere(t *testing.T) {
+	sequential := hardNAT(simnet.PortPolicy{Kind: simnet.Sequential, Delta: 1})
+	w := newWorld(t, 4, "", "", behind(namedPreset(t, "port-restricted-cone"), sequential), func(o *worldOptions) { o.probe = true })
+	w.Run(15 * time.Second)
+	a := w.peers[0]
+	a.dialTo(w.peers[1])
+	if !w.RunUntil(4*time.Second, func() bool { return len(a.links) > 0 && a.links[0].lane.run != nil }) {
+		w.fail("no attempt")
+	}
+	a.links[0].lane.target = netip.MustParseAddr("203.0.113.99")
+	if !w.direct(4*time.Second) || !w.RunUntil(4*time.Second, func() bool { return a.links[0].lane.run == nil }) {
+		w.fail("not direct")
+	}
+	if !a.sprayers.guesses.full.After(w.Now()) || !a.sprayers.ofPeer[w.peers[1].id.ID()].full.After(w.Now()) {
+		w.fail("it does not count")
+	}
+}
+
 // TestGuessesOfManyPeers: identities without number get no more than a session gives, and what
 // is remembered of them does not grow for ever.
 func TestGuessesOfManyPeers(t *testing.T) {
