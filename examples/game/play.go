@@ -97,6 +97,20 @@ func (t tally) loss() float64 {
 	return 1 - float64(t.got)/float64(t.last-t.first+1)
 }
 
+// take counts a snapshot, and reports whether it is later than all before.
+func (t *tally) take(tick uint32) bool {
+	switch {
+	case t.got > 0 && tick <= t.last:
+		t.late++
+		return false
+	case t.got == 0:
+		t.first = tick
+	}
+	t.last = tick
+	t.got++
+	return true
+}
+
 // play plays until the connection is over: it runs to the coin as it sees it.
 func play(conn *bradawl.Conn) (t tally) {
 	buf := make([]byte, bradawl.MaxDatagram)
@@ -108,17 +122,9 @@ func play(conn *bradawl.Conn) (t tally) {
 			return t
 		}
 		s, ok := parseSnapshot(buf[:n])
-		switch {
-		case !ok:
+		if !ok || !t.take(s.tick) {
 			continue
-		case t.got > 0 && s.tick <= t.last:
-			t.late++
-			continue
-		case t.got == 0:
-			t.first = s.tick
 		}
-		t.last = s.tick
-		t.got++
 		if at, ok := sent[s.input]; ok {
 			t.lag = time.Since(at)
 		}
