@@ -105,7 +105,7 @@ func (c *Candidate) flaw() *flaw {
 		return badPart("foundation", "%q is not 1 to 32 letters, digits, + and /", excerpt(c.Foundation))
 	case c.Component < 1 || c.Component > 256:
 		return badPart("component", "%d is not within 1 to 256", c.Component)
-	case c.Transport > TCP:
+	case c.Transport >= numTransports:
 		return badPart("transport", "%d is neither UDP nor TCP", c.Transport)
 	case c.Priority < 1 || c.Priority > maxPriority:
 		return badPart("priority", "%d is not within 1 to 2147483647", c.Priority)

@@ -44,7 +44,7 @@ type Endpoint struct {
 	streams map[streamKey]*streamTap
 	next    machine.SocketID
 	bases   map[netip.AddrPort]BaseID
-	breaker *work.Breaker[string] // of TCP
+	breaker *work.Breaker[string] // of TCP dials, and of names that are looked up
 	once    sync.Once
 	err     error
 }

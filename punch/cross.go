@@ -19,15 +19,15 @@ type wave struct {
 // Others' mappings may take either port, and make the sequences run ahead; so a wave is as
 // long as the measured rate makes it, and there are several.
 type crossPlan struct {
-	Waves       [maxWaves]wave
-	Count       int     // of the waves
-	Sockets     int     // of this side's, in all waves
-	Probability float64 // that one wave meets, 0 to 1; no packet is lost
+	Waves       [maxWaves]wave // a model of it: the lane that runs names its ports itself (lane_cross.go)
+	Count       int            // of the waves
+	Sockets     int            // of this side's, in all waves
+	Probability float64        // that one wave meets, 0 to 1; no packet is lost
 }
 
-// planCross plans a crossing of our sequence with the peer's. Both sides must plan it with the
-// same budget, and with what both know of both sequences: then one's
-// wave.To is the other's wave.From. Ages are from the ports told to the first socket, on
+// planCross plans a crossing of our sequence with the peer's. Where both sides plan it with
+// the same budget, and with what both know of both sequences, one's wave.To is the other's
+// wave.From. Ages are from the ports told to the first socket, on
 // the side that they are of.
 func planCross(ours, theirs sequence, b Budget) crossPlan {
 	b = b.WithDefaults()

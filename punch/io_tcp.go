@@ -7,11 +7,11 @@ import (
 	"fmt"
 	mathrand "math/rand/v2"
 	"net"
-	"net/netip"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/drive"
 	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/internal/netio"
 	"github.com/bradawl/bradawl/internal/plog"
 )
 
@@ -36,7 +36,7 @@ func TCP(ctx context.Context, cfg TCPConfig) (net.Conn, error) {
 	}
 	dial := cfg.Dial
 	if dial == nil {
-		dial = dialTCP
+		dial = netio.DialTCP
 	}
 	end := make(chan tcpEvent, 1) // there is one
 	loop, err := drive.Run[tcpEvent](m, func(e tcpEvent) {
@@ -83,11 +83,6 @@ func listenTCP(ctx context.Context, cfg TCPConfig) (net.Listener, error) {
 		return listen(ctx, "tcp", fmt.Sprintf(":%d", cfg.Local.Port()))
 	}
 	return listen(ctx, "tcp", cfg.Local.String())
-}
-
-func dialTCP(ctx context.Context, network string, local netip.AddrPort, address string) (net.Conn, error) {
-	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(local), Control: ReusePort}
-	return d.DialContext(ctx, network, address)
 }
 
 var _ interface {

@@ -70,7 +70,7 @@ func isNomination(x machine.Transmit) bool {
 	return m.Decode(x.Data) == nil && m.UseCandidate()
 }
 
-// started is a machine whose tag is 0x80…, that has sent its first probe to addrB, and
+// begun is a machine whose tag is 0x80…, that has sent its first probe to addrB, and
 // a puppet with the tag given.
 func begun(t *testing.T, peer tag) (*udpMachine, *puppet, machine.Transmit) {
 	t.Helper()

@@ -15,7 +15,6 @@ type sequence struct {
 	Delta int           // the step to the next; not 0, and within 16 bits
 	Rate  float64       // mappings a second that others make behind the same NAT
 	Age   time.Duration // from Last to the first mapping that is foretold
-	Range PortRange     // where the NAT begins anew at the other end; Even means nothing
 
 	// Kept is how likely a mapping gets the port foretold if no others come in between, 0 to
 	// 1; 0: 1.
@@ -54,14 +53,14 @@ func keptBy(p natprobe.Profile) float64 {
 
 // Port is the one that lies k steps after Last.
 func (s sequence) Port(k int) uint16 {
-	low, high := s.Range.bounds()
+	low, high := PortRange{}.bounds() // where NATs begin anew at the other end
 	n := high - low + 1
 	return uint16(low + (((int(s.Last)-low+s.Delta*k)%n)+n)%n)
 }
 
 // steps is how many steps lead from one port to another; false: the sequence does not.
 func (s sequence) steps(from, to uint16) (int, bool) {
-	low, high := s.Range.bounds()
+	low, high := PortRange{}.bounds()
 	n := high - low + 1
 	way := int(to) - int(from)
 	if s.Delta < 0 {

@@ -26,8 +26,8 @@ const (
 	streamBeat = 1700 * time.Millisecond
 	// deleteWait is how long to wait for the answer to a deletion.
 	deleteWait = 2 * time.Second
-	// deadWait takes its place at the end of an allocation whose server does not answer: the
-	// host may be in no network any more, and whoever closes waits.
+	// deadWait takes its place at the end of an allocation that is lost, or that no server would
+	// give: the host may be in no network any more, and whoever closes waits.
 	deadWait = 500 * time.Millisecond
 	// maxLifetime bounds what a server may say.
 	maxLifetime = 24 * time.Hour
@@ -71,7 +71,7 @@ type allocation struct {
 	unanswered                    bool // something went out since
 	heardAt                       time.Time
 	leaving                       int  // links on which an allocation is being deleted
-	unheard                       bool // its server did not answer when it was closed
+	unheard                       bool // no server of it answered or took it when it was closed
 
 	mobility
 	standby *standby // in state Disconnecting

@@ -1,7 +1,7 @@
 // Chat is a conversation between two terminals, wherever they are.
 //
-//	chat -rendezvous ws://HOST:PORT/ [-id FILE] [PEERID]
-//	chat -rendezvous ws://HOST:PORT/ -room WORD
+//	chat -rendezvous ws://HOST:PORT/ [-id FILE] [-json] [PEERID]
+//	chat -rendezvous ws://HOST:PORT/ -room WORD [-json]
 //
 // Without a PEERID it prints its own and waits for somebody who dials it. With -room, two
 // that name the same word meet: that is for trying it out, for whoever knows the word can
@@ -130,7 +130,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, help io.Writer) 
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer s.Close()
-	p := &printer{w: out, json: o.json}
+	p := printer{&cli.Teller{W: out, JSON: o.json}}
 	p.self(s.ID())
 	wg.Go(func() { trouble(ctx, s, p) })
 	conn, err := meet(ctx, s, signaler, o, p)
@@ -142,7 +142,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, help io.Writer) 
 }
 
 // trouble tells why nobody can be met yet, the first time, until the session is closed.
-func trouble(ctx context.Context, s *bradawl.Session, p *printer) {
+func trouble(ctx context.Context, s *bradawl.Session, p printer) {
 	for told := false; ; {
 		e, err := s.Next(ctx)
 		switch {
@@ -158,7 +158,7 @@ func trouble(ctx context.Context, s *bradawl.Session, p *printer) {
 }
 
 // meet gets a connection, whichever way was asked for.
-func meet(ctx context.Context, s *bradawl.Session, signaler *rendezvous.Signaler, o options, p *printer) (*bradawl.Conn, error) {
+func meet(ctx context.Context, s *bradawl.Session, signaler *rendezvous.Signaler, o options, p printer) (*bradawl.Conn, error) {
 	peer := o.peer
 	if o.room != "" {
 		p.waiting(o.room)
@@ -189,7 +189,7 @@ func accept(ctx context.Context, s *bradawl.Session, peer bradawl.PeerID) (*brad
 }
 
 // talk sends lines and prints those of the peer until one side has had enough.
-func talk(ctx context.Context, conn *bradawl.Conn, in io.Reader, p *printer) error {
+func talk(ctx context.Context, conn *bradawl.Conn, in io.Reader, p printer) error {
 	p.talking(conn.Peer())
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -158,8 +158,8 @@ func TestJSON(t *testing.T) {
 
 func TestNoPath(t *testing.T) {
 	var text, lines bytes.Buffer
-	(&printer{w: &text}).path(bradawl.Path{})
-	(&printer{w: &lines, json: true}).path(bradawl.Path{})
+	printer{&cli.Teller{W: &text}}.path(bradawl.Path{})
+	printer{&cli.Teller{W: &lines, JSON: true}}.path(bradawl.Path{})
 	if text.String() != "-- no path\n" || lines.String() != `{"event":"path","path":"none"}`+"\n" {
 		t.Errorf("%q, %q", &text, &lines)
 	}

@@ -1,21 +1,14 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
-	"io"
 	"strings"
-	"sync"
 
 	"github.com/bradawl/bradawl"
+	"github.com/bradawl/bradawl/examples/internal/cli"
 )
 
 // printer writes whole lines from several goroutines, for people or as JSON.
-type printer struct {
-	mu   sync.Mutex
-	w    io.Writer
-	json bool
-}
+type printer struct{ *cli.Teller }
 
 // record is a line in JSON.
 type record struct {
@@ -30,64 +23,53 @@ type record struct {
 	Error  string `json:"error,omitempty"`
 }
 
-// say prints a record, or text.
-func (p *printer) say(r record, format string, args ...any) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.json {
-		_ = json.NewEncoder(p.w).Encode(r) // who closed our output does not want it
-		return
-	}
-	fmt.Fprintf(p.w, format+"\n", args...)
+func (p printer) self(id bradawl.PeerID) {
+	p.Say(record{Event: "self", Peer: id.String()}, "I am %s", id)
 }
 
-func (p *printer) self(id bradawl.PeerID) {
-	p.say(record{Event: "self", Peer: id.String()}, "I am %s", id)
+func (p printer) noRendezvous(err error) {
+	p.Say(record{Event: "no_rendezvous", Error: err.Error()}, "-- no rendezvous, trying again: %v", err)
 }
 
-func (p *printer) noRendezvous(err error) {
-	p.say(record{Event: "no_rendezvous", Error: err.Error()}, "-- no rendezvous, trying again: %v", err)
-}
-
-func (p *printer) waiting(room string) {
+func (p printer) waiting(room string) {
 	r := record{Event: "waiting", Room: room}
 	if room == "" {
-		p.say(r, "waiting for somebody who dials me")
+		p.Say(r, "waiting for somebody who dials me")
 	} else {
-		p.say(r, "waiting in room %q", room)
+		p.Say(r, "waiting in room %q", room)
 	}
 }
 
-func (p *printer) dialling(peer bradawl.PeerID) {
-	p.say(record{Event: "dialling", Peer: peer.String()}, "dialling %s", peer.Short())
+func (p printer) dialling(peer bradawl.PeerID) {
+	p.Say(record{Event: "dialling", Peer: peer.String()}, "dialling %s", peer.Short())
 }
 
-func (p *printer) talking(peer bradawl.PeerID) {
-	p.say(record{Event: "talking", Peer: peer.String()}, "talking to %s; /why explains the path, /quit ends", peer.Short())
+func (p printer) talking(peer bradawl.PeerID) {
+	p.Say(record{Event: "talking", Peer: peer.String()}, "talking to %s; /why explains the path, /quit ends", peer.Short())
 }
 
-func (p *printer) path(by bradawl.Path) {
+func (p printer) path(by bradawl.Path) {
 	r := record{Event: "path", Path: "none"}
 	if by.IsValid() {
 		r.Path, r.Proto, r.Local, r.Remote = string(by.Kind), by.Protocol, by.Local.String(), by.Remote.String()
 	}
-	p.say(r, "-- %v", by)
+	p.Say(r, "-- %v", by)
 }
 
-func (p *printer) said(peer bradawl.PeerID, text []byte) {
-	p.say(record{Event: "said", Peer: peer.String(), Text: string(text)}, "%s: %s", peer.Short(), printable(text))
+func (p printer) said(peer bradawl.PeerID, text []byte) {
+	p.Say(record{Event: "said", Peer: peer.String(), Text: string(text)}, "%s: %s", peer.Short(), printable(text))
 }
 
-func (p *printer) why(x bradawl.Explanation) {
-	p.say(record{Event: "why", Text: x.String()}, "%v", x)
+func (p printer) why(x bradawl.Explanation) {
+	p.Say(record{Event: "why", Text: x.String()}, "%v", x)
 }
 
-func (p *printer) notSent(err error) {
-	p.say(record{Event: "not_sent", Error: err.Error()}, "-- not sent: %v", err)
+func (p printer) notSent(err error) {
+	p.Say(record{Event: "not_sent", Error: err.Error()}, "-- not sent: %v", err)
 }
 
-func (p *printer) left(peer bradawl.PeerID) {
-	p.say(record{Event: "left", Peer: peer.String()}, "-- %s has left", peer.Short())
+func (p printer) left(peer bradawl.PeerID) {
+	p.Say(record{Event: "left", Peer: peer.String()}, "-- %s has left", peer.Short())
 }
 
 // printable leaves out what would steer the terminal.

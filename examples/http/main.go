@@ -16,7 +16,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -61,13 +60,10 @@ func run(ctx context.Context, args []string, out, stderr io.Writer) error {
 	}
 	waited := cli.Wait(stderr, "connecting")
 	defer waited()
+	teller := &cli.Teller{W: out, JSON: *asJSON}
 	return meet(ctx, *n, func(p page) {
 		waited()
-		if *asJSON {
-			_ = json.NewEncoder(out).Encode(p) // who closed our output does not want it
-		} else {
-			fmt.Fprintf(out, "%s (%.3f ms)\n", p.Text, p.MS)
-		}
+		teller.Say(p, "%s (%.3f ms)", p.Text, p.MS)
 	})
 }
 

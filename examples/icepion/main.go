@@ -95,7 +95,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, m.close()) }()
-	out := teller{stdout, o.json}
+	out := teller{&cli.Teller{W: stdout, JSON: o.json}}
 	ends, err := m.connect(ctx, out)
 	m.report(out) // also where it failed: that is when it is wanted
 	if err != nil {

@@ -1,12 +1,11 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"text/tabwriter"
 	"time"
 
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/ice/pionice"
 	pion "github.com/pion/ice/v2"
@@ -31,10 +30,7 @@ func theirName(c pion.Candidate) string {
 }
 
 // teller prints what happens, for people or as JSON.
-type teller struct {
-	w    io.Writer
-	json bool
-}
+type teller struct{ *cli.Teller }
 
 // record is a line in JSON.
 type record struct {
@@ -59,36 +55,27 @@ type PairRecord struct {
 	Why       string `json:"why,omitempty"` // it failed
 }
 
-// say prints a record, or text.
-func (t teller) say(r record, format string, args ...any) {
-	if !t.json {
-		fmt.Fprintf(t.w, format+"\n", args...)
-		return
-	}
-	_ = json.NewEncoder(t.w).Encode(r) // who closed our output does not want it
-}
-
 func (t teller) found(f finding) {
-	t.say(record{Event: "found", Side: f.side, Local: name(f.candidate)}, "%s  found      %s", f.side, name(f.candidate))
+	t.Say(record{Event: "found", Side: f.side, Local: name(f.candidate)}, "%s  found      %s", f.side, name(f.candidate))
 }
 
 func (t teller) connected(a arrival) {
 	ms := float64(a.took.Microseconds()) / 1000
-	t.say(record{Event: "connected", Side: a.side, MS: &ms},
+	t.Say(record{Event: "connected", Side: a.side, MS: &ms},
 		"%s  connected %v after the credentials were exchanged", a.side, a.took.Round(10*time.Microsecond))
 }
 
 func (t teller) selected(side, local, remote string) {
-	t.say(record{Event: "selected", Side: side, Local: local, Remote: remote}, "%s  selected   %s <-> %s", side, local, remote)
+	t.Say(record{Event: "selected", Side: side, Local: local, Remote: remote}, "%s  selected   %s <-> %s", side, local, remote)
 }
 
 func (t teller) message(number int) {
-	t.say(record{Event: "message", Number: number}, "message %d went to pion's side, and an answer came back", number)
+	t.Say(record{Event: "message", Number: number}, "message %d went to pion's side, and an answer came back", number)
 }
 
 // pairs prints all pairs of ours: a table for people, a line for each in JSON.
 func (t teller) pairs(all []ice.Pair) {
-	if t.json {
+	if t.JSON {
 		for _, p := range all {
 			r := record{Event: "pair", Local: name(p.Local), Remote: name(p.Remote), PairRecord: &PairRecord{
 				State: p.State.String(), Usable: p.Valid, Nominated: p.Nominated,
@@ -97,12 +84,12 @@ func (t teller) pairs(all []ice.Pair) {
 			if p.Err != nil {
 				r.Why = p.Err.Error()
 			}
-			t.say(r, "")
+			t.Say(r, "")
 		}
 		return
 	}
-	fmt.Fprintln(t.w)
-	table := tabwriter.NewWriter(t.w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t.W)
+	table := tabwriter.NewWriter(t.W, 0, 0, 2, ' ', 0)
 	defer table.Flush()
 	fmt.Fprintln(table, "PAIRS OF OURS\tLOCAL\tREMOTE\tCHECKS\tANSWERED\tOF THE PEER\tRTT\tWHY")
 	for _, p := range all {

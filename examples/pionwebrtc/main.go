@@ -69,7 +69,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer bob.Close()
-	out := teller{stdout, *asJSON}
+	out := teller{&cli.Teller{W: stdout, JSON: *asJSON}}
 	err = exchange(ctx, alice, bob, *message, out)
 	for _, p := range []*peer{alice, bob} { // also where it failed: that is what they are for
 		p.report(out)

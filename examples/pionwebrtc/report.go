@@ -1,20 +1,16 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"time"
 
+	"github.com/bradawl/bradawl/examples/internal/cli"
 	"github.com/bradawl/bradawl/ice"
 	"github.com/bradawl/bradawl/ice/pionice"
 )
 
 // teller prints what happened, for people or as JSON.
-type teller struct {
-	w    io.Writer
-	json bool
-}
+type teller struct{ *cli.Teller }
 
 // record is a line in JSON.
 type record struct {
@@ -32,31 +28,22 @@ type record struct {
 	ConnectedMS *float64 `json:"connected_ms,omitempty"`
 }
 
-// say prints a record, or text.
-func (t teller) say(r record, text string) {
-	if !t.json {
-		fmt.Fprintln(t.w, text)
-		return
-	}
-	_ = json.NewEncoder(t.w).Encode(r) // who closed our output does not want it
-}
-
 func (t teller) answered(p *peer, sent, got string) {
-	t.say(record{Who: p.name, Event: "answered", Sent: sent, Got: got}, fmt.Sprintf("%s sent %q and got %q back", p.name, sent, got))
+	t.Say(record{Who: p.name, Event: "answered", Sent: sent, Got: got}, "%s sent %q and got %q back", p.name, sent, got)
 }
 
 // report prints what the recorder has.
 func (p *peer) report(out teller) {
-	if !out.json {
-		fmt.Fprintf(out.w, "\n%s\n", p.name)
+	if !out.JSON {
+		fmt.Fprintf(out.W, "\n%s\n", p.name)
 	}
 	for _, e := range p.rec.Events() {
-		out.say(p.record(e), e.String())
+		out.Say(p.record(e), "%v", e)
 	}
 	if t := p.rec.Times(); !t.Connected.IsZero() && !t.GatheringDone.IsZero() {
 		gathered, connected := t.GatheringDone.Sub(t.Began), t.Connected.Sub(t.Checking)
-		out.say(record{Who: p.name, Event: "times", GatheredMS: ms(gathered), ConnectedMS: ms(connected)},
-			fmt.Sprintf("gathered within %v, connected %v after the first check", gathered.Round(time.Microsecond), connected.Round(time.Microsecond)))
+		out.Say(record{Who: p.name, Event: "times", GatheredMS: ms(gathered), ConnectedMS: ms(connected)},
+			"gathered within %v, connected %v after the first check", gathered.Round(time.Microsecond), connected.Round(time.Microsecond))
 	}
 }
 

@@ -178,4 +178,4 @@ func usageOf(err error) error {
 }
 
 // flagOf names the flag behind what portmap refuses.
-var flagOf = map[string]string{"internal": "-addr and -port", "external": "-external"}
+var flagOf = map[string]string{"internal": "-addr and -port"}

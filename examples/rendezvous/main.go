@@ -28,7 +28,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -104,12 +103,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		factory.Writer, factory.DefaultLogLevel = stderr, logging.LogLevelDebug
 		cfg.LoggerFactory = factory
 	}
-	return serve(ctx, *addr, cfg, *drain, teller{stdout, *asJSON})
+	return serve(ctx, *addr, cfg, *drain, &cli.Teller{W: stdout, JSON: *asJSON})
 }
 
 // serve runs the server until ctx ends, and then for at most as long as drain
 // and a few seconds more.
-func serve(ctx context.Context, addr string, cfg rendezvous.ServerConfig, drain time.Duration, out teller) error {
+func serve(ctx context.Context, addr string, cfg rendezvous.ServerConfig, drain time.Duration, out *cli.Teller) error {
 	server, err := rendezvous.NewServer(cfg)
 	if wrong := (*rendezvous.ConfigError)(nil); errors.As(err, &wrong) {
 		return cli.Usage(fmt.Errorf("%w (%s)", err, flagOf[wrong.Field]))
@@ -136,7 +135,7 @@ func serve(ctx context.Context, addr string, cfg rendezvous.ServerConfig, drain 
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(listener) }()
 	url := "ws://" + listener.Addr().String() + "/"
-	out.say(record{Event: "listening", URL: url}, "listening on "+url)
+	out.Say(record{Event: "listening", URL: url}, "listening on %s", url)
 
 	select {
 	case err := <-served:
@@ -148,7 +147,7 @@ func serve(ctx context.Context, addr string, cfg rendezvous.ServerConfig, drain 
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	if err := server.Shutdown(limit); err != nil {
-		out.say(record{Event: "cut_off"}, fmt.Sprintf("some clients were still there after -drain %v", drain))
+		out.Say(record{Event: "cut_off"}, "some clients were still there after -drain %v", drain)
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
@@ -159,24 +158,10 @@ func serve(ctx context.Context, addr string, cfg rendezvous.ServerConfig, drain 
 	return nil
 }
 
-// teller tells of what happens, to people or in JSON.
-type teller struct {
-	w    io.Writer
-	json bool
-}
-
 // record is a line in JSON.
 type record struct {
 	Event string `json:"event"`
 	URL   string `json:"url,omitempty"`
-}
-
-func (t teller) say(r record, text string) {
-	if t.json {
-		_ = json.NewEncoder(t.w).Encode(r) // who closed our output does not want it
-		return
-	}
-	fmt.Fprintln(t.w, text)
 }
 
 // flagOf names the flag behind a field that the server refuses.

@@ -1,7 +1,7 @@
 // Stunserver is a STUN server: it tells clients the address that they are seen
 // to come from and, given two addresses, lets them find out what their NAT does.
 //
-//	stunserver -ip1 A [-ip2 B] [-port1 P] [-port2 Q]
+//	stunserver -ip1 A [-ip2 B] [-port1 P] [-port2 Q] [-json]
 //
 // It prints the addresses that it listens on and runs until it is interrupted. Exit code 0
 // means that it was, 1 that it could not listen, 2 that the flags are wrong.
@@ -12,7 +12,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -37,18 +36,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("%w; -ip1 and -ip2 are to be addresses of this host, -port1 and -port2 free there", err)
 	}
-	say := func(r record, text string) {
-		if asJSON {
-			_ = json.NewEncoder(stdout).Encode(r) // who closed our output does not want it
-			return
-		}
-		fmt.Fprintln(stdout, text)
-	}
+	out := &cli.Teller{W: stdout, JSON: asJSON}
 	for _, a := range server.Addrs() {
-		say(record{Event: "listening", Proto: "udp", Addr: a.String()}, "listening on udp "+a.String())
+		out.Say(record{Event: "listening", Proto: "udp", Addr: a.String()}, "listening on udp %v", a)
 	}
 	if !cfg.IP2.IsValid() {
-		say(record{Event: "one_address"}, "one address only: clients learn their address, not what their NAT does (see -ip2)")
+		out.Say(record{Event: "one_address"}, "one address only: clients learn their address, not what their NAT does (see -ip2)")
 	}
 	<-ctx.Done()
 	return server.Close()

@@ -115,10 +115,16 @@ func TestManyTakeAndTell(t *testing.T) {
 	var told, taken sync.WaitGroup
 	for range takers {
 		taken.Go(func() {
+			var last [tellers]int // of each teller, counted from 1
 			for {
 				e, missed, err := f.Next(t.Context(), errOver)
 				if err != nil {
 					return
+				}
+				if teller, n := e/each, e%each+1; n <= last[teller] {
+					t.Errorf("event %d of teller %d comes after %d", n, teller, last[teller])
+				} else {
+					last[teller] = n
 				}
 				mu.Lock()
 				seen[e]++

@@ -32,7 +32,7 @@ type PoolFullError struct {
 
 // Error names the bounds and the remedy.
 func (e *PoolFullError) Error() string {
-	return fmt.Sprintf("work: the pool is full: %d at work and %d waiting; submit later, or give it more Workers or a longer Queue", e.Workers, e.Queue)
+	return fmt.Sprintf("work: the pool is full: %d at work and %d waiting; try again later", e.Workers, e.Queue)
 }
 
 // Pool runs what must block, such as dialling, resolving a name or asking a relay for an

@@ -89,7 +89,7 @@ func TestPoolRefusesWhatItCannotHold(t *testing.T) {
 				if accepted != tt.want || full.Queue != tt.queued || full.Workers != tt.want-tt.queued {
 					t.Errorf("refused after %d with %+v, want %d with a queue of %d", accepted, *full, tt.want, tt.queued)
 				}
-				for _, word := range []string{"full", "submit later"} {
+				for _, word := range []string{"full", "try again later"} {
 					if !strings.Contains(full.Error(), word) {
 						t.Errorf("%q does not say %q", full, word)
 					}

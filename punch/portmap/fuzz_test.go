@@ -106,6 +106,11 @@ func FuzzMachine(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer func() {
+			if m.illegal != 0 {
+				t.Errorf("%d steps of state that there are not", m.illegal)
+			}
+		}()
 		gateway := netip.MustParseAddr("192.168.1.1")
 		at := Gateway{gateway, netip.MustParseAddr("192.168.1.2")}
 		var stream machine.StreamID

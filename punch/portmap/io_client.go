@@ -58,7 +58,7 @@ func New(cfg Config) (*Client, error) {
 		cfg.ListenPacket = netio.ListenUDP
 	}
 	if cfg.Dial == nil {
-		cfg.Dial = systemDial
+		cfg.Dial = netio.DialTCP
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Client{
@@ -73,12 +73,6 @@ func New(cfg Config) (*Client, error) {
 	}
 	c.running.Go(func() { c.watch(ctx) })
 	return c, nil
-}
-
-// systemDial dials from a local address.
-func systemDial(ctx context.Context, network string, local netip.AddrPort, address string) (net.Conn, error) {
-	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(local)}
-	return d.DialContext(ctx, network, address)
 }
 
 // errElsewhere is the last of several guards: the machine dials nobody but gateways.

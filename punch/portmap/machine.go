@@ -68,6 +68,7 @@ type Machine struct {
 	sockets  machine.SocketID
 	streams  machine.StreamID
 	calls    map[machine.StreamID]*httpClient // under way
+	illegal  int                              // steps of state that there are not: tests look
 	closing  bool
 	closed   bool
 	patience machine.Timer // of CloseAll

@@ -1,7 +1,6 @@
 package portmap
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -28,7 +27,7 @@ var states = words.Of[State]("waiting", "mapped", "refused", "closed")
 func (s State) String() string { return states.String(s) }
 
 // steps are the changes of state that there are.
-var steps = map[State][]State{
+var steps = machine.Steps[State]{
 	Waiting: {Mapped, Refused, Closed},
 	Mapped:  {Waiting, Closed},
 	Refused: {Waiting, Closed},
@@ -70,11 +69,9 @@ type refusal struct {
 }
 
 func (mp *mapping) setState(to State, err error) {
-	if !slices.Contains(steps[mp.state], to) {
-		panic(fmt.Sprintf("portmap: mapping %d: no step from %v to %v", mp.id, mp.state, to))
+	if steps.Step(&mp.state, to, &mp.m.illegal) {
+		mp.tell(err)
 	}
-	mp.state = to
-	mp.tell(err)
 }
 
 func (mp *mapping) tell(err error) {

@@ -51,6 +51,12 @@ func (w *world) start(cfg Config, at []Gateway) {
 	if w.m, err = NewMachine(cfg, w.w.Rand("portmap"), w.w.Secrets("portmap")); err != nil {
 		w.t.Fatal(err)
 	}
+	m := w.m
+	w.t.Cleanup(func() {
+		if m.illegal != 0 {
+			w.t.Errorf("%d steps of state that there are not", m.illegal)
+		}
+	})
 	w.run, err = simnet.Run(w.site.Host, machine.Machine[Event](w.m), simnet.RunOptions{}, func(_ time.Time, e Event) { w.events = append(w.events, e) })
 	if err != nil {
 		w.t.Fatal(err)

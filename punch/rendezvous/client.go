@@ -35,7 +35,7 @@ const (
 )
 
 // phaseNext is the table of what may follow what.
-var phaseNext = [...][]clientPhase{
+var phaseNext = machine.Steps[clientPhase]{
 	phaseIdle:     {phaseWaiting, phaseClosed},
 	phaseWaiting:  {phaseGreeting, phaseClosed},
 	phaseGreeting: {phaseReady, phaseClosed},
@@ -51,6 +51,7 @@ type ClientMachine struct {
 	host string
 
 	phase    clientPhase
+	illegal  int           // steps of phase that there are not: tests look
 	err      error         // why it closed
 	deadline time.Time     // for the server's next frame
 	patience time.Duration // that it is of
@@ -366,12 +367,4 @@ func (c *ClientMachine) end(err error) {
 	c.events.Push(Closed{Err: err})
 }
 
-func (c *ClientMachine) setPhase(to clientPhase) {
-	for _, next := range phaseNext[c.phase] {
-		if next == to {
-			c.phase = to
-			return
-		}
-	}
-	panic(fmt.Sprintf("rendezvous: client phase %d cannot become %d", c.phase, to))
-}
+func (c *ClientMachine) setPhase(to clientPhase) { phaseNext.Step(&c.phase, to, &c.illegal) }

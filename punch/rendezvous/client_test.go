@@ -27,6 +27,7 @@ func newLone(t *testing.T, cfg ClientConfig) *lone {
 	if err != nil {
 		t.Fatal(err)
 	}
+	legal(t, &m.illegal)
 	return &lone{t: t, m: m, now: time.Unix(1_700_000_000, 0)}
 }
 

@@ -77,7 +77,8 @@ func (s *ServerMachine) setState(c *client, to clientState, e ServerEvent) {
 		delete(s.peers, c.peer)
 		s.bus.Unsubscribe(c.peer)
 	default:
-		panic(fmt.Sprintf("rendezvous: client state %d cannot become %d", c.state, to))
+		s.illegal++
+		return
 	}
 	c.state = to
 	e.Remote, e.Peer, e.Proven = c.remote, c.peer, c.proven

@@ -28,6 +28,7 @@ type ServerMachine struct {
 	peers   map[ident.PeerID]*client // signed on here
 	sources map[netip.Prefix]*source
 	rooms   rooms
+	illegal int // steps of a client's state that there are not: tests look
 
 	// Both deadlines lie a constant time ahead, so these are in their order.
 	halfOpen list.List // of *client, by arrival

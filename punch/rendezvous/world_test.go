@@ -48,7 +48,17 @@ func newWorld(t testing.TB, cfg ServerConfig) *world {
 	if w.server, err = NewServerMachine(cfg); err != nil {
 		t.Fatal(err)
 	}
+	legal(t, &w.server.illegal)
 	return w
+}
+
+// legal has the test fail for steps of state that there are not.
+func legal(t testing.TB, illegal *int) {
+	t.Cleanup(func() {
+		if *illegal != 0 {
+			t.Errorf("%d steps of state that there are not", *illegal)
+		}
+	})
 }
 
 // drain carries out what server and clients want until nobody wants anything.
@@ -124,6 +134,7 @@ func (w *world) dial(from string, cfg ClientConfig, host string) *peer {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	legal(w.t, &m.illegal)
 	w.last++
 	p := &peer{w: w, stream: machine.AcceptedBase + w.last, client: m}
 	w.peers[p.stream] = p

@@ -56,7 +56,7 @@ func Usage(err error) error {
 }
 
 // packages start their errors with their names, which say nothing to whoever runs a program.
-var packages = regexp.MustCompile(`(^|: |; |\n)(?:(?:bradawl|turnclient|natprobe|portmap|stunserver|rendezvous|dashboard|natsbus|netio): )+`)
+var packages = regexp.MustCompile(`(^|: |; |\n)(?:(?:bradawl|ice|punch|stats|turnclient|natprobe|portmap|stunserver|rendezvous|dashboard|natsbus|netio): )+`)
 
 // Exit is the exit code for what a program's run returned. But for help, an error is told
 // in one line on stderr.

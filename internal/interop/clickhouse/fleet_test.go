@@ -92,7 +92,7 @@ func events(r *rand.Rand, n int, from time.Time) (all []stats.Event) {
 			Time: from.Add(time.Duration(r.IntN(150_000)) * time.Millisecond), Group: pick("", "control", "wide"),
 			Stage: stats.StageGather + stats.Stage(i)%stats.StageConnect, Status: stats.StatusSuccess + stats.Status(r.IntN(4)),
 			Latency: time.Duration(math.Exp(r.NormFloat64())*1e5) * time.Microsecond, LocalNAT: nats[r.IntN(3)], RemoteNAT: nats[r.IntN(3)],
-			Protocol: stats.Protocol(r.IntN(int(stats.ProtocolDTLS) + 1)), IPVersion: 2 * r.IntN(4) &^ 2, Tries: r.IntN(3) * r.IntN(50),
+			Protocol: stats.Protocol(r.IntN(int(stats.ProtocolDTLS) + 1)), IPVersion: []int{0, 4, 6}[r.IntN(3)], Tries: r.IntN(3) * r.IntN(50),
 			Lane: pick("", "predicted", "birthday"), Reason: pick("", "peer_offline", "no_answer"),
 		}
 		for b := range e.ID {
