@@ -108,6 +108,9 @@ func peersOnLoopback(t *testing.T, proto string) {
 			if err := json.Unmarshal(line, &e); err != nil {
 				t.Fatalf("peer %d: line %q: %v", i, line, err)
 			}
+			if e.Event == "moved" && len(events) > 0 && e.Path == "direct" && e.Proto == proto {
+				continue // to another pair of this machine's addresses: which of them answers best is nobody's to say
+			}
 			events = append(events, e)
 		}
 		if len(events) != 2 {
