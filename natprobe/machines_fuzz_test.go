@@ -160,8 +160,12 @@ func (f *fuzzed[E]) play(script []byte) {
 		case 5, 6: // something happens to any socket or stream, or to one that is not
 			n := machine.Notice{Kind: machine.NoticeKind(op >> 3 % 8), Socket: machine.SocketID(how), Remote: last.Remote, Err: errors.New("fuzzed"), Reason: machine.Reason(how % 8)}
 			switch n.Kind {
-			case machine.Accepted, machine.Received, machine.Closed:
+			case machine.Accepted, machine.Received:
 				n.Stream, n.Socket, n.Data = machine.StreamID(how), 0, script
+			case machine.Closed: // the last that is told of a stream, a dialled one among them
+				n.Stream, n.Socket = machine.StreamID(how), 0
+				f.forget(func(p machine.Transmit) bool { return p.Op == machine.Dial && p.Stream == n.Stream })
+				delete(f.streams, n.Stream)
 			case machine.Connected, machine.SocketOpened:
 				continue // only what was asked for comes to be
 			case machine.SocketFailed:
