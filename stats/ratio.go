@@ -4,57 +4,54 @@ import "math"
 
 // RatioCheck is whether the arms have as many sessions as their weights say. Where they have
 // not, something takes sessions out of one arm, and what is left compares nothing: an arm
-// that crashes clients looks good. It is Pearson's chi-square test, which is not meant for
-// looking often: of healthy experiments, about 2 % are flagged at one of 500 looks or another
-// (go test ./stats -run RatioPeeking -v).
+// that crashes clients looks good. It may be looked at as often as one likes: a healthy
+// experiment is flagged at any of all looks with a chance of 0.001 at most
+// (go test ./stats -run Ratio -v).
 type RatioCheck struct {
-	ChiSquare float64 `json:"chi_square"` // Pearson's statistic; 0 while there are too few sessions
-	P         float64 `json:"p_value"`    // how likely chance does that or more; 1 while there are too few
-	Mismatch  bool    `json:"mismatch"`   // P is below 0.001
+	P        float64 `json:"p_value"`  // always valid: where nothing is wrong, it falls below p at any of all looks with chance p at most
+	Mismatch bool    `json:"mismatch"` // P is below 0.001
 }
 
 const (
 	ratioAlpha = 0.001
-	// fewestExpected is how many sessions each arm ought to have had before the check is made:
-	// earlier looks would only add false alarms.
-	fewestExpected = MinPerArm
+	// maxSessions is how many an arm may have: to about 2^44 the test's logarithms are exact enough.
+	maxSessions = 1 << 40
 )
 
-// checkRatio is the chi-square test of whether the arms have their shares of n.
+// ratioWeights are how many sessions' weight the idea has that the shares are as they ought to
+// be: little finds soon that half of an arm is lost, much that a few of a hundred are. What is
+// claimed holds with any, and with their mean.
+var ratioWeights = [...]float64{10, 300, 10_000}
+
+// checkRatio is the sequential test of a multinomial (Lindon and Malek 2020): the likelihood
+// of n, averaged over Dirichlet distributions around the shares that the arms ought to have,
+// divided by that with those shares. Where they have them, it is a martingale, so that by
+// Ville's inequality it ever exceeds 1/alpha with probability alpha at most.
 func (x *Experiment) checkRatio(n []uint64) RatioCheck {
-	var all, total, df float64
+	var all, total float64
 	for i, arm := range x.Arms {
 		if w := arm.weight(); w > 0 {
-			all, total, df = all+float64(n[i]), total+float64(w), df+1
+			all, total = all+float64(n[i]), total+float64(w)
 		}
 	}
-	chi2 := 0.0
-	for i, arm := range x.Arms {
-		if w := arm.weight(); w > 0 {
-			want := all * float64(w) / total
-			if want < fewestExpected {
-				return RatioCheck{P: 1}
+	mean := 0.0
+	for _, weight := range ratioWeights {
+		log := -rising(weight, all)
+		for i, arm := range x.Arms {
+			if w := arm.weight(); w > 0 {
+				share := float64(w) / total
+				log += rising(weight*share, float64(n[i])) - float64(n[i])*math.Log(share)
 			}
-			chi2 += (float64(n[i]) - want) * (float64(n[i]) - want) / want
 		}
+		mean += math.Exp(log) / float64(len(ratioWeights))
 	}
-	p := chiSquareTail(chi2, int(df)-1)
-	return RatioCheck{ChiSquare: chi2, P: p, Mismatch: p < ratioAlpha}
+	p := min(1, 1/mean) // 0 where the mean is too great for a number
+	return RatioCheck{P: p, Mismatch: p < ratioAlpha}
 }
 
-// chiSquareTail is how likely a chi-square of df degrees of freedom exceeds x: for every
-// two degrees there is one more term (Abramowitz and Stegun 26.4.4 and 26.4.5).
-func chiSquareTail(x float64, df int) float64 {
-	if df <= 0 || x <= 0 {
-		return 1
-	}
-	tail, a := math.Exp(-x/2), 1.0
-	if df%2 == 1 {
-		tail, a = math.Erfc(math.Sqrt(x/2)), 0.5
-	}
-	for ; a < float64(df)/2; a++ {
-		log, _ := math.Lgamma(a + 1)
-		tail += math.Exp(a*math.Log(x/2) - x/2 - log)
-	}
-	return min(1, tail)
+// rising is the logarithm of a (a+1) ... (a+n-1).
+func rising(a, n float64) float64 {
+	from, _ := math.Lgamma(a)
+	to, _ := math.Lgamma(a + n)
+	return to - from
 }

@@ -144,6 +144,8 @@ func (x *Experiment) sort(results []ArmResult) ([]ArmResult, error) {
 			return nil, badConfig(field+".Arm", "%q is there twice; add the two up", r.Arm)
 		case r.Rate.Successes > r.Rate.N:
 			return nil, badConfig(field+".Rate", "%d of %d have succeeded; count successes in N too", r.Rate.Successes, r.Rate.N)
+		case r.Rate.N > maxSessions:
+			return nil, badConfig(field+".Rate", "%d sessions are more than there can be; give at most %d", r.Rate.N, uint64(maxSessions))
 		}
 		known := 0
 		for _, guard := range x.Guards {

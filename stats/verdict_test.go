@@ -47,7 +47,7 @@ func TestJudge(t *testing.T) {
 		{"guard of one arm alone", ArmResult{Rate: Rate{1400, 2000}}, ArmResult{Rate: Rate{1400, 2000}, Guards: guards(2000, 0, 2000)}, "undecided: no difference is shown so far"},
 		{"guard of too few", ArmResult{Rate: Rate{1400, 2000}, Guards: guards(0, 99, 99)}, ArmResult{Rate: Rate{1400, 2000}, Guards: guards(99, 0, 99)}, "undecided: no difference is shown so far"},
 		{"sessions are missing", ArmResult{Rate: Rate{1400, 2000}}, ArmResult{Rate: Rate{1400, 1600}},
-			"invalid: control has 2000 sessions where 1800 are due, late has 1600 sessions where 1800 are due (p = 3e-11): find out what becomes of the others before comparing any"},
+			"invalid: control has 2000 sessions where 1800 are due, late has 1600 sessions where 1800 are due (p = 6e-09): find out what becomes of the others before comparing any"},
 	} {
 		test.control.Arm, test.late.Arm = "control", "late"
 		v := judge(t, twoArms(), test.late, test.control)
@@ -105,8 +105,8 @@ func TestVerdictJSON(t *testing.T) {
 	x := twoArms()
 	x.Guards = x.Guards[:1]
 	v := judge(t, x, ArmResult{Arm: "control", Rate: Rate{140, 200}, Guards: map[string]Rate{"relayed": {20, 150}}}, ArmResult{Arm: "late", Rate: Rate{60, 80}})
-	const want = `{"experiment":"lanes","decision":"invalid","reason":"control has 200 sessions where 140 are due, late has 80 sessions where 140 are due (p = 7e-13): ` +
-		`find out what becomes of the others before comparing any","sample_ratio":{"chi_square":51.4286,"p_value":7.425e-13,"mismatch":true},` +
+	const want = `{"experiment":"lanes","decision":"invalid","reason":"control has 200 sessions where 140 are due, late has 80 sessions where 140 are due (p = 1e-10): ` +
+		`find out what becomes of the others before comparing any","sample_ratio":{"p_value":1.16003e-10,"mismatch":true},` +
 		`"control":"control","control_rate":{"successes":140,"n":200},"arms":[{"arm":"late","decision":"not_enough_data",` +
 		`"reason":"late has 80 sessions of the 100 that are needed","success":{"arm":{"successes":60,"n":80},"control":{"successes":140,"n":200},` +
 		`"difference":0.05,"low":-1,"high":1,"p_value":1}}]}`
@@ -133,6 +133,7 @@ func TestJudgeRefuses(t *testing.T) {
 		{"results[0].Arm", []ArmResult{{Arm: "lanes-late"}}},
 		{"results[1].Arm", []ArmResult{{Arm: "late"}, {Arm: "late"}}},
 		{"results[0].Rate", []ArmResult{{Arm: "late", Rate: Rate{2, 1}}}},
+		{"results[0].Rate", []ArmResult{{Arm: "late", Rate: Rate{2, maxSessions + 1}}}},
 		{"results[0].Guards", []ArmResult{{Arm: "late", Guards: map[string]Rate{"relayed": {2, 1}}}}},
 		{"results[0].Guards", []ArmResult{{Arm: "late", Guards: map[string]Rate{"found later": {1, 2}}}}},
 	} {

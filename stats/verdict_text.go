@@ -48,7 +48,7 @@ func (v Verdict) MarshalJSON() ([]byte, error) {
 			arms[i].Guards[j] = guardJSON{g.Guard, g.Harmed, differenceOf(g.Compare)}
 		}
 	}
-	ratio := RatioCheck{rounded(v.Ratio.ChiSquare), rounded(v.Ratio.P), v.Ratio.Mismatch}
+	ratio := RatioCheck{rounded(v.Ratio.P), v.Ratio.Mismatch}
 	return json.Marshal(verdictJSON{v.Experiment, v.Decision, v.Reason, ratio, v.Control, rateJSON(v.Rate), arms})
 }
 

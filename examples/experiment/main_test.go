@@ -27,7 +27,7 @@ func TestRuns(t *testing.T) {
 		for _, want := range []string{
 			`(?m)^default +(\d) +\d +\d+\.0 % .* 0 +[12]\d\dms$`,
 			`(?m)^off +(\d) +0 +0\.0 % +0\.0 to \d\d\.\d % +\d +0 +[12]\d\dms$`,
-			`sizes of the arms: too few to check`,
+			`sizes of the arms: as chance has it`,
 			`budget: not enough data: off has \d sessions of the 100 that are needed`,
 		} {
 			if !regexp.MustCompile(want).Match(out.Bytes()) {
@@ -159,7 +159,7 @@ func TestEnds(t *testing.T) {
 			if !errors.Is(err, c.err) || (err == nil) != (c.err == nil) || tr.done != c.done {
 				t.Errorf("%d pairs, %v; want %d, %v", tr.done, err, c.done, c.err)
 			}
-			if text := tr.text(); c.err == nil && (!strings.Contains(text, "budget: stop: few succeeds less often than default") || !strings.Contains(text, "p = 1.00: as chance has it")) {
+			if text := tr.text(); c.err == nil && (!strings.Contains(text, "budget: stop: few succeeds less often than default") || !strings.Contains(text, "sizes of the arms: as chance has it")) {
 				t.Error(text)
 			}
 		})

@@ -5,7 +5,7 @@
 //	go run ./examples/pionwebrtc [-message TEXT] [-timeout TIME] [-json]
 //
 // With -json, standard output is one JSON object a line: who (alice or bob) and event, which is
-// answered (sent, got), or what a recorder tells (gathered, gathering done, state or pair: ms
+// answered (sent, got), or what a recorder tells (gathered, gathering_done, state or pair: ms
 // since it was made, from, state, local, remote, error), or times (gathered_ms, from its
 // beginning, and connected_ms, from the first check).
 //

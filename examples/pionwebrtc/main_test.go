@@ -22,7 +22,7 @@ func TestExchange(t *testing.T) {
 	for _, want := range []string{
 		`^alice sent "through a hole" and got "through a hole" back`,
 		`(?s)\nalice\n.* ms  gathered +` + loopback + `\n.*\nbob\n.* ms  gathered +` + loopback + `\n`,
-		`(?s)\nalice\n.* ms  gathering done\n.*\nbob\n.* ms  gathering done\n`,
+		`(?s)\nalice\n.* ms  gathering_done\n.*\nbob\n.* ms  gathering_done\n`,
 		`(?s)\nalice\n.* ms  state +checking -> connected\n.*\nbob\n.* ms  state +checking -> connected\n`,
 		`(?s)\nalice\n.* ms  pair +` + loopback + ` <-> ` + peers + `\n.*\nbob\n.* ms  pair +` + loopback + ` <-> ` + peers + `\n`,
 		`(?s)\nalice\n.*\ngathered within .*, connected .* after the first check\n.*\nbob\n.*\ngathered within .*, connected .* after the first check\n$`,
@@ -56,7 +56,7 @@ func TestJSON(t *testing.T) {
 			good = good && r.GatheredMS != nil && *r.GatheredMS >= 0 && r.ConnectedMS != nil && *r.ConnectedMS >= 0
 		case "gathered":
 			good = good && r.MS != nil && strings.HasPrefix(r.Local, "host "+loopback) && r.Remote == ""
-		case "gathering done":
+		case "gathering_done":
 			good = good && r.MS != nil && r.Local == ""
 		case "state":
 			good = good && r.MS != nil && r.State != ""
@@ -70,7 +70,7 @@ func TestJSON(t *testing.T) {
 		}
 		seen[r.Who+" "+r.Event+" "+r.State] = true
 	}
-	for _, want := range []string{"alice answered ", "alice times ", "bob times ", "alice gathered ", "bob pair ", "bob gathering done ", "alice state connected", "bob state connected"} {
+	for _, want := range []string{"alice answered ", "alice times ", "bob times ", "alice gathered ", "bob pair ", "bob gathering_done ", "alice state connected", "bob state connected"} {
 		if !seen[want] {
 			t.Errorf("no %q in\n%s", want, &out)
 		}

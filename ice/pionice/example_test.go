@@ -45,7 +45,7 @@ func ExampleRecorder_Observe() {
 	}
 	// Output:
 	// caller gathered
-	// caller gathering done
+	// caller gathering_done
 }
 
 // What a peer gets told: pion's candidate with the priority that a score gives it.

@@ -23,9 +23,9 @@ const (
 	PairSelected                  // or another one in its place
 )
 
-var kindNames = [...]string{"unknown", "gathered", "gathering done", "state", "pair"}
+var kindNames = [...]string{"unknown", "gathered", "gathering_done", "state", "pair"}
 
-// String returns the kind in a word or two.
+// String returns the kind in a word.
 func (k Kind) String() string {
 	if int(k) < len(kindNames) {
 		return kindNames[k]

@@ -66,7 +66,7 @@ func TestRecorderTellsWhatAndWhen(t *testing.T) {
 			"10.000 ms gathered host udp 192.0.2.1:5000",
 			"20.000 ms gathered srflx udp 198.51.100.7:6000",
 			"20.000 ms state checking",
-			"30.000 ms gathering done",
+			"30.000 ms gathering_done",
 			"40.000 ms pair host udp 192.0.2.1:5000 <-> host udp 203.0.113.4:7000",
 			"50.000 ms state checking -> connected",
 			"60.000 ms state connected -> disconnected",
