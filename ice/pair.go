@@ -88,8 +88,10 @@ func (g *generation) pairUp(now time.Time, b *base, r *remote) *pair {
 	if b.addr.Addr().IsLoopback() && !r.addr.Addr().IsLoopback() {
 		return nil
 	}
-	if !r.learned && b.Transport == TCP {
+	if b.Transport == TCP {
 		switch {
+		case r.learned:
+			return nil // its connection has come; what it came from takes none
 		case b.TCPType == Active && r.cand.TCPType == Passive:
 		case b.TCPType == SimultaneousOpen && r.cand.TCPType == SimultaneousOpen:
 		default:

@@ -176,6 +176,23 @@ func TestPassiveSide(t *testing.T) {
 	}
 }
 
+// The port that a peer's connection came from takes none: an address that the host gets later
+// is no reason to dial it.
+func TestTheOtherEndOfAConnectionIsNotDialled(t *testing.T) {
+	l, _ := passive(t)
+	for _, side := range []ice.TCPType{ice.Active, ice.Passive, ice.SimultaneousOpen} {
+		at := ours2
+		if side == ice.Active {
+			at = netip.AddrPortFrom(ours2.Addr(), 0)
+		}
+		l.base(ice.Base{Transport: ice.TCP, TCPType: side, Addr: at})
+	}
+	l.run(10 * time.Second)
+	if dials := l.ops(machine.Dial); len(dials) != 0 || len(l.m.Pairs(l.id)) != 1 {
+		t.Errorf("dialled %d times; pairs %+v", len(dials), l.m.Pairs(l.id))
+	}
+}
+
 // Strangers: one that says nothing for five seconds, or something else than a check, is hung
 // up on; there are not many at a time.
 func TestStrangersOnTCP(t *testing.T) {
