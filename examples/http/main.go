@@ -61,9 +61,11 @@ func run(ctx context.Context, args []string, out, stderr io.Writer) error {
 	waited := cli.Wait(stderr, "connecting")
 	defer waited()
 	teller := &cli.Teller{W: out, JSON: *asJSON}
-	return meet(ctx, *n, func(p page) {
-		waited()
-		teller.Say(p, "%s (%.3f ms)", p.Text, p.MS)
+	return cli.Within(ctx, 2*time.Minute, func(ctx context.Context) error {
+		return meet(ctx, *n, func(p page) {
+			waited()
+			teller.Say(p, "%s (%.3f ms)", p.Text, p.MS)
+		})
 	})
 }
 
@@ -76,7 +78,7 @@ type page struct {
 }
 
 func meet(ctx context.Context, n int, tell func(page)) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	peers, err := loopback.Open(ctx, "bradawl examples/http 1")
 	if err != nil {

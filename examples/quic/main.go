@@ -58,7 +58,12 @@ func run(ctx context.Context, args []string, out, stderr io.Writer) error {
 		return cli.Usage(fmt.Errorf("-bytes %d: want 1 to 1073741824", *count))
 	}
 	sending := cli.Wait(stderr, fmt.Sprintf("sending %d bytes there and back", *count))
-	took, path, err := meet(ctx, *count)
+	var took time.Duration
+	var path bradawl.Path
+	err := cli.Within(ctx, 2*time.Minute, func(ctx context.Context) (err error) {
+		took, path, err = meet(ctx, *count)
+		return err
+	})
 	sending()
 	if err != nil {
 		return err
@@ -76,7 +81,7 @@ func run(ctx context.Context, args []string, out, stderr io.Writer) error {
 
 // meet makes two peers of which one sends. It returns how long the bytes took, and their way.
 func meet(ctx context.Context, count int64) (took time.Duration, path bradawl.Path, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	peers, err := loopback.Open(ctx, "bradawl examples/quic 1")
 	if err != nil {

@@ -71,8 +71,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return cli.Usage(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
-	defer cancel()
+	return cli.Within(ctx, 5*time.Minute, func(ctx context.Context) error { return tour(ctx, o, stdout, stderr) })
+}
+
+// tour gets a page through a tunnel, before and after one end moves.
+func tour(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	stop := cli.Wait(stderr, "connecting")
 	defer stop()
 	w, err := simworld.Meet(ctx, simworld.Config{Seed: 1, NATs: o.nats, Link: simnet.Link{Delay: access}})

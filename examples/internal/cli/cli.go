@@ -42,6 +42,17 @@ func interrupted(ctx context.Context, err error) error {
 	return err
 }
 
+// Within gives run a time limit, and says so where that was too short.
+func Within(ctx context.Context, limit time.Duration, run func(context.Context) error) error {
+	within, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := run(within)
+	if err != nil && ctx.Err() == nil && errors.Is(within.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("not done within %v, where it ought to take seconds: %w", limit, err)
+	}
+	return err
+}
+
 // usageError is how a program must not be called.
 type usageError struct{ error }
 

@@ -130,3 +130,28 @@ func TestNobodyWatches(t *testing.T) {
 	}
 	Wait(file, "nothing")()
 }
+
+func TestWithin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		waits := func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		err := Within(t.Context(), time.Minute, waits)
+		if err == nil || !errors.Is(err, context.DeadlineExceeded) || !strings.HasPrefix(err.Error(), "not done within 1m0s, where it ought to take seconds: ") {
+			t.Error(err)
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := Within(ended, time.Minute, waits); err != context.Canceled {
+			t.Error(err)
+		}
+		broken := errors.New("broken")
+		if err := Within(t.Context(), time.Minute, func(context.Context) error { return broken }); err != broken {
+			t.Error(err)
+		}
+		if err := Within(t.Context(), time.Minute, func(context.Context) error { return nil }); err != nil {
+			t.Error(err)
+		}
+	})
+}
