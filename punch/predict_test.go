@@ -113,7 +113,8 @@ func TestSprayGivesEachPortOnce(t *testing.T) {
 		{PortRange{Low: 7, High: 1100}, 86, 1024, 1109, 59, "partly below 1024", ""},
 		{PortRange{Low: 9000, High: 8000}, 64512, 1024, 65535, 0, "crossed", ""},
 		{PortRange{Low: 9001, High: 9001}, 1, 9001, 9001, 1, "one", ""},
-		{PortRange{Low: 9001, High: 9001, Even: true}, 1, 9002, 9002, 1, "one odd", ""},
+		{PortRange{Low: 9001, High: 9001, Even: true}, 1, 9000, 9000, 1, "one odd", ""},
+		{PortRange{Low: 65535, High: 65535, Even: true}, 1, 65534, 65534, 1, "the last one, odd", ""},
 		{PortRange{Low: 3, High: 9}, 64512, 1024, 65535, 0, "none that counts", ""},
 	} {
 		for seed := range uint64(3) {

@@ -84,8 +84,8 @@ func newSpray(r PortRange, seed uint64) spray {
 		s.step = 2
 		from += from & 1
 		to -= to & 1
-		if from > to { // one odd port: its neighbour
-			to = from
+		if from > to { // one odd port: its neighbour below, for above the last there is none
+			from = to
 		}
 	}
 	s.base, s.n = from, (to-from)/s.step+1
