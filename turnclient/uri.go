@@ -60,7 +60,7 @@ func ParseURI(s string) (URI, error) {
 		}
 		u.Port = uint16(n)
 	}
-	if ip, err := netip.ParseAddr(host); err == nil {
+	if ip, err := netip.ParseAddr(host); err == nil && !strings.ContainsAny(ip.Zone(), "[]") {
 		host = ip.Unmap().String()
 	} else if !validName(host) {
 		return fail("has no host, or a malformed one")
