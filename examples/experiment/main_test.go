@@ -17,6 +17,20 @@ import (
 	"github.com/bradawl/bradawl/stats"
 )
 
+// trialOf is what a command line asks for.
+func trialOf(t *testing.T, args []string) *trial {
+	t.Helper()
+	o, err := parse(args, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := newTrial(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
 // The whole in virtual time: real sessions, the table and the verdict of them.
 func TestRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -98,20 +112,13 @@ func outcome(t *testing.T, group string, direct bool) []stats.Event {
 // missing: a third of both arms is relayed, whenever one looks.
 func TestOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o, err := parse(strings.Fields("-pairs 600 -parallel 50"), io.Discard)
-		if err != nil {
-			t.Fatal(err)
-		}
-		tr, err := newTrial(o)
-		if err != nil {
-			t.Fatal(err)
-		}
+		tr := trialOf(t, strings.Fields("-pairs 600 -parallel 50"))
 		tr.meet = func(_ context.Context, pair int) ([]stats.Event, error) {
 			direct := pair%3 != 0
 			if !direct {
 				<-time.After(time.Minute)
 			}
-			return outcome(t, o.experiment.Groups()[pair/3%2], direct), nil
+			return outcome(t, tr.o.experiment.Groups()[pair/3%2], direct), nil
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 195*time.Second)
 		defer cancel()
@@ -141,21 +148,14 @@ func TestEnds(t *testing.T) {
 		err   error
 	}{{-1, 2 * stats.MinPerArm, nil}, {7, 7, broken}} {
 		synctest.Test(t, func(t *testing.T) {
-			o, err := parse([]string{"-parallel", "4"}, io.Discard)
-			if err != nil {
-				t.Fatal(err)
-			}
-			tr, err := newTrial(o)
-			if err != nil {
-				t.Fatal(err)
-			}
+			tr := trialOf(t, []string{"-parallel", "4"})
 			tr.meet = func(_ context.Context, pair int) ([]stats.Event, error) {
 				if pair == c.fails {
 					return nil, broken
 				}
-				return outcome(t, o.experiment.Groups()[pair%2], pair%2 == 0), nil
+				return outcome(t, tr.o.experiment.Groups()[pair%2], pair%2 == 0), nil
 			}
-			err = tr.run(t.Context())
+			err := tr.run(t.Context())
 			if !errors.Is(err, c.err) || (err == nil) != (c.err == nil) || tr.done != c.done {
 				t.Errorf("%d pairs, %v; want %d, %v", tr.done, err, c.done, c.err)
 			}
@@ -163,6 +163,22 @@ func TestEnds(t *testing.T) {
 				t.Error(text)
 			}
 		})
+	}
+}
+
+// Arms whose sizes chance does not make are told of, with the figures, in place of a verdict.
+func TestSizes(t *testing.T) {
+	tr := trialOf(t, nil)
+	results := []stats.ArmResult{{Arm: tr.o.experiment.Arms[0].Name, Rate: stats.Rate{Successes: 900, N: 1000}}, {Arm: tr.o.experiment.Arms[1].Name, Rate: stats.Rate{Successes: 700, N: 700}}}
+	v, err := tr.o.experiment.Judge(results)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.verdict = v
+	for _, want := range []string{"sizes of the arms: something takes pairs out of an arm", "has 700 sessions where 850 are due (p = "} {
+		if !strings.Contains(tr.text(), want) {
+			t.Errorf("no %q in\n%s", want, tr.text())
+		}
 	}
 }
 
@@ -204,14 +220,7 @@ func TestBadFlags(t *testing.T) {
 }
 
 func TestProgress(t *testing.T) {
-	o, err := parse(nil, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tr, err := newTrial(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tr := trialOf(t, nil)
 	if err := errors.Join(tr.take(outcome(t, "budget-few", false)), tr.take(outcome(t, "budget-few", true)), tr.take(outcome(t, "budget-default", true))); err != nil {
 		t.Fatal(err)
 	}

@@ -40,8 +40,8 @@ func (t *trial) text() string {
 
 // ratio is whether the arms have as many pairs as they ought to.
 func (t *trial) ratio() string {
-	if r := t.verdict.Ratio; r.Mismatch {
-		return fmt.Sprintf("sizes of the arms: p = %.4f: something takes pairs out of an arm", r.P)
+	if t.verdict.Ratio.Mismatch { // the verdict has the figures
+		return "sizes of the arms: something takes pairs out of an arm"
 	}
 	return "sizes of the arms: as chance has it"
 }

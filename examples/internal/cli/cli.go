@@ -42,13 +42,13 @@ func interrupted(ctx context.Context, err error) error {
 	return err
 }
 
-// Within gives run a time limit, and says so where that was too short.
+// Within gives run a time limit; an error that came of that says so.
 func Within(ctx context.Context, limit time.Duration, run func(context.Context) error) error {
 	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	err := run(within)
 	if err != nil && ctx.Err() == nil && errors.Is(within.Err(), context.DeadlineExceeded) {
-		return fmt.Errorf("not done within %v, where it ought to take seconds: %w", limit, err)
+		return fmt.Errorf("not done within %v: %w", limit, err)
 	}
 	return err
 }
