@@ -165,7 +165,7 @@ func (m *TCPProbe) dial(now time.Time) {
 
 // HandleNotice takes in what becomes of connections.
 func (m *TCPProbe) HandleNotice(now time.Time, n machine.Notice) {
-	if m.ended || n.Stream == 0 || int(n.Stream) > len(m.conns) {
+	if m.ended || n.Stream == 0 || uint64(n.Stream) > uint64(len(m.conns)) {
 		return
 	}
 	c := m.conns[n.Stream-1]

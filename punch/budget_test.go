@@ -23,7 +23,7 @@ func TestBudgetDefaults(t *testing.T) {
 	if b := (Budget{Table: 1000}).WithDefaults(); b.tries() != 500 || b.most() != 256 {
 		t.Errorf("of a table of 1000: %d and %d", b.tries(), b.most())
 	}
-	huge := Budget{Sockets: 1 << 40, Probes: 1 << 40, Entries: 1 << 40, Rate: 1 << 40, Least: math.NaN()}.WithDefaults()
+	huge := Budget{Sockets: math.MaxInt, Probes: math.MaxInt, Entries: math.MaxInt, Rate: math.MaxInt, Least: math.NaN()}.WithDefaults()
 	if huge.tries() != AllPorts || huge.Rate != 10000 || huge.Least != 0.01 {
 		t.Errorf("%+v", huge)
 	}

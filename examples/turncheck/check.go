@@ -157,9 +157,9 @@ func (o *options) probe(ctx context.Context, relay *turnclient.Allocation, to ne
 			if n != o.size || from != to || !slices.Equal(buf[:8], packet[:8]) {
 				continue
 			}
-			number := int(binary.BigEndian.Uint32(buf[8:]))
+			number := binary.BigEndian.Uint32(buf[8:])
 			mu.Lock()
-			if number < len(sent) && !sent[number].IsZero() {
+			if uint64(number) < uint64(len(sent)) && !sent[number].IsZero() {
 				trips = append(trips, ms(at.Sub(sent[number])))
 				sent[number] = time.Time{}
 			}
