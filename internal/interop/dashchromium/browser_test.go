@@ -34,6 +34,7 @@ func browse(t *testing.T) context.Context {
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(),
 		chromedp.ExecPath(path), chromedp.Headless, chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.DisableGPU,
 		chromedp.UserDataDir(t.TempDir()),
+		chromedp.Env("TMPDIR="+t.TempDir()), // it is killed at the end, and what it keeps there stays
 		// Its renderers are not sandboxed where it runs as root. It talks to nobody but us.
 		chromedp.Flag("no-sandbox", os.Getuid() == 0), chromedp.Flag("force-color-profile", "srgb"), chromedp.Flag("hide-scrollbars", true),
 		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),

@@ -55,6 +55,7 @@ func start(t *testing.T, listen func() (net.Listener, error), more ...chromedp.E
 	options := append([]chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(path), chromedp.Headless, chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.DisableGPU,
 		chromedp.UserDataDir(t.TempDir()),
+		chromedp.Env("TMPDIR=" + t.TempDir()), // it is killed at the end, and what it keeps there stays
 		// Its renderers are not sandboxed where it runs as root. It talks to nobody but us.
 		chromedp.Flag("no-sandbox", os.Getuid() == 0),
 		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
