@@ -267,7 +267,7 @@ func work[E any](ctx context.Context, p *Prober, m worker[E], each func(E) (last
 		return fmt.Errorf("natprobe: %w", err)
 	}
 	loop.Post(m.Start)
-	over := ctx.Done()
+	over, stopped := ctx.Done(), false // nil from the start where ctx never ends
 	for {
 		select {
 		case <-queue:
@@ -278,14 +278,14 @@ func work[E any](ctx context.Context, p *Prober, m worker[E], each func(E) (last
 			for _, e := range next {
 				if each(e) {
 					err := loop.Close()
-					if over == nil {
+					if stopped {
 						err = errors.Join(fmt.Errorf("natprobe: %w", ctx.Err()), err)
 					}
 					return err
 				}
 			}
 		case <-over:
-			over = nil
+			over, stopped = nil, true
 			loop.Post(m.Stop)
 		}
 	}

@@ -57,6 +57,18 @@ func TestDiscoverMeasuresLifetimes(t *testing.T) {
 	})
 }
 
+// TestDiscoverWithoutALimit: with a context that never ends, each stage runs to its own end.
+func TestDiscoverWithoutALimit(t *testing.T) {
+	simulate(t, "linux", func(t *testing.T, _ context.Context, site *simnet.Site, servers []netip.AddrPort) {
+		report, err := natprobe.Discover(context.Background(), natprobe.Config{
+			Servers: []string{servers[0].String()}, ListenPacket: site.ListenPacket, Dial: site.DialFrom, TCP: true, Lifetime: 40 * time.Second,
+		})
+		if err != nil || report.Type != truths["linux"].typ || report.TCP == nil || report.Lifetime == nil {
+			t.Errorf("%v, %v", err, report)
+		}
+	})
+}
+
 // TestDiscoverEndsWithItsContext: at once, with what is known by then.
 func TestDiscoverEndsWithItsContext(t *testing.T) {
 	for _, limit := range []time.Duration{0, 10 * time.Millisecond, 120 * time.Millisecond, 500 * time.Millisecond} {
