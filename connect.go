@@ -220,7 +220,7 @@ func (k *connection) answered(now time.Time, message []byte) {
 	if h.Unlinked && k.rides {
 		k.alone(now, whyAlone)
 	}
-	k.c.rebooted(now, k.peer, h.Boot)
+	k.c.rebooted(now, k.peer, h.Boot, false)
 	switch {
 	case k.own != own: // it goes on alone
 		return
@@ -385,6 +385,7 @@ func (k *connection) end(now time.Time, err error) {
 	k.quit(now, k)
 	c.timers.Stop(&k.timer)
 	delete(c.byIndex, k.index)
+	c.hasEnded(k.index)
 	delete(c.conns, k.number)
 	if k.asked {
 		c.askTreatment(k.peer)

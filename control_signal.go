@@ -45,7 +45,7 @@ type hello struct {
 	Mapped     bool     `json:"m,omitzero"` // a router has mapped a UDP port to its sender
 	// Budget is what its sender spends at most: see budgetTerms.
 	Budget  []float64 `json:"g,omitzero"`
-	Refused string    `json:"r,omitzero"` // answer: there will be no connection, and why
+	Refused string    `json:"r,omitzero"` // there will be no connection, and why
 	Last    uint64    `json:"s,omitzero"` // answer: the greatest stamp known, where the offer's is no greater
 	// Link is the link that the connection is to share, by the indexes of its first
 	// connection, the sender's first. Then there are no credentials and no candidates.
@@ -127,7 +127,11 @@ func (c *control) message(now time.Time, from PeerID, message []byte, byPath boo
 	if len(message) < 1+indexSize {
 		return
 	}
-	k := c.byIndex[uint32(message[1])<<16|uint32(message[2])<<8|uint32(message[3])]
+	index := uint32(message[1])<<16 | uint32(message[2])<<8 | uint32(message[3])
+	k := c.byIndex[index]
+	if k == nil && message[0] == msgSealed && !byPath {
+		c.stray(now, from, index)
+	}
 	if k == nil || k.peer != from {
 		return // of a connection that is over, or of somebody who guesses
 	}
@@ -210,7 +214,11 @@ func (c *control) offered(now time.Time, from PeerID, message []byte, byPath boo
 		c.refuse(now, from, got, h.Index, hello{Refused: "stale", Last: last}, nil)
 		return
 	}
-	c.rebooted(now, from, h.Boot)
+	if h.Refused != "" { // it offers nothing: see stray
+		c.rebooted(now, from, h.Boot, true)
+		return
+	}
+	c.rebooted(now, from, h.Boot, false)
 	if why := c.unfit(h); why != "" {
 		c.refuse(now, from, got, h.Index, hello{Refused: why}, nil)
 		c.refused(now, from, why, nil)
@@ -242,11 +250,13 @@ func (k *connection) wait(now time.Time, got *seal.Received, h *hello, message [
 	k.c.notes.Push(note{kind: noteAsk, conn: k.number, peer: k.peer})
 }
 
-// rebooted ends the connections to a peer that knows nothing of them any more.
-func (c *control) rebooted(now time.Time, peer PeerID, boot uint64) {
+// rebooted ends the connections to a peer that knows nothing of them any more. onlyLost spares
+// those that work: a program that hands over to another may let its connections go on.
+func (c *control) rebooted(now time.Time, peer PeerID, boot uint64, onlyLost bool) {
 	for _, k := range c.order() {
 		switch {
 		case k.peer != peer || k.boot == 0 || boot == 0 || k.boot == boot:
+		case onlyLost && k.state != lost:
 		case k.rides && k.state == dialing:
 			k.alone(now, whyAlone)
 		default:

@@ -3,6 +3,8 @@ package bradawl
 import (
 	"slices"
 	"time"
+
+	"github.com/bradawl/bradawl/internal/seal"
 )
 
 const (
@@ -16,6 +18,11 @@ const (
 	// them with paths of their own.
 	maxForPeer = 2048
 	maxLinks   = 64
+	// strayGap is the least time between two answers to messages of connections that are not
+	// known: a server of rendezvous takes 20 messages a second by default, and dials come first.
+	strayGap = 200 * time.Millisecond
+	// maxEnded is how many connections that are over are told from those of an earlier run.
+	maxEnded = 256
 )
 
 // strangers is what is kept of peers beyond their connections: as little as can be, for
@@ -24,6 +31,10 @@ type strangers struct {
 	peers map[PeerID]*peerState
 	floor uint64 // no offer of before it is taken from those who are not in peers
 	stamp uint64 // of our last offer
+
+	strayAt time.Time // no stray is answered before
+	ended   []uint32  // the indexes of the last connections that ended
+	endings int
 }
 
 // peerState is what is known of one peer.
@@ -116,4 +127,28 @@ func (c *control) room(now time.Time, from PeerID, rides bool) bool {
 	}
 	coming[i].end(now, &PeerError{Peer: coming[i].peer, Err: errMadeRoom})
 	return true
+}
+
+// hasEnded notes that a connection of this run is over.
+func (s *strangers) hasEnded(index uint32) {
+	if len(s.ended) < maxEnded {
+		s.ended = append(s.ended, index)
+	} else {
+		s.ended[s.endings%maxEnded] = index
+	}
+	s.endings++
+}
+
+// stray takes in a message of a connection that is not known. Who sent it may have one with an
+// earlier run of this program, and tries to mend it: it is told which run this is. That takes
+// an offer, of nothing, for there are no keys in common; it proves who says so.
+func (c *control) stray(now time.Time, from PeerID, index uint32) {
+	if now.Before(c.strayAt) || slices.Contains(c.ended, index) { // it is told again; it knows, or will
+		return
+	}
+	c.strayAt = now.Add(strayGap)
+	h := hello{Boot: c.boot, Stamp: c.nextStamp(from, c.cfg.wall(now)), Refused: "there is no such connection"}
+	if _, message, err := seal.NewOffer(c.cfg.identity, from, encode(h), c.secrets); err == nil {
+		c.notes.Push(note{kind: noteSignal, peer: from, message: wrap(msgOffer, 0, message)})
+	}
 }

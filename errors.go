@@ -15,7 +15,8 @@ var (
 	// ErrPeerClosed: the peer closed the connection.
 	ErrPeerClosed = errors.New("the peer closed the connection")
 	// ErrPeerRestarted: the peer's program was started anew, and knows nothing of the
-	// connection.
+	// connection. That is learned when one of the two dials the other, or when no path
+	// answers any more and the peer has signed on again.
 	ErrPeerRestarted = errors.New("the peer was started anew; dial it again")
 	// ErrOffline: the signalling cannot reach the peer: it is not signed on.
 	ErrOffline = errors.New("the peer is not signed on; see that it runs and uses the same rendezvous")
