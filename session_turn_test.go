@@ -192,7 +192,7 @@ func TestKeepalive(t *testing.T) {
 	for i := range presets {
 		presets[i].NATs = slices.Clone(presets[i].NATs)
 		n := &presets[i].NATs[0]
-		n.Idle, n.IdleUnreplied, n.IdleStream = 10*time.Second, 0, 0
+		n.Idle, n.IdleUnreplied, n.IdleStream = 5*time.Second, 0, 0
 	}
 	for _, every := range []time.Duration{0, 3 * time.Second} {
 		change := func(cfg *bradawl.Config) {

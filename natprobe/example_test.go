@@ -27,7 +27,8 @@ func Example() {
 		return
 	}
 	defer pc.Close()
-	answers, err := natprobe.MappedAddresses(ctx, pc, server.Addrs(), nil)
+	// nil for the defaults, which do not wait for every server.
+	answers, err := natprobe.MappedAddresses(ctx, pc, server.Addrs(), &natprobe.ReflexiveConfig{Patience: 10 * time.Second})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -50,7 +50,7 @@ func TestUDPOverRealSockets(t *testing.T) {
 			if conns[i], err = peers[i].ListenPacket(t.Context(), "udp4", ":0"); err != nil {
 				t.Fatal(err)
 			}
-			mapped, err := natprobe.MappedAddresses(t.Context(), conns[i], server.Addrs(), nil)
+			mapped, err := natprobe.MappedAddresses(t.Context(), conns[i], server.Addrs(), &natprobe.ReflexiveConfig{Patience: time.Minute})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -16,21 +16,23 @@ import (
 func TestPingBlockingLoopback(t *testing.T) {
 	cfg := PingerConfig{Interval: MinPingInterval, LostAfter: 30 * time.Second}
 	for _, network := range []string{"udp4", "udp6"} {
-		b := realPinger(t, network, cfg)
-		// A port that is known beforehand is one that somebody has, and shares.
-		lc := net.ListenConfig{Control: ReusePort}
-		pc, err := lc.ListenPacket(t.Context(), network, netip.AddrPortFrom(b.local.Addr(), 0).String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer pc.Close()
-		local := netio.AddrPortOf(pc.LocalAddr())
-		if err := b.Add(local); err != nil {
-			t.Fatal(err)
-		}
-		began := time.Now()
-		s, err := PingBlocking(t.Context(), local, b.local, 20, cfg)
-		plausible(t, s, err, 20, time.Since(began))
+		t.Run(network, func(t *testing.T) {
+			b := realPinger(t, network, cfg)
+			// A port that is known beforehand is one that somebody has, and shares.
+			lc := net.ListenConfig{Control: ReusePort}
+			pc, err := lc.ListenPacket(t.Context(), network, netip.AddrPortFrom(b.local.Addr(), 0).String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer pc.Close()
+			local := netio.AddrPortOf(pc.LocalAddr())
+			if err := b.Add(local); err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			s, err := PingBlocking(t.Context(), local, b.local, 20, cfg)
+			plausible(t, s, err, 20, time.Since(began))
+		})
 	}
 }
 
@@ -71,9 +73,13 @@ func TestPingBlockingEnds(t *testing.T) {
 
 // An ICMP error is told, and ends nothing.
 func TestPingBlockingUnreachable(t *testing.T) {
-	pc := loopback(t, "udp4")
-	dead := netio.AddrPortOf(pc.LocalAddr())
-	pc.Close()
+	// A connected socket keeps the port from others, and refuses what is not its peer's.
+	keeper, err := net.Dial("udp4", loopback(t, "udp4").LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keeper.Close()
+	dead := netio.AddrPortOf(keeper.LocalAddr())
 	s, err := PingBlocking(t.Context(), netip.AddrPort{}, dead, 3, PingerConfig{Interval: MinPingInterval, LostAfter: 20 * ms})
 	var u *netio.UnreachableError
 	if err != nil || s.Sent != 3 || s.Lost != 3 || !errors.As(s.Err, &u) || u.Remote != dead {

@@ -206,6 +206,9 @@ func loopback(t testing.TB, network string) net.PacketConn {
 		address = "[::1]:0"
 	}
 	pc, err := netio.ListenUDP(context.Background(), network, address)
+	if err != nil && network == "udp6" {
+		t.Skip("this machine has no IPv6 loopback address (ip addr add ::1/128 dev lo): ", err)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,13 +240,15 @@ func plausible(t *testing.T, s PingStats, err error, n int, took time.Duration) 
 
 func TestPingerLoopback(t *testing.T) {
 	for _, network := range []string{"udp4", "udp6"} {
-		cfg := PingerConfig{Interval: MinPingInterval, LostAfter: 30 * time.Second}
-		a, b := realPinger(t, network, cfg), realPinger(t, network, cfg)
-		if err := b.Add(a.local); err != nil {
-			t.Fatal(err)
-		}
-		began := time.Now()
-		s, err := a.Ping(t.Context(), b.local, 20)
-		plausible(t, s, err, 20, time.Since(began))
+		t.Run(network, func(t *testing.T) {
+			cfg := PingerConfig{Interval: MinPingInterval, LostAfter: 30 * time.Second}
+			a, b := realPinger(t, network, cfg), realPinger(t, network, cfg)
+			if err := b.Add(a.local); err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			s, err := a.Ping(t.Context(), b.local, 20)
+			plausible(t, s, err, 20, time.Since(began))
+		})
 	}
 }

@@ -110,9 +110,13 @@ func TestRealUnreachable(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("ICMP errors of unconnected sockets are told on Linux only")
 	}
-	gone := listen(t)
-	dead := netio.AddrPortOf(gone.LocalAddr())
-	gone.Close()
+	// A connected socket keeps the port from others, and refuses what is not its peer's.
+	keeper, err := net.Dial("udp4", listen(t).LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keeper.Close()
+	dead := netio.AddrPortOf(keeper.LocalAddr())
 
 	e := &echo{notices: make(chan machine.Notice, 1)}
 	own := listen(t)

@@ -2,6 +2,7 @@ package hygiene
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -130,6 +131,9 @@ type tree struct {
 func load(root string) (*tree, error) {
 	t := new(tree)
 	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && name != root {
+			return nil // it went away meanwhile, as what an editor keeps while it saves
+		}
 		if err != nil {
 			return err
 		}
@@ -145,6 +149,9 @@ func load(root string) (*tree, error) {
 			return nil
 		}
 		src, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}

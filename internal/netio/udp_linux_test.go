@@ -13,13 +13,6 @@ import (
 	"github.com/bradawl/bradawl/internal/machine"
 )
 
-// deadPort is a loopback port that nobody listens on.
-func deadPort(t *testing.T, network, address string) netip.AddrPort {
-	c := open(t, network, address)
-	defer c.Close()
-	return c.LocalAddrPort()
-}
-
 func TestUnreachableIsTold(t *testing.T) {
 	for _, c := range []struct{ name, network, own, dead string }{
 		{"IPv4", "udp4", "127.0.0.1:0", "127.0.0.1:0"},

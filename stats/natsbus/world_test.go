@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/url"
 	"strings"
 	"testing"
@@ -35,14 +34,6 @@ func options(t testing.TB) *server.Options {
 
 func runNATS(t testing.TB, opts *server.Options) *server.Server {
 	t.Helper()
-	s := beginNATS(t, opts)
-	ready(t, s)
-	return s
-}
-
-// beginNATS starts a server that may have to wait for others.
-func beginNATS(t testing.TB, opts *server.Options) *server.Server {
-	t.Helper()
 	s, err := server.NewServer(opts)
 	if err != nil {
 		t.Fatal(err)
@@ -52,40 +43,29 @@ func beginNATS(t testing.TB, opts *server.Options) *server.Server {
 		s.Shutdown()
 		s.WaitForShutdown()
 	})
-	return s
-}
-
-func ready(t testing.TB, s *server.Server) {
-	t.Helper()
 	if !s.ReadyForConnections(deadline) {
 		t.Fatal("the NATS server does not start")
 	}
+	return s
 }
 
 // runCluster starts three servers that are one JetStream.
 func runCluster(t testing.TB) (all []*server.Server, urls []string) {
 	t.Helper()
-	var routes []*url.URL
-	var ports []int
-	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-		l.Close()
-		routes = append(routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", ports[len(ports)-1])})
-	}
+	// Each chooses a port that is free, and the later ones tell the first where they are. It has
+	// to know how many they will be.
+	routes := server.RoutesFromStr("nats://127.0.0.1:1,nats://127.0.0.1:2")
 	for i := range 3 {
 		opts := options(t)
 		opts.ServerName = fmt.Sprintf("nats-%d", i)
-		opts.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[i]}
+		opts.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: server.RANDOM_PORT}
 		opts.Routes = routes
-		all = append(all, beginNATS(t, opts))
-	}
-	for _, s := range all {
-		ready(t, s)
-		urls = append(urls, s.ClientURL())
+		s := runNATS(t, opts)
+		if i == 0 {
+			routes = nil
+		}
+		routes = append(routes, &url.URL{Scheme: "nats", Host: s.ClusterAddr().String()})
+		all, urls = append(all, s), append(urls, s.ClientURL())
 	}
 	await(t, "the cluster has a leader and all its members", func() bool {
 		for _, s := range all {
