@@ -111,7 +111,8 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1500); return &b 
 
 // Write sends b as one datagram, without waiting. The error matches os.ErrDeadlineExceeded,
 // ErrTooLong, ErrLost while no path works, net.ErrClosed and what Err returns after the end of
-// the connection, or it is the socket's.
+// the connection, or it is the socket's. What a socket has no room for now, or TCP, is lost, as
+// datagrams are, and counted as Unsent.
 func (c *Conn) Write(b []byte) (int, error) {
 	if c.writeDeadline.Passed() {
 		return 0, c.fail("write", os.ErrDeadlineExceeded)
@@ -143,6 +144,9 @@ func (c *Conn) Write(b []byte) (int, error) {
 	}
 	if !sent {
 		c.stats[countUnsent].Add(1)
+		if netio.IsTransient(err) {
+			return len(b), nil
+		}
 		if errors.Is(err, net.ErrClosed) && !c.over.Load() {
 			err = fmt.Errorf("%w: %v", ErrLost, err) // the path is being left
 		}
@@ -269,7 +273,7 @@ type ConnStats struct {
 	In       uint64 // handed to Read's queue
 	Out      uint64 // handed to a socket
 	Overrun  uint64 // came in and were dropped, because nobody read
-	Unsent   uint64 // not taken by the socket; Write said so
+	Unsent   uint64 // not taken by the socket: lost
 	Rejected uint64 // not the peer's, or taken before: duplicates of a path in doubt among them
 }
 

@@ -70,6 +70,36 @@ func TestSessionsPredictTCP(t *testing.T) {
 	}
 }
 
+// TestFullTCP: what TCP has no room for is lost and counted, and no error, at which DTLS and
+// QUIC give up.
+func TestFullTCP(t *testing.T) {
+	simulate(t, "udp-blocked", "udp-blocked", nil, func(t *testing.T, w *internet) {
+		a, b := w.meet(t)
+		pass(10 * time.Second)
+		if p := a.Path(); p.Kind != bradawl.PathDirect || p.Protocol != "tcp" {
+			t.Fatalf("%v", p)
+		}
+		before := a.Stats()
+		const burst = 5000
+		for range burst { // no time passes
+			_, err := a.Write(make([]byte, bradawl.MaxDatagram))
+			check(t, err)
+		}
+		if s := a.Stats(); s.Unsent == 0 || s.Out == before.Out || s.Out-before.Out+s.Unsent != burst {
+			t.Errorf("%+v, then %+v after %d datagrams", before, s, burst)
+		}
+		check(t, b.SetReadDeadline(time.Now().Add(time.Minute)))
+		pass(30 * time.Second) // there is room again
+		_, err := a.Write([]byte("hello"))
+		check(t, err)
+		buf := make([]byte, bradawl.MaxDatagram)
+		for n := 0; string(buf[:n]) != "hello"; {
+			n, err = b.Read(buf)
+			check(t, err)
+		}
+	})
+}
+
 // TestTCPOutsideThatIsGone: where a STUN server has seen a TCP port is told for as long as the
 // connection to it lasts.
 func TestTCPOutsideThatIsGone(t *testing.T) {

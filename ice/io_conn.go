@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"os"
 	"time"
+
+	"github.com/bradawl/bradawl/internal/netio"
 )
 
 // Conn is the path to the peer as a net.Conn: each Write is one datagram, each Read
@@ -32,7 +34,8 @@ func (c *Conn) Read(b []byte) (int, error) {
 
 // Write sends b as one datagram, without waiting. The error is net.ErrClosed,
 // os.ErrDeadlineExceeded, one that matches ErrNoPair while no pair works, ErrTooLong, or
-// the socket's.
+// the socket's. What a socket has no room for now, or TCP, is lost, as datagrams are, and
+// counted as Unsent: DTLS and SCTP would give up at an error.
 func (c *Conn) Write(b []byte) (int, error) {
 	if c.a.writeDeadline.Passed() {
 		return 0, c.fail("write", os.ErrDeadlineExceeded)
@@ -46,11 +49,15 @@ func (c *Conn) Write(b []byte) (int, error) {
 	case len(b) > maxData:
 		return 0, c.fail("write", fmt.Errorf("%w: %d bytes, at most %d", ErrTooLong, len(b), maxData))
 	}
-	if err := o.Send(b); err != nil {
+	switch err := o.Send(b); {
+	case err == nil:
+		c.a.stats[countOut].Add(1)
+	case netio.IsTransient(err):
+		c.a.stats[countUnsent].Add(1)
+	default:
 		c.a.stats[countUnsent].Add(1)
 		return 0, c.fail("write", err)
 	}
-	c.a.stats[countOut].Add(1)
 	return len(b), nil
 }
 
@@ -117,7 +124,7 @@ type Stats struct {
 	In      uint64 // handed to Read's queue
 	Out     uint64 // handed to the socket
 	Overrun uint64 // came in and were dropped, because nobody read
-	Unsent  uint64 // not taken by the socket; Write said so
+	Unsent  uint64 // not taken by the socket: lost
 }
 
 // Stats returns the counts so far.

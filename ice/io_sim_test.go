@@ -212,6 +212,32 @@ func TestConnDeadlinesAndLimits(t *testing.T) {
 	})
 }
 
+// What TCP has no room for is lost and counted, and no error, at which DTLS and SCTP give up.
+func TestConnOverFullTCP(t *testing.T) {
+	simulate(t, "open", "open", ice.Config{Networks: []string{"tcp4"}}, func(t *testing.T, w *shells) {
+		a, b := w.agents(t, ice.AgentConfig{})
+		ca, err := a.Connect(t.Context())
+		check(t, err)
+		cb, err := b.Connect(t.Context())
+		check(t, err)
+		check(t, cb.SetReadDeadline(time.Now().Add(time.Minute)))
+		const burst = 5000
+		for range burst { // no time passes
+			_, err := ca.Write(make([]byte, 1200))
+			check(t, err)
+		}
+		if s := ca.Stats(); s.Unsent == 0 || s.Out == 0 || s.Out+s.Unsent != burst {
+			t.Errorf("%+v of %d datagrams", s, burst)
+		}
+		buf := make([]byte, 1200)
+		time.AfterFunc(30*time.Second, func() { _, _ = ca.Write([]byte("hello")) }) // there is room again
+		for n := 0; string(buf[:n]) != "hello"; {
+			n, err = cb.Read(buf)
+			check(t, err)
+		}
+	})
+}
+
 // Names take time to be looked up. The end of candidates, which comes in the meantime, does
 // not shut out what is found, and a name that is not found is told.
 func TestNamesAndTheEndOfCandidates(t *testing.T) {

@@ -35,7 +35,7 @@ var (
 	// ErrQueueFull: too much waits already for a permission, for a new allocation, or for
 	// a connection to the server that takes it slowly, or too many connections are being
 	// made.
-	ErrQueueFull = errors.New("too much is waiting to be sent")
+	ErrQueueFull error = queueFull{}
 	// ErrNotPermitted: the server refused to relay to the peer.
 	ErrNotPermitted = errors.New("the server does not relay to this peer")
 	// ErrConnectionExists: there is a connection to the peer already, or one is being

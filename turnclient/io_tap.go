@@ -116,6 +116,12 @@ const maxStreamQueue = 256 << 10
 
 var errStreamFull = fmt.Errorf("the connection to the server takes no more for now: %w", ErrQueueFull)
 
+// queueFull is ErrQueueFull, which to what is laid over an allocation is a full send buffer.
+type queueFull struct{}
+
+func (queueFull) Error() string        { return "too much is waiting to be sent" }
+func (queueFull) Is(target error) bool { return target == netio.ErrBufferFull }
+
 func newStreamTap(c net.Conn) *streamTap {
 	return &streamTap{Conn: c, tap: tap{buf: make([]byte, maxMessage)}, released: make(chan struct{}), out: netio.NewOutbox(c, maxStreamQueue)}
 }

@@ -12,7 +12,7 @@ import (
 type Outbox struct {
 	conn    net.Conn
 	limit   int
-	writing sync.Mutex // a whole message at a time
+	writing chan struct{} // holds one while a whole message is written; waiting for it is no hindrance to synctest
 
 	mu    sync.Mutex
 	queue []byte
@@ -22,7 +22,9 @@ type Outbox struct {
 }
 
 // NewOutbox makes an outbox for conn in which limit bytes can wait.
-func NewOutbox(conn net.Conn, limit int) *Outbox { return &Outbox{conn: conn, limit: limit} }
+func NewOutbox(conn net.Conn, limit int) *Outbox {
+	return &Outbox{conn: conn, limit: limit, writing: make(chan struct{}, 1)}
+}
 
 // Send writes b, or keeps a copy of it to be written soon. The error is ErrBufferFull, or
 // net.ErrClosed after Close.
@@ -45,8 +47,8 @@ func (o *Outbox) Send(b []byte) error {
 
 // Write writes b to the stream itself, between two messages, and waits for that.
 func (o *Outbox) Write(b []byte) (int, error) {
-	o.writing.Lock()
-	defer o.writing.Unlock()
+	o.writing <- struct{}{}
+	defer func() { <-o.writing }()
 	return o.conn.Write(b)
 }
 

@@ -17,10 +17,12 @@ type Outlet struct {
 // OK reports whether there is a way at all.
 func (o *Outlet) OK() bool { return o.Socket != nil || o.Stream != nil }
 
-// Send sends one datagram, or says why it could not: see [Socket.Send] and [Stream.Send].
+// Send sends one datagram, without waiting, or says why it could not. Of errors for which
+// netio.IsTransient holds, the datagram is lost, as datagrams are, and the next may leave.
 func (o *Outlet) Send(b []byte) error {
 	if o.Socket != nil {
-		return o.Socket.Send(b, o.Remote, o.Source)
+		_, err := o.Socket.WriteOpts(b, o.Remote, o.Source)
+		return err
 	}
 	return o.Stream.Send(b)
 }

@@ -51,14 +51,5 @@ func (s *Socket) WriteOpts(b []byte, to netip.AddrPort, o netio.SendOptions) (in
 	return s.conn.WriteOpts(b, to, o)
 }
 
-// Send is WriteOpts for data: what is only lost, as datagrams are, is no error.
-func (s *Socket) Send(b []byte, to netip.AddrPort, o netio.SendOptions) error {
-	_, err := s.conn.WriteOpts(b, to, o)
-	if err != nil && netio.IsTransient(err) {
-		return nil
-	}
-	return err
-}
-
 // Close closes the socket.
 func (s *Socket) Close() error { return s.conn.Close() }

@@ -105,17 +105,18 @@ func TestSocketSends(t *testing.T) {
 	inner := &script{}
 	s, _ := newSocket(t, inner)
 	o := netio.SendOptions{Source: here.Addr(), TTL: 5}
-	for _, c := range []struct{ of, loop, data error }{
-		{nil, nil, nil},
-		{netio.ErrBufferFull, netio.ErrBufferFull, nil}, // lost, as datagrams are
-		{os.NewSyscallError("sendmsg", syscall.ECONNREFUSED), syscall.ECONNREFUSED, nil},
-		{net.ErrClosed, net.ErrClosed, net.ErrClosed},
+	for _, c := range []struct{ of, want error }{
+		{nil, nil},
+		{netio.ErrBufferFull, netio.ErrBufferFull},
+		{os.NewSyscallError("sendmsg", syscall.ECONNREFUSED), syscall.ECONNREFUSED},
+		{net.ErrClosed, net.ErrClosed},
 	} {
 		inner.err = c.of
-		if _, err := s.WriteOpts([]byte("check"), there, o); !errors.Is(err, c.loop) || inner.sent != "check to 198.51.100.1:2000" || inner.options != o {
+		if _, err := s.WriteOpts([]byte("check"), there, o); !errors.Is(err, c.want) || inner.sent != "check to 198.51.100.1:2000" || inner.options != o {
 			t.Errorf("%v: %v, sent %q with %+v", c.of, err, inner.sent, inner.options)
 		}
-		if err := s.Send([]byte("data"), there, o); !errors.Is(err, c.data) || inner.sent != "data to 198.51.100.1:2000" || inner.options != o {
+		out := tap.Outlet{Socket: s, Remote: there, Source: o}
+		if err := out.Send([]byte("data")); !errors.Is(err, c.want) || inner.sent != "data to 198.51.100.1:2000" || inner.options != o {
 			t.Errorf("%v: data: %v, sent %q with %+v", c.of, err, inner.sent, inner.options)
 		}
 	}
