@@ -137,7 +137,7 @@ func (m *Machine) holding() bool { return !m.isGathered() }
 
 // report says why nothing works.
 func (g *generation) report(now time.Time) *FailedError {
-	e := &FailedError{Elapsed: now.Sub(g.began), Forged: g.forged, Heard: g.heard}
+	e := &FailedError{Elapsed: now.Sub(g.began), Forged: g.forged, Heard: g.heard, PassedOver: g.passed, WhyPassed: g.why}
 	if g.nominated != nil {
 		e.Cause = g.nominated.err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -47,6 +48,10 @@ type FailedError struct {
 	Forged  int           // messages whose integrity did not match
 	Heard   bool          // authentic checks or answers of the peer came in
 	Cause   error         // what was wrong with the nominated pair, where that ended it; else nil
+	// PassedOver is how many candidates of the peer were not checked, and WhyPassed the first
+	// one's *RemoteError; nil: there was none. EventPassedOver told of each.
+	PassedOver int
+	WhyPassed  error
 }
 
 // Error tells what was tried and what was heard.
@@ -58,7 +63,7 @@ func (e *FailedError) Error() string {
 	text := fmt.Sprintf("ice: no path after %v: %d pairs, %d checks sent", e.Elapsed.Round(time.Millisecond), len(e.Pairs), sent)
 	switch {
 	case len(e.Pairs) == 0:
-		text += "; the peer has told no candidate that ours can reach"
+		text += "; " + unreachable(e.PassedOver, e.WhyPassed)
 	case e.Forged > 0:
 		text += fmt.Sprintf("; %d checks or answers came in that do not match the passwords: the two sides use different credentials", e.Forged)
 	case e.Heard:
@@ -68,6 +73,15 @@ func (e *FailedError) Error() string {
 	}
 	if e.Cause != nil {
 		text += ": " + e.Cause.Error()
+	}
+	return text
+}
+
+// unreachable says that there are no pairs, and why the peer's candidates did not do.
+func unreachable(passed int, why error) string {
+	text := "the peer has told no candidate that ours can reach"
+	if passed > 0 {
+		text += fmt.Sprintf(", and %d that were passed over, such as %s", passed, strings.TrimPrefix(why.Error(), "ice: "))
 	}
 	return text
 }

@@ -1,7 +1,9 @@
 package ice
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/machine"
@@ -58,6 +60,39 @@ type Event struct {
 	Err         error
 }
 
+// String tells of the event in one line, without At: no password, and of data the length alone.
+func (e Event) String() string {
+	text := e.Kind.String()
+	if e.Agent != 0 {
+		text = fmt.Sprintf("agent %d, %s", e.Agent, text)
+	}
+	switch e.Kind {
+	case EventState:
+		text += fmt.Sprintf(" %v -> %v", e.From, e.State)
+	case EventCandidate, EventPassedOver:
+		text += " " + e.Candidate.String()
+	case EventReflexive:
+		text += fmt.Sprintf(" base %d seen at %v", e.Base, e.Candidate.Addr)
+	case EventBaseGone:
+		text += fmt.Sprintf(" %d", e.Base)
+	case EventValid, EventInvalid, EventSelected:
+		text += ", " + e.Pair.String()
+	case EventRole:
+		text += " " + map[bool]string{true: "controlling", false: "controlled"}[e.Controlling]
+	case EventRestarted:
+		text += fmt.Sprintf(", %v", e.Credentials)
+	case EventData:
+		text += fmt.Sprintf(", %d bytes", len(e.Data))
+	}
+	if e.Err != nil {
+		text += ": " + strings.TrimPrefix(e.Err.Error(), "ice: ")
+	}
+	if e.Missed > 0 {
+		text += fmt.Sprintf("; %d before it were missed", e.Missed)
+	}
+	return text
+}
+
 // Route is how datagrams get to the peer by way of one pair.
 type Route struct {
 	Socket machine.SocketID // of the machine, for UDP and relays
@@ -82,6 +117,14 @@ type Pair struct {
 	Answered      int           // of those
 	Requests      int           // checks of the peer
 	Err           error         // what was wrong last
+}
+
+// String tells the pair's ends in a few words, such as "udp host 192.0.2.1:5 -> relay 198.51.100.1:6".
+func (p Pair) String() string {
+	if !p.IsValid() {
+		return "no pair"
+	}
+	return fmt.Sprintf("%v %v %v -> %v %v", p.Local.Transport, p.Local.Type, p.Local.Addr, p.Remote.Type, p.Remote.Addr)
 }
 
 // IsValid reports whether p is a pair at all.

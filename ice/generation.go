@@ -39,6 +39,8 @@ type generation struct {
 	heard  bool      // authentic messages of the peer came in
 	asked  bool      // and checks
 	forged int       // messages whose integrity does not match
+	passed int       // candidates of the peer that are not checked
+	why    error     // of the first of them
 	failed *FailedError
 	until  time.Time // of before a restart: when it is forgotten; zero: its pair is in use
 	seen   replays

@@ -111,8 +111,7 @@ func (a *Agent) AddRemote(c Candidate) error {
 func (a *Agent) resolved(now time.Time, c Candidate, ip netip.Addr, err error) {
 	m := a.e.m
 	if err != nil {
-		why := &RemoteError{Addr: c.Addr, Name: c.Name, Reason: "was not found", Err: err}
-		a.e.handle(Event{Kind: EventPassedOver, At: now, Agent: a.id, State: m.State(a.id), Candidate: c, Err: why})
+		m.notFound(now, a.id, c, err)
 	} else {
 		c.Addr, c.Name = netip.AddrPortFrom(ip, c.Addr.Port()), ""
 		_ = m.AddRemote(now, a.id, c)
@@ -159,8 +158,9 @@ func (a *Agent) Restart() (c Credentials, err error) {
 	return c, err
 }
 
-// Connect waits until data can be sent, and returns the path for it. The error is ctx's,
-// a *FailedError when the agent gave up, or ErrClosed.
+// Connect waits until data can be sent, and returns the path for it. The error wraps ctx's
+// and says what was missing until then, or it is a *FailedError when the agent gave up, or
+// ErrClosed.
 func (a *Agent) Connect(ctx context.Context) (*Conn, error) {
 	for {
 		changed := a.events.Changed()
@@ -178,7 +178,9 @@ func (a *Agent) Connect(ctx context.Context) (*Conn, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			missing := "its endpoint is closed"
+			_ = a.do(func(time.Time) error { missing = a.e.m.missing(a.id); return nil })
+			return nil, fmt.Errorf("ice: no path: %s: %w", missing, context.Cause(ctx))
 		}
 	}
 }

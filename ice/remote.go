@@ -136,7 +136,14 @@ func (g *generation) unfit(c Candidate) string {
 }
 
 func (g *generation) passOver(now time.Time, c Candidate, why string) {
-	g.a.tell(now, Event{Kind: EventPassedOver, Candidate: c, Err: &RemoteError{Addr: c.Addr, Name: c.Name, Reason: why}})
+	g.passedOver(now, c, &RemoteError{Addr: c.Addr, Name: c.Name, Reason: why})
+}
+
+func (g *generation) passedOver(now time.Time, c Candidate, why *RemoteError) {
+	if g.passed++; g.why == nil {
+		g.why = why
+	}
+	g.a.tell(now, Event{Kind: EventPassedOver, Candidate: c, Err: why})
 }
 
 // name gives a candidate that was learned what the peer says of it.

@@ -93,6 +93,38 @@ func (m *Machine) EndOfCandidates(now time.Time, id AgentID) error {
 	return nil
 }
 
+// notFound takes in that a candidate's name could not be looked up.
+func (m *Machine) notFound(now time.Time, id AgentID, c Candidate, err error) {
+	m.enter()
+	if g := m.generation(id); g != nil {
+		g.passedOver(now, c, &RemoteError{Addr: c.Addr, Name: c.Name, Reason: "was not found", Err: err})
+	}
+}
+
+// missing says what an agent that has no path is waiting for.
+func (m *Machine) missing(id AgentID) string {
+	a := m.agents[id]
+	if a == nil {
+		return "the agent is closed"
+	}
+	g := a.cur
+	sent := 0
+	for _, p := range g.pairs {
+		sent += p.sent
+	}
+	switch {
+	case g.remote == (Credentials{}):
+		return "the peer's credentials are not known; give them to SetRemote"
+	case len(a.locals) == 0 && !g.localDone:
+		return "no candidate of ours has been found yet"
+	case len(a.locals) == 0:
+		return "there is no candidate of ours: no address of this host is of use, and no relay; see Config"
+	case len(g.pairs) == 0:
+		return unreachable(g.passed, g.why) + "; give what it tells to AddRemote"
+	}
+	return fmt.Sprintf("%d pairs are there, %d checks were sent", len(g.pairs), sent)
+}
+
 // generation is the one in force, or nil.
 func (m *Machine) generation(id AgentID) *generation {
 	if a := m.agents[id]; a != nil {

@@ -108,6 +108,15 @@ func splitServer(name string) (host string, port uint16, err error) {
 	if ip, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
 		return ip.String(), port, nil
 	}
+	// No name in the DNS has these: it would be looked up as it is.
+	switch user := strings.LastIndexByte(host, '@'); {
+	case user >= 0: // what stands before it may be a secret
+		return "", 0, &ConfigError{"names", fmt.Sprintf("a STUN server needs no user name or password; write %q, and leave out what is before it", host[user+1:])}
+	case strings.Contains(host, "/"):
+		return "", 0, &ConfigError{"names", fmt.Sprintf("%q is no STUN server; write HOST:PORT, without // and path", name)}
+	case strings.Contains(host, "?"):
+		return "", 0, &ConfigError{"names", fmt.Sprintf("%q is no STUN server; write HOST:PORT, without ? and what follows", name)}
+	}
 	if strings.Contains(host, ":") {
 		var text string
 		host, text, err = net.SplitHostPort(host)

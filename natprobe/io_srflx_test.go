@@ -104,6 +104,16 @@ func TestResolveServers(t *testing.T) {
 			t.Errorf("%q: %v, %v; want an error beside the other server's address", name, got, err)
 		}
 	}
+	for name, want := range map[string]string{ // what people copy from elsewhere: it is refused before any lookup
+		"stun://192.0.2.2:3478": "without // and path", "stun:192.0.2.2/": "without // and path", "//192.0.2.2": "without // and path",
+		"stun:192.0.2.2?transport=udp": "without ? and what follows", "stun:name:secret@192.0.2.2:5": `write "192.0.2.2:5"`,
+	} {
+		err := natprobe.CheckServer(name)
+		var ce *natprobe.ConfigError
+		if !errors.As(err, &ce) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: %v, want %q", name, err, want)
+		}
+	}
 	if _, err := natprobe.ResolveServers(t.Context(), "ip4"); err == nil {
 		t.Error("no names: no error")
 	}

@@ -30,7 +30,8 @@ type UDPConfig struct {
 	// its host addresses and what STUN servers saw. What the peer tells may be wrong or
 	// malicious: addresses that must not be probed, and those after the first
 	// MaxPeerAddrs, are passed over and listed in the error of an attempt that fails.
-	// Empty is fine where the peer knows an address of ours that anyone can send to.
+	// Empty is fine where the peer knows an address of ours that anyone can send to, and
+	// so are addresses that are all passed over: the attempt waits for the peer's probes.
 	Peer []netip.AddrPort
 	// Secret is known to the two peers only, is fresh for each attempt, and holds at
 	// least MinSecret bytes.

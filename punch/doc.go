@@ -10,6 +10,9 @@
 //
 //	path, err := punch.UDP(ctx, conn, punch.UDPConfig{Peer: addrs, Secret: secret})
 //
+// A peer that was done first may have sent already: what came of it is in [Path].Early, and
+// is not read from conn again.
+//
 // Probes are STUN Binding requests (RFC 8489) with MESSAGE-INTEGRITY: nobody
 // without the secret can make a path or be made to answer.
 //

@@ -66,7 +66,7 @@ func (e *PathError) Error() string {
 			b.WriteString(", answered")
 		}
 		if t.Err != nil {
-			fmt.Fprintf(&b, ", %v", t.Err)
+			fmt.Fprintf(&b, ", %s", plain(t.Err))
 		}
 	}
 	switch {
@@ -76,6 +76,16 @@ func (e *PathError) Error() string {
 		fmt.Fprintf(&b, "; %v: is it punching now, and are these its addresses? A NAT that maps by destination needs more than this", ErrSilent)
 	}
 	return b.String()
+}
+
+// plain is an error's text without the package that it is from, which says nothing to
+// whoever reads of an address.
+func plain(err error) string {
+	text := err.Error()
+	for _, of := range []string{"punch: ", "Peer: ", "netio: "} {
+		text = strings.TrimPrefix(text, of)
+	}
+	return text
 }
 
 // Is matches ErrSecret and ErrSilent.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/drive"
@@ -51,7 +52,11 @@ func NewPinger(conn net.PacketConn, cfg PingerConfig) (*Pinger, error) {
 		}
 	}, drive.Options{Sockets: []net.PacketConn{conn}, KeepSockets: true, Log: log})
 	if err != nil {
-		return nil, badConfig("conn", conn.LocalAddr(), err.Error())
+		var wrong *ConfigError
+		if err = connError(conn, err); !errors.As(err, &wrong) {
+			wrong = &ConfigError{Field: "conn", Reason: strings.TrimPrefix(err.Error(), "punch: conn ")}
+		}
+		return nil, wrong
 	}
 	return p, nil
 }

@@ -1,8 +1,10 @@
 package punch
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -19,12 +21,16 @@ import (
 // STUN servers for the addresses that the peer was told, since a NAT maps each
 // socket apart.
 //
-// After it has returned, probes of a peer that has not heard of it yet may still
+// A peer that was done first may have sent data already. UDP reads it and hands it back in
+// Path.Early, where the peer's first datagram often is: take that before reading from
+// conn. After it has returned, probes of a peer that has not heard of it yet may still
 // arrive at conn: IsProbe tells them.
 //
-// It takes one to two and a half round trips. The error is a *ConfigError for a
-// configuration that cannot work, the system's for a socket that is closed already,
-// else a *PathError, which matches ErrSilent or
+// It takes one to two and a half round trips. It waits for all of Timeout even where no
+// address in Peer may be probed: the peer's own probes may come, and a path to where they come
+// from is as good. The error is a *ConfigError for a
+// configuration that cannot work, one that matches net.ErrClosed for a conn that is closed
+// already, else a *PathError, which matches ErrSilent or
 // ErrSecret where these say what happened, and ctx's error when ctx ended first.
 func UDP(ctx context.Context, conn net.PacketConn, cfg UDPConfig) (Path, error) {
 	if conn == nil {
@@ -43,7 +49,7 @@ func UDP(ctx context.Context, conn net.PacketConn, cfg UDPConfig) (Path, error) 
 		Sockets: []net.PacketConn{conn}, KeepSockets: true, Log: log,
 	})
 	if err != nil {
-		return Path{}, fmt.Errorf("punch: use the socket: %w", err)
+		return Path{}, connError(conn, err)
 	}
 	defer loop.Close()
 	var end udpEvent
@@ -77,6 +83,17 @@ func UDP(ctx context.Context, conn net.PacketConn, cfg UDPConfig) (Path, error) 
 		end.Path.Local = netio.AddrPortOf(conn.LocalAddr())
 	}
 	return end.Path, nil
+}
+
+// connError says in the words of whoever called why conn cannot be used. err is the loop's.
+func connError(conn net.PacketConn, err error) error {
+	switch at := conn.LocalAddr(); {
+	case errors.Is(err, net.ErrClosed):
+		return fmt.Errorf("punch: conn is closed already; hand over one that is open: %w", net.ErrClosed)
+	case !netio.AddrPortOf(at).IsValid():
+		return badConfig("conn", at, `is no IP address with port to send from; open the socket by net.ListenPacket("udp", ":0")`)
+	}
+	return fmt.Errorf("punch: conn cannot be used: %w", cmp.Or(errors.Unwrap(err), err)) // without the loop's name for it
 }
 
 var _ interface {

@@ -72,8 +72,10 @@ func (cfg Config) settings() (settings, error) {
 	switch {
 	case hop < time.Millisecond:
 		return s, badConfig("Hop", "%v is too short; give a millisecond or more", hop)
-	case window < hop || window%hop != 0:
-		return s, badConfig("Window", "%v is no multiple of the hop, %v", window, hop)
+	case window < hop:
+		return s, badConfig("Window", "%v is shorter than the hop, %v; give one hop or more, or 0 for 5 minutes", window, hop)
+	case window%hop != 0:
+		return s, badConfig("Window", "%v is no multiple of the hop, %v; give %v, or another Hop", window, hop, window-window%hop)
 	case window/hop > maxPanes:
 		return s, badConfig("Window", "%v has more than %d hops of %v; make the hop longer", window, maxPanes, hop)
 	case lateness/hop >= maxPanes:

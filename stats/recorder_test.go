@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -454,6 +455,15 @@ func TestConfig(t *testing.T) {
 		var wrong *ConfigError
 		if _, err := NewRecorder(cfg); !errors.As(err, &wrong) || wrong.Field != field {
 			t.Errorf("%+v: %v, want something of %s", cfg, err, field)
+		}
+	}
+	for window, want := range map[time.Duration]string{ // each says what would do
+		-1:                       "-1ns is shorter than the hop, 30s; give one hop or more, or 0 for 5 minutes",
+		45 * time.Second:         "45s is no multiple of the hop, 30s; give 30s, or another Hop",
+		time.Duration(1<<63 - 1): "; give 2562047h47m0s, or another Hop",
+	} {
+		if _, err := NewRecorder(Config{Window: window}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("window %v: %v, want %q", window, err, want)
 		}
 	}
 	if _, err := NewRecorder(Config{Window: 1000 * time.Hour, Hop: time.Second}); err == nil {

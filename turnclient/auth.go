@@ -46,6 +46,9 @@ const (
 // prepare returns c with its strings in the form that is hashed, or a *ConfigError.
 func (c Credentials) prepare() (Credentials, error) {
 	var err error
+	if c.Username == "" {
+		return c, &ConfigError{"Credentials.Username", "is empty; give the name that Password belongs to"}
+	}
 	if c.Username, err = opaque(c.Username); err != nil || len(c.Username) > maxUsername {
 		return c, &ConfigError{"Credentials.Username", "use 1 to 508 bytes of UTF-8 without control characters"}
 	}
@@ -54,6 +57,9 @@ func (c Credentials) prepare() (Credentials, error) {
 			return c, &ConfigError{"Credentials.AccessToken", "give the token, at most 4096 bytes, and its session key in Key"}
 		}
 		return c, nil
+	}
+	if c.Password == "" {
+		return c, &ConfigError{"Credentials.Password", "is empty; give the password that belongs to Username"}
 	}
 	if c.Password, err = opaque(c.Password); err != nil {
 		return c, &ConfigError{"Credentials.Password", "use UTF-8 without control characters; it is not shown here"}

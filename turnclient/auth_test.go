@@ -420,3 +420,17 @@ func TestCloseDoesNotWaitForCredentials(t *testing.T) {
 		}
 	}
 }
+
+// What was left out is told as that, not as text that cannot be used.
+func TestCredentialsLeftOut(t *testing.T) {
+	for field, c := range map[string]turnclient.Credentials{
+		"Credentials.Username": {Password: "canary-password"},
+		"Credentials.Password": {Username: "user"},
+	} {
+		_, err := turnclient.Dial(t.Context(), turnclient.Config{Servers: []string{"turn:192.0.2.1"}, Credentials: c})
+		var bad *turnclient.ConfigError
+		if !errors.As(err, &bad) || bad.Field != field || !strings.Contains(bad.Reason, "is empty; give the") || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+}

@@ -1,7 +1,9 @@
 package turnclient
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/bradawl/bradawl/internal/machine"
@@ -72,6 +74,55 @@ type Event struct {
 	df     bool             // EventAllocated: Send indications carry DONT-FRAGMENT
 	stream machine.StreamID // EventConnected
 }
+
+// String tells of the event in one line, without At: nothing secret, and of data the length alone.
+func (e Event) String() string {
+	text := e.Kind.String()
+	if e.Allocation != 0 {
+		text = fmt.Sprintf("allocation %d, %s", e.Allocation, text)
+	}
+	switch e.Kind {
+	case EventState:
+		text += fmt.Sprintf(" %v -> %v", e.From, e.State)
+	case EventAllocated:
+		text += fmt.Sprintf(" %v at %v for %v, seen as %v", e.Relayed, e.Server, e.Lifetime, e.Mapped)
+	case EventMoved:
+		text += fmt.Sprintf(" to %v", e.Local)
+	case EventServer:
+		text += fmt.Sprintf(" %v", e.Server)
+	case EventPermission:
+		text += fmt.Sprintf(" for %v", e.Peer.Addr())
+	case EventChannel:
+		text += fmt.Sprintf(" %#x for %v", e.Channel, e.Peer)
+	case EventUnreachable:
+		text += fmt.Sprintf(" %v", e.Peer)
+	case EventDropped:
+		text += fmt.Sprintf(" %d datagrams for %v", e.Lost.Datagrams, e.Peer)
+	case EventData:
+		text += fmt.Sprintf(" of %v, %d bytes", e.Peer, len(e.Data))
+	case EventCredentials:
+		text += fmt.Sprintf(" for realm %q of %v", e.Realm, e.Server)
+	case EventConnected:
+		text += fmt.Sprintf(" %d %s %v", e.Conn, map[bool]string{true: "from", false: "to"}[e.Incoming], e.Peer)
+	case EventConnEnded:
+		text += fmt.Sprintf(" %d with %v", e.Conn, e.Peer)
+	case EventConnData:
+		text += fmt.Sprintf(" on %d, %d bytes", e.Conn, len(e.Data))
+	}
+	if e.Kind == EventAllocated && e.Lost.Err != nil {
+		text += fmt.Sprintf(", in place of %v, lost: %s", e.Lost.Relayed, bare(e.Lost.Err))
+	}
+	if e.Err != nil {
+		text += ": " + bare(e.Err)
+	}
+	if e.Missed > 0 {
+		text += fmt.Sprintf("; %d before it were missed", e.Missed)
+	}
+	return text
+}
+
+// bare is an error's text without the name of this package.
+func bare(err error) string { return strings.TrimPrefix(err.Error(), "turnclient: ") }
 
 // Loss says what was lost with an allocation that had to be made anew, or with a peer.
 type Loss struct {

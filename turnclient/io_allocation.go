@@ -262,7 +262,8 @@ func (a *Allocation) Permit(ctx context.Context, ip netip.Addr) error {
 }
 
 // WriteToUDPAddrPort sends b to a peer by way of the server, without waiting. The first
-// datagrams to a new IP are kept until the server permits it.
+// datagrams to a new IP are kept until the server permits it; if it does not, EventDropped
+// says so, not the writes that are done by then. Permit asks beforehand.
 //
 // The error is ErrClosed, os.ErrDeadlineExceeded, a *PeerError, which concerns this
 // peer only, one that matches ErrLost while there is no allocation to send by, or the

@@ -103,6 +103,10 @@ func (c *Client) Format(f fmt.State, _ rune) { fmt.Fprint(f, "turnclient.Client"
 // Allocate gets a relayed address and returns it once it stands. It may be called
 // several times; each allocation has a socket of its own.
 //
+// Where all servers are silent it takes the 39.5 s of RFC 8489 (sections 6.2.1 and 6.2.2), over
+// UDP and over TCP: requests may be lost, and a server may be slow. Give ctx a deadline to
+// have an error sooner.
+//
 // The error is ErrClosed or an *AllocateError, which holds a *ServerError for each
 // server that was asked and ctx's error, if that ended the wait.
 func (c *Client) Allocate(ctx context.Context) (*Allocation, error) {

@@ -173,6 +173,37 @@ func TestBlockedPeerChangesNothingForAnother(t *testing.T) {
 	})
 }
 
+// The first write to a peer is done before the server refuses it, as the package comment says:
+// an event tells of what was dropped, and the next write fails. Permit tells beforehand.
+func TestFirstWriteToARefusedPeer(t *testing.T) {
+	simulate(t, "open", authed(), func(t *testing.T, w *simWorld) {
+		refused := netip.MustParseAddrPort("198.51.100.66:6")
+		w.server.Deny = func(ip netip.Addr) bool { return ip == refused.Addr() }
+		client, relay := open(t, w.config("turn:192.0.2.1"))
+		defer client.Close()
+		if _, err := relay.WriteToUDPAddrPort([]byte("no"), refused); err != nil {
+			t.Fatalf("the first write: %v", err)
+		}
+		for e := range relay.Events() {
+			if e.Kind == turnclient.EventDropped {
+				if e.Peer.Addr() != refused.Addr() || e.Lost.Datagrams != 1 || !errors.Is(e.Err, turnclient.ErrNotPermitted) {
+					t.Errorf("%v", e)
+				}
+				break
+			}
+		}
+		if s := relay.Stats(); s.Out != 1 || s.Dropped != 1 {
+			t.Errorf("%+v", s)
+		}
+		if _, err := relay.WriteToUDPAddrPort([]byte("no"), refused); !errors.Is(err, turnclient.ErrNotPermitted) {
+			t.Errorf("the second write: %v", err)
+		}
+		if err := relay.Permit(t.Context(), refused.Addr()); !errors.Is(err, turnclient.ErrNotPermitted) {
+			t.Errorf("permit: %v", err)
+		}
+	})
+}
+
 func TestFetchedCredentials(t *testing.T) {
 	simulate(t, "open", authed(), func(t *testing.T, w *simWorld) {
 		cfg := w.config("turn:192.0.2.1")

@@ -18,17 +18,25 @@ type URI struct {
 // ParseURI parses "turn:HOST", "turns:HOST", "turn:HOST:PORT?transport=tcp" and the
 // like. The error is a *ConfigError.
 func ParseURI(s string) (URI, error) {
+	if i := strings.LastIndexByte(s, '@'); i >= 0 { // what stands before it may be a secret
+		return URI{}, &ConfigError{"Servers", fmt.Sprintf("a user stands before %q; name and password go into Username and Password, and the URI is turn:HOST:PORT", s[i:])}
+	}
+	form := "turn:HOST:PORT, or turns:HOST:PORT for TLS"
 	fail := func(why string) (URI, error) {
-		return URI{}, &ConfigError{"Servers", fmt.Sprintf("%q %s; write turn:HOST:PORT?transport=tcp", s, why)}
+		return URI{}, &ConfigError{"Servers", fmt.Sprintf("%q %s; write %s", s, why, form)}
 	}
 	scheme, rest, _ := strings.Cut(s, ":")
 	scheme = strings.ToLower(scheme)
 	if scheme != "turn" && scheme != "turns" {
 		return fail("is no turn: or turns: URI")
 	}
+	if form = scheme + ":HOST:PORT"; strings.Contains(rest, "/") {
+		return fail("has a slash, which is of other URIs")
+	}
 	u := URI{Secure: scheme == "turns"}
 	rest, query, asked := strings.Cut(rest, "?")
 	if asked {
+		form += "?transport=udp or ?transport=tcp, or without ?"
 		name, value, _ := strings.Cut(strings.ToLower(query), "=")
 		switch {
 		case name != "transport":
@@ -37,6 +45,7 @@ func ParseURI(s string) (URI, error) {
 			return fail("names an unknown transport") // RFC 5928 section 3
 		}
 		u.Network = value
+		form = scheme + ":HOST:PORT?transport=" + value
 	}
 	host, port, hasPort := rest, "", false
 	if strings.HasPrefix(rest, "[") {

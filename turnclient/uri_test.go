@@ -53,3 +53,27 @@ func TestParseURI(t *testing.T) {
 		}
 	}
 }
+
+// What is wrong is told with what to write in its place, and without what may be a secret.
+func TestURIRemedy(t *testing.T) {
+	for s, want := range map[string]string{
+		"example.org":                       "; write turn:HOST:PORT, or turns:HOST:PORT for TLS",
+		"stun:example.org":                  "; write turn:HOST:PORT, or turns:HOST:PORT for TLS",
+		"turn://example.org:3478":           "has a slash, which is of other URIs; write turn:HOST:PORT",
+		"turns://example.org":               "has a slash, which is of other URIs; write turns:HOST:PORT",
+		"turn:example.org:0":                "has a port outside 1 to 65535; write turn:HOST:PORT",
+		"turns:example.org:0?transport=tcp": "; write turns:HOST:PORT?transport=tcp",
+		"turn:example.org?transport=sctp":   "names an unknown transport; write turn:HOST:PORT?transport=udp or ?transport=tcp, or without ?",
+		"turn:user:secret@example.org":      `before "@example.org"; name and password go into Username and Password, and the URI is turn:HOST:PORT`,
+		"turn:user:sec?ret@example.org:5":   `before "@example.org:5"; name and password go into Username and Password`,
+		"https://user:secret@example.org":   "name and password go into Username and Password",
+	} {
+		_, err := turnclient.ParseURI(s)
+		if err == nil || !strings.Contains(err.Error()+"$", want) || strings.Contains(err.Error(), "sec") {
+			t.Errorf("%s: %v, want %q", s, err, want)
+		}
+		if !strings.Contains(s, "?") && err != nil && strings.Contains(err.Error(), "transport=") {
+			t.Errorf("%s: %v: nobody asked for a transport", s, err)
+		}
+	}
+}

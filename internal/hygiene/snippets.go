@@ -13,6 +13,9 @@ const ruleSnippets = "snippets"
 // fromLine stands above a block of Go in a document and says of which declarations it is:
 //
 //	<!-- from examples/wireguard/bind.go: endpoint, bind.Send -->
+//	<!-- from examples/hello/main.go: all -->
+//
+// The second one is of the whole file from its package clause on.
 var fromLine = regexp.MustCompile(`^<!-- from (\S+\.go): (.+) -->$`)
 
 // cookbook is the document of which every block of Go is to be copied, so that each must say
@@ -79,13 +82,16 @@ func checkSnippets(document *textFile, files []*goFile) (found []finding, want s
 	return found, strings.Join(out, "\n")
 }
 
-// quote returns declarations of a file with their comments, in the order asked for.
+// quote returns declarations of a file with their comments, in the order asked for; "all" is the file.
 func quote(files []*goFile, path string, names []string) (string, error) {
 	at := slices.IndexFunc(files, func(f *goFile) bool { return f.path == path })
 	if at < 0 {
 		return "", fmt.Errorf("there is no %s", path)
 	}
 	f := files[at]
+	if slices.Equal(names, []string{"all"}) {
+		return strings.TrimRight(string(f.src[f.fset.Position(f.ast.Package).Offset:]), "\n"), nil
+	}
 	var texts []string
 	for _, name := range names {
 		i := slices.IndexFunc(f.ast.Decls, func(d ast.Decl) bool { return slices.Contains(declared(d), name) })

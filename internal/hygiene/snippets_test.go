@@ -100,6 +100,8 @@ const (
 		{"as it is", from + "F -->", "// F does.\nfunc F() {\n\tf()\n}", 0, ""},
 		{"several", from + "T.M, T -->", "func (*T) M() {}\n\n// T is.\ntype T struct{}", 0, ""},
 		{"a group", from + "two -->", "const (\n\tone = 1\n\ttwo = 2\n)", 0, ""},
+		{"the whole file", from + "all -->", "package main\n\n// F does.\nfunc F() {\n\tf()\n}\n\n// T is.\ntype T struct{}\n\nfunc (*T) M() {}\n\nconst (\n\tone = 1\n\ttwo = 2\n)", 0, ""},
+		{"not the whole file", from + "all -->", "package main", 4, "not what"},
 		{"another body", from + "F -->", "// F does.\nfunc F() {\n\tg()\n}", 4, "not what"},
 		{"without its comment", from + "F -->", "func F() {\n\tf()\n}", 4, "not what"},
 		{"cut short", from + "F -->", "// F does.", 4, "not what"},
