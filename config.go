@@ -225,6 +225,8 @@ func (c Config) withDefaults() (Config, error) {
 	switch {
 	case c.Signaler == nil:
 		return c, &ConfigError{"Signaler", "is nil; give one, such as rendezvous.Signaler"}
+	case c.Identity != nil && c.Identity.ID().IsZero():
+		return c, &ConfigError{"Identity", "is the zero value; make one by NewIdentity or LoadOrCreateIdentity"}
 	case c.Policy > NoHost:
 		return c, &ConfigError{"Policy", fmt.Sprintf("%d is none; use Auto, DirectOnly, RelayOnly or NoHost", c.Policy)}
 	case c.Timeout != 0 && (c.Timeout < time.Second || c.Timeout > 10*time.Minute):

@@ -26,7 +26,7 @@ func ParsePeerID(text string) (PeerID, error) { return ident.ParsePeerID(text) }
 // DeriveSecret gives the 32 bytes that only id and peer can compute, the same for both
 // (X25519 and HKDF-SHA-256). Different contexts give unrelated secrets: name the
 // purpose, and what makes this use of it different from the last one. It fails for the zero
-// PeerID and a nil id.
+// PeerID, and for a nil or zero id.
 func DeriveSecret(id *Identity, peer PeerID, context string) ([]byte, error) {
 	return ident.DeriveSecret(id, peer, context)
 }
