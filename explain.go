@@ -134,7 +134,9 @@ func (k *connection) failure(now time.Time) *PathsError {
 	e.Reason, e.Why = why.reason, k.sentence(why)
 	switch k.state {
 	case dialing, waiting:
-		e.Err = ErrNoAnswer
+		if e.Err = ErrNoAnswer; e.Reason == ReasonNotSignedOn {
+			e.Err = ErrNotSignedOn
+		}
 		return e
 	case lost:
 		e.Err = ErrLost

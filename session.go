@@ -174,8 +174,8 @@ func (s *Session) ID() PeerID { return s.cfg.Identity.ID() }
 // there had been none. With Config.Plaintext each Conn has paths of its own.
 //
 // The error is a *PeerError, which matches ErrSelf, ErrNobody, ErrOffline or wraps a
-// *RefusedError; a *PathsError, which matches ErrNoAnswer, ErrNoPath or the cause of ctx and
-// tells what was tried; or ErrClosed.
+// *RefusedError; a *PathsError, which matches ErrNotSignedOn, ErrNoAnswer, ErrNoPath or the
+// cause of ctx and tells what was tried; or ErrClosed.
 func (s *Session) Dial(ctx context.Context, peer PeerID) (*Conn, error) {
 	if ctx.Err() != nil {
 		return nil, &PeerError{Peer: peer, Err: context.Cause(ctx)}
@@ -216,8 +216,8 @@ func (s *Session) Dial(ctx context.Context, peer PeerID) (*Conn, error) {
 }
 
 // Accept waits for a peer to connect. 64 connections wait to be accepted; what comes beyond
-// is closed. The error matches the cause of ctx, and says so where peers cannot dial because
-// the session is not signed on; or it is ErrClosed.
+// is closed. The error matches the cause of ctx and, where peers cannot dial because the
+// session is not signed on, ErrNotSignedOn; or it is ErrClosed.
 func (s *Session) Accept(ctx context.Context) (*Conn, error) {
 	select {
 	case c := <-s.incoming:
@@ -241,7 +241,7 @@ func (s *Session) unreached(what string, cause error) error {
 	if unsigned == nil {
 		return fmt.Errorf("bradawl: %s: %w", what, cause)
 	}
-	return fmt.Errorf("bradawl: %s: %w; not signed on: %w", what, cause, unsigned)
+	return fmt.Errorf("bradawl: %s: %w; %w: %w", what, cause, ErrNotSignedOn, unsigned)
 }
 
 // NAT returns what the NAT was found to be; false while that is not known, as for a moment
@@ -261,7 +261,8 @@ func (s *Session) SignedOn() bool {
 
 // WaitSignedOn waits until the signalling is connected, so that peers can dial: a program
 // that is to be dialled says by it whether it can be. The error matches the cause of ctx and
-// says why there is no connection, which is tried again all the while; or it is ErrClosed.
+// ErrNotSignedOn, and says why there is no connection, which is tried again all the while; or
+// it is ErrClosed.
 func (s *Session) WaitSignedOn(ctx context.Context) error {
 	for {
 		changed := s.events.Changed()
