@@ -89,6 +89,18 @@ func TestWordsWhereUDPIsBlocked(t *testing.T) {
 	})
 }
 
+// TestWordsWithNothingInCommon: of two sides without a family in common, either is told which
+// fields say so.
+func TestWordsWithNothingInCommon(t *testing.T) {
+	networks := []string{"udp4", "udp6"}
+	simulate(t, "open", "open", func(cfg *bradawl.Config) {
+		cfg.Policy, cfg.Networks, networks = bradawl.DirectOnly, networks[:1], networks[1:]
+	}, func(t *testing.T, w *internet) {
+		_, err := w.ends[0].Dial(t.Context(), w.ends[1].ID())
+		says(t, "a dial", err, bradawl.ErrNoPath, "no family", "Config.Networks", "Config.Addrs", "Policy")
+	})
+}
+
 // TestWordsAfterTheEnd: both ends of a connection say who closed it, in the words of package
 // net too.
 func TestWordsAfterTheEnd(t *testing.T) {
