@@ -65,7 +65,8 @@ type Config struct {
 	// AllowPeer is asked whether a peer that dials us may connect, before it is told
 	// anything of us but that we are there, and again about each further connection. It runs
 	// on a goroutine of its own, up to 64 at a time, 8 of them about one peer; ctx ends with
-	// the session. Default: everybody may.
+	// the session. Where it panics, the peer is refused, and the log says why. Default:
+	// everybody may.
 	AllowPeer func(ctx context.Context, peer PeerID) bool
 
 	// STUN and TURN are servers to use beside those that the signaler names: at most 32 of
