@@ -86,7 +86,7 @@ var reasons = [numReasons]row{
 	},
 	ReasonRelayOnly: {
 		word:     "relay_only",
-		sentence: "relayed, as Config.Policy wants it",
+		sentence: "relays alone are used, as Config.Policy wants it",
 		remedy:   "use another Policy than RelayOnly",
 	},
 	ReasonNoPairs: {
