@@ -127,7 +127,8 @@ type Config struct {
 	// Gateways lists the routers to ask. Default: the system's default routes.
 	Gateways func() ([]portmap.Gateway, error)
 
-	// Port is the local port of the session's sockets. Default 0: any.
+	// Port is the local port of the session's sockets, of each of Networks on each address.
+	// Where one is in use already, New fails. Default 0: any.
 	Port uint16
 
 	// Addrs lists the host's addresses. Default: those of the interfaces that are up. On

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	mathrand "math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/bradawl/bradawl/internal/drive"
 	"github.com/bradawl/bradawl/internal/feed"
 	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/internal/netio"
 	"github.com/bradawl/bradawl/internal/plog"
 	"github.com/bradawl/bradawl/internal/tap"
 	"github.com/bradawl/bradawl/internal/work"
@@ -92,7 +94,8 @@ const (
 
 // New opens the session's sockets and returns at once: it gathers, finds out what the NAT
 // does and signs on by itself. ctx is for the opening alone. The error is a *ConfigError,
-// or the system's.
+// or the system's. An address at which no socket can be opened is passed over, and the log
+// tells; one at which Config.Port is in use already is an error.
 func New(ctx context.Context, cfg Config) (*Session, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -132,7 +135,9 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 	hosts = usable(hosts)
 	s.hosts = addrsOf(hosts)
 	fresh, failures := s.open(ctx, hosts)
-	if fresh.isEmpty() && len(failures) > 0 {
+	if i := slices.IndexFunc(failures, netio.IsInUse); i >= 0 && cfg.Port != 0 { // what reaches us there is not to depend on who came first
+		err = fmt.Errorf("bradawl: Port: %d is in use already; choose another, or 0 for any, or leave its network out of Networks: %w", cfg.Port, failures[i])
+	} else if fresh.isEmpty() && len(failures) > 0 {
 		err = fmt.Errorf("bradawl: no socket could be opened: %w", errors.Join(failures...))
 	}
 	if err == nil {
