@@ -221,7 +221,8 @@ func (s *Session) Dial(ctx context.Context, peer PeerID) (*Conn, error) {
 }
 
 // Accept waits for a peer to connect. 64 connections wait to be accepted; what comes beyond
-// is closed. The error matches the cause of ctx and, where peers cannot dial because the
+// is closed: EventRefused tells so here, and whoever has dialled gets a connection that ends
+// with ErrPeerClosed at once. The error matches the cause of ctx and, where peers cannot dial because the
 // session is not signed on, ErrNotSignedOn; or it is ErrClosed.
 func (s *Session) Accept(ctx context.Context) (*Conn, error) {
 	select {
