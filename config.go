@@ -65,7 +65,8 @@ type Config struct {
 	// AllowPeer is asked whether a peer that dials us may connect, before it is told
 	// anything of us but that we are there, and again about each further connection. It runs
 	// on a goroutine of its own, up to 64 at a time, 8 of them about one peer; ctx ends with
-	// the session. Default: everybody may.
+	// the session. Where it panics, the peer is refused, and the log says why. Default:
+	// everybody may.
 	AllowPeer func(ctx context.Context, peer PeerID) bool
 
 	// STUN and TURN are servers to use beside those that the signaler names: at most 32 of
@@ -126,7 +127,8 @@ type Config struct {
 	// Gateways lists the routers to ask. Default: the system's default routes.
 	Gateways func() ([]portmap.Gateway, error)
 
-	// Port is the local port of the session's sockets. Default 0: any.
+	// Port is the local port of the session's sockets, of each of Networks on each address.
+	// Where one is in use already, New fails. Default 0: any.
 	Port uint16
 
 	// Addrs lists the host's addresses. Default: those of the interfaces that are up. On
@@ -225,6 +227,8 @@ func (c Config) withDefaults() (Config, error) {
 	switch {
 	case c.Signaler == nil:
 		return c, &ConfigError{"Signaler", "is nil; give one, such as rendezvous.Signaler"}
+	case c.Identity != nil && c.Identity.ID().IsZero():
+		return c, &ConfigError{"Identity", "is the zero value; make one by NewIdentity or LoadOrCreateIdentity"}
 	case c.Policy > NoHost:
 		return c, &ConfigError{"Policy", fmt.Sprintf("%d is none; use Auto, DirectOnly, RelayOnly or NoHost", c.Policy)}
 	case c.Timeout != 0 && (c.Timeout < time.Second || c.Timeout > 10*time.Minute):

@@ -38,6 +38,7 @@ type control struct {
 	talking []*link // that have something to tell their peer
 	strangers
 	unsigned  error // why the signalling reaches nobody; nil: it does
+	turn      turnServers
 	profile   natprobe.Profile
 	mute      bool          // no STUN server answered those who asked for the profile
 	tcpAsked  bool          // the shell is to find out what the NAT does with TCP

@@ -392,6 +392,7 @@ var endings = [...]struct {
 	{ErrOffline, stats.StatusFail, "peer_offline"},
 	{ErrNotAllowed, stats.StatusFail, "not_allowed"},
 	{ErrNoAnswer, stats.StatusTimeOut, "no_answer"},
+	{ErrNotSignedOn, stats.StatusTimeOut, "no_answer"}, // nor could one come
 	{ErrNoPath, stats.StatusTimeOut, "no_path"},
 	{ErrLost, stats.StatusTimeOut, "lost"},
 	{ErrPeerRestarted, stats.StatusFail, "peer_restarted"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 )
 
@@ -24,7 +25,10 @@ var (
 	// reach the one that came last; each signs on again after half a minute, and then ever more
 	// seldom, up to ten minutes.
 	ErrReplaced = errors.New("another program has signed on with this session's identity, and peers reach that one; give each program an identity of its own")
-	// ErrNoAnswer: the peer did not answer the offer in time.
+	// ErrNotSignedOn: there is no signalling, so that no offer leaves and no answer comes. Why
+	// that is stands behind it. It is tried again all the while.
+	ErrNotSignedOn = errors.New("this session is not signed on")
+	// ErrNoAnswer: this session is signed on, and the peer did not answer the offer in time.
 	ErrNoAnswer = errors.New("the peer did not answer")
 	// ErrNoPath: the peer answered, but no path to it was found in time.
 	ErrNoPath = errors.New("no path to the peer was found")
@@ -91,13 +95,14 @@ type RefusedError struct {
 // Error tells the peer's reason.
 func (e *RefusedError) Error() string { return fmt.Sprintf("it refused: %q", e.Reason) }
 
-// PathsError says that no path was found, and what was tried. It matches ErrNoAnswer,
-// ErrNoPath, ErrLost, or the cause of the context that ended first.
+// PathsError says that no path was found, and what was tried. It matches ErrNotSignedOn,
+// ErrNoAnswer, ErrNoPath, ErrLost, or the cause of the context that ended first: then it
+// matches ErrNotSignedOn beside that, where it is the Reason.
 type PathsError struct {
 	Peer    PeerID
 	Elapsed time.Duration // since the dial, or the peer's offer
 	Tried   []PathError   // each pair of addresses, the best first
-	Err     error         // ErrNoAnswer, ErrNoPath or ErrLost, or the context's cause
+	Err     error         // ErrNotSignedOn, ErrNoAnswer, ErrNoPath or ErrLost, or the context's cause
 	Reason  Reason        // why there is no direct path, in a word
 	Why     string        // how far it came, and what would change that
 }
@@ -127,15 +132,22 @@ func (e *PathsError) Error() string {
 	if len(e.Tried) > 0 {
 		text += fmt.Sprintf("; %d pairs of addresses were tried", len(e.Tried))
 	}
-	if e.Why != "" {
+	switch why, again := strings.CutPrefix(e.Why, ReasonNotSignedOn.Sentence()); {
+	case again && e.Err == ErrNotSignedOn: // it has been said
+		text += why
+	case e.Why != "":
 		text += "; " + e.Why
 	}
 	return text
 }
 
-// Unwrap returns Err, and an error for each path that was tried.
+// Unwrap returns Err, ErrNotSignedOn if that is the reason, and an error for each path that
+// was tried.
 func (e *PathsError) Unwrap() []error {
 	all := []error{e.Err}
+	if e.Reason == ReasonNotSignedOn && e.Err != ErrNotSignedOn {
+		all = append(all, ErrNotSignedOn)
+	}
 	for _, t := range e.Tried {
 		all = append(all, t)
 	}

@@ -118,7 +118,7 @@ func (k *connection) explain() Explanation {
 	}
 	e.Lanes = k.laneReports()
 	why := k.why()
-	e.Reason, e.Why, e.Infeasible = why.reason, k.sentence(why), why.reason.Infeasible()
+	e.Reason, e.Why, e.Infeasible = why.reason, k.told(why), why.reason.Infeasible()
 	return e
 }
 
@@ -131,10 +131,12 @@ func candidateOf(c ice.Candidate) Candidate {
 func (k *connection) failure(now time.Time) *PathsError {
 	e := &PathsError{Peer: k.peer, Elapsed: now.Sub(k.began), Err: ErrNoPath}
 	why := k.why()
-	e.Reason, e.Why = why.reason, k.sentence(why)
+	e.Reason, e.Why = why.reason, k.told(why)
 	switch k.state {
 	case dialing, waiting:
-		e.Err = ErrNoAnswer
+		if e.Err = ErrNoAnswer; e.Reason == ReasonNotSignedOn {
+			e.Err = ErrNotSignedOn
+		}
 		return e
 	case lost:
 		e.Err = ErrLost

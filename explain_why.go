@@ -74,6 +74,16 @@ func (k *link) pairsDirectly() bool {
 	})
 }
 
+// told is what a connection's user is told: why no direct path is in use and, where none is at
+// all, why no relay is.
+func (k *connection) told(w why) string {
+	text := k.sentence(w)
+	if k.path == nil && (k.state == checking || k.state == lost) {
+		text += k.withoutRelay()
+	}
+	return text
+}
+
 // sentence tells a connection's user why: what there is to tell of this connection, what is
 // done about it, and what would change it.
 func (k *connection) sentence(w why) string {
@@ -85,6 +95,13 @@ func (k *connection) sentence(w why) string {
 	case ReasonNotSignedOn:
 		if text += fmt.Sprintf(": %v", k.c.unsigned); k.c.unsigned != errSigningOn {
 			remedy = "" // a Signaler's error has its own, and that one is of the trouble at hand
+		}
+	case ReasonRelayOnly:
+		if k.path != nil {
+			break
+		}
+		if text += ", and none leads to the peer"; k.withoutRelay() != "" {
+			remedy = "" // another Policy is none for whoever wants this one, and has no relay
 		}
 	case ReasonDirectNarrow, ReasonDirectInDoubt:
 		text += ": " + k.public(w.path).String()

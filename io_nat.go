@@ -24,7 +24,7 @@ func (v *servers) survey() {
 		if err != nil {
 			s.log.Debugf("NAT: %v", err)
 			if silent := new(natprobe.NoAnswersError); errors.As(err, &silent) && s.ctx.Err() == nil && !isClosed(network) {
-				v.useless(err) // of others, resolve tells
+				v.useless("natprobe", err) // of others, resolve tells
 				s.loop.Post(func(time.Time) { s.c.mute = !isClosed(network) && !isClosed(here) })
 			}
 			late = time.After(wait)

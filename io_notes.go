@@ -2,6 +2,7 @@ package bradawl
 
 import (
 	"context"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -108,12 +109,24 @@ func (s *Session) askNext(peer PeerID, a *asking) {
 	}
 	err := s.asks.Submit(s.ctx, func(ctx context.Context) {
 		ok := false
-		defer func() { answer(ok) }()
-		ok = s.cfg.AllowPeer(ctx, peer)
+		defer func() { answer(ok) }() // be it by Goexit
+		ok = s.allowed(ctx, peer)
 	})
 	if err != nil {
 		answer(false)
 	}
+}
+
+// allowed is what the user says. Who panics has not said yes; it is logged with where it came
+// from.
+func (s *Session) allowed(ctx context.Context, peer PeerID) (ok bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Errorf("Config.AllowPeer panicked, and peer %s is refused: %v\n%s", peer.Short(), p, debug.Stack())
+			ok = false
+		}
+	}()
+	return s.cfg.AllowPeer(ctx, peer)
 }
 
 // hand gives a connection to whoever waits for it.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,6 +31,7 @@ type servers struct {
 	clients  []*turnclient.Client
 	relays   []*turnclient.Allocation
 	closed   bool
+	warned   warned        // has a lock of its own
 	changed  chan struct{} // closed, and made anew, when the network has changed and all is tried again: not each time at once
 	left     chan struct{} // closed, and made anew, when the host has left a network: each time, and at once
 }
@@ -84,9 +86,9 @@ func longer(network <-chan struct{}, wait, least, most time.Duration) time.Durat
 	return min(2*wait, most)
 }
 
-// insist does something until it succeeds, and begins anew when the network changes; false:
-// the session has ended.
-func (v *servers) insist(try func(context.Context) error) bool {
+// insist does something, of a server, until it succeeds, and begins anew when the network
+// changes; false: the session has ended. What goes wrong meanwhile it tells.
+func (v *servers) insist(of string, try func(context.Context) error, tell func(of string, err error)) bool {
 	wait := lookAgainLeast
 	for {
 		network := v.network()
@@ -97,7 +99,7 @@ func (v *servers) insist(try func(context.Context) error) bool {
 			return true
 		}
 		if v.s.ctx.Err() == nil && !isClosed(network) {
-			v.useless(err)
+			tell(of, err)
 		}
 		if !v.pause(network, wait) {
 			return false
@@ -115,7 +117,7 @@ func (v *servers) add(stun []string, turn []TURNServer) {
 	}
 	s := v.s
 	if s.cfg.Policy != RelayOnly {
-		fresh := v.fresh(v.stun, stun, natprobe.MaxServers, natprobe.CheckServer)
+		fresh := v.fresh(v.stun, stun, natprobe.MaxServers, natprobe.CheckServer, v.useless)
 		v.stun = append(v.stun, fresh...)
 		if len(fresh) > 0 {
 			s.wg.Go(func() { v.resolve(fresh) })
@@ -127,6 +129,7 @@ func (v *servers) add(stun []string, turn []TURNServer) {
 	for _, t := range turn {
 		if !slices.Contains(v.turn, t.URI) {
 			v.turn = append(v.turn, t.URI)
+			s.loop.Post(func(time.Time) { s.c.asksTURN() })
 			s.wg.Go(func() {
 				v.relay([]string{t.URI}, turnclient.Credentials{Username: t.Username, Password: t.Password}, false)
 			})
@@ -147,9 +150,10 @@ func (v *servers) listed(signals Signals) {
 	if v.closed || v.s.cfg.Policy == DirectOnly {
 		return
 	}
-	fresh := v.fresh(v.turn, turn, turnclient.MaxServers, v.s.cfg.TURNClient.CheckServer)
+	fresh := v.fresh(v.turn, turn, turnclient.MaxServers, v.s.cfg.TURNClient.CheckServer, v.relayless)
 	v.turn = append(v.turn, fresh...)
 	if len(fresh) > 0 {
+		v.s.loop.Post(func(time.Time) { v.s.c.asksTURN() })
 		v.s.wg.Go(func() { v.relay(fresh, turnclient.Credentials{Username: username, Password: password}, true) })
 	}
 }
@@ -157,14 +161,14 @@ func (v *servers) listed(signals Signals) {
 // fresh are those of the servers named that are not in use yet and can be. What cannot is told,
 // and does not take the others with it. They are never given up, so that they are bounded: who
 // runs the rendezvous can name others at each sign-on.
-func (v *servers) fresh(used, named []string, most int, check func(string) error) (fresh []string) {
+func (v *servers) fresh(used, named []string, most int, check func(string) error, tell func(of string, err error)) (fresh []string) {
 	over := 0
 	for _, name := range named {
 		if slices.Contains(used, name) || slices.Contains(fresh, name) {
 			continue
 		}
 		if err := check(name); err != nil {
-			v.useless(err)
+			tell(name, err)
 		} else if len(used)+len(fresh) >= most {
 			over++
 		} else {
@@ -172,7 +176,7 @@ func (v *servers) fresh(used, named []string, most int, check func(string) error
 		}
 	}
 	if over > 0 {
-		v.useless(fmt.Errorf("bradawl: %d servers are passed over: %d are in use already, which is the most", over, most))
+		v.useless("", fmt.Errorf("bradawl: %d servers are passed over: %d are in use already, which is the most", over, most))
 	}
 	return fresh
 }
@@ -202,10 +206,11 @@ func (v *servers) relay(uris []string, credentials turnclient.Credentials, lent 
 		cfg.Credentials, cfg.FetchCredentials = turnclient.Credentials{}, v.fetch(credentials)
 	}
 	var client *turnclient.Client
-	if !v.insist(func(ctx context.Context) (err error) {
+	name := strings.Join(uris, ", ")
+	if !v.insist(name, func(ctx context.Context) (err error) {
 		client, err = turnclient.Dial(ctx, cfg)
 		return err
-	}) {
+	}, v.relayless) {
 		return
 	}
 	v.mu.Lock()
@@ -216,7 +221,7 @@ func (v *servers) relay(uris []string, credentials turnclient.Credentials, lent 
 		_ = client.Close()
 		return
 	}
-	allocation := v.allocate(client)
+	allocation := v.allocate(name, client)
 	if allocation == nil {
 		return
 	}
@@ -226,7 +231,7 @@ func (v *servers) relay(uris []string, credentials turnclient.Credentials, lent 
 	}
 	if err != nil {
 		if s.ctx.Err() == nil {
-			v.useless(err)
+			v.relayless(name, err)
 		}
 		return
 	}
@@ -258,7 +263,7 @@ const (
 )
 
 // allocate tries until there is an address, or the session has ended.
-func (v *servers) allocate(client *turnclient.Client) *turnclient.Allocation {
+func (v *servers) allocate(name string, client *turnclient.Client) *turnclient.Allocation {
 	for {
 		network := v.network()
 		ctx, cancel := context.WithTimeout(v.s.ctx, allocateFor)
@@ -268,7 +273,7 @@ func (v *servers) allocate(client *turnclient.Client) *turnclient.Allocation {
 			return allocation
 		}
 		if v.s.ctx.Err() == nil {
-			v.useless(err)
+			v.relayless(name, err)
 		}
 		if !v.pause(network, allocateAgain) {
 			return nil
@@ -276,9 +281,44 @@ func (v *servers) allocate(client *turnclient.Client) *turnclient.Allocation {
 	}
 }
 
-func (v *servers) useless(err error) {
-	v.s.log.Debugf("%v", err)
+// useless tells that a server is of no use: the log warns of each once, for it is asked again
+// and again.
+func (v *servers) useless(of string, err error) {
+	if v.warned.first(of) {
+		v.s.log.Warnf("%v", err)
+	} else {
+		v.s.log.Debugf("%v", err)
+	}
 	v.s.publish(Event{Kind: EventServer, At: time.Now(), Err: err})
+}
+
+// relayless is useless of a TURN server, of which connections without a path tell as well.
+func (v *servers) relayless(of string, err error) {
+	v.useless(of, err)
+	v.s.loop.Post(func(time.Time) { v.s.c.noRelay(err) })
+}
+
+// warned are the servers that the log has warned of. They are bounded, for the signalling can
+// name others without end.
+type warned struct {
+	mu    sync.Mutex
+	names map[string]bool
+}
+
+const maxWarned = 128
+
+// first reports whether to warn of a server.
+func (w *warned) first(of string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.names[of] || len(w.names) >= maxWarned {
+		return false
+	}
+	if w.names == nil {
+		w.names = make(map[string]bool)
+	}
+	w.names[of] = true
+	return true
 }
 
 // follow tells the agents the relayed address, and each that takes its place.

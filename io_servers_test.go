@@ -1,13 +1,16 @@
 package bradawl
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -33,10 +36,10 @@ func TestInsistBeginsAnew(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			if v.insist(func(context.Context) error {
+			if v.insist("stun.example", func(context.Context) error {
 				tries = append(tries, time.Since(began)/time.Second)
 				return errors.New("in vain")
-			}) {
+			}, v.useless) {
 				t.Error("it has not succeeded")
 			}
 		}()
@@ -50,6 +53,30 @@ func TestInsistBeginsAnew(t *testing.T) {
 			t.Errorf("tried at %v, want %v (s)", tries, want)
 		}
 	})
+}
+
+// TestWarnsOnceOfEachServer: what is asked again and again is in the log's warnings once, and
+// servers without end make neither the log nor memory grow.
+func TestWarnsOnceOfEachServer(t *testing.T) {
+	var text bytes.Buffer
+	s := &Session{events: feed.New[Event](eventQueue), log: FromSlog(slog.New(slog.NewTextHandler(&text, nil))).NewLogger("test")}
+	v := &s.servers
+	v.s = s
+	for range 3 {
+		v.useless("one.example", errors.New("one is down"))
+		v.useless("two.example", errors.New("two is down"))
+	}
+	for _, of := range []string{"one is down", "two is down"} {
+		if n := strings.Count(text.String(), of); n != 1 || !strings.Contains(text.String(), "WARN") {
+			t.Errorf("%q is in the log %d times, want 1: %s", of, n, &text)
+		}
+	}
+	for i := range 2 * maxWarned {
+		v.useless(fmt.Sprint(i), errors.New("down"))
+	}
+	if n := len(v.warned.names); n != maxWarned || strings.Count(text.String(), "\n") != maxWarned {
+		t.Errorf("%d servers are remembered, with %d lines", n, strings.Count(text.String(), "\n"))
+	}
 }
 
 // silent is a signalling that never answers.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,11 +14,11 @@ import (
 // resolve looks up STUN servers and has them asked, each as soon as it is found: a host that
 // was just switched on often has no DNS yet, or not for all names.
 func (v *servers) resolve(names []string) {
-	v.insist(func(ctx context.Context) error {
+	v.insist(strings.Join(names, ", "), func(ctx context.Context) error {
 		var err error
 		names, err = v.lookUp(ctx, names)
 		return err
-	})
+	}, v.useless)
 }
 
 // lookUp has those of the servers used that are found, and returns the others.
@@ -29,15 +30,16 @@ func (v *servers) lookUp(ctx context.Context, names []string) (missing []string,
 	}
 	all.Wait()
 	var known []string
+	var of string // that err is about
 	for i, name := range names {
 		if errs[i] == nil {
 			known = append(known, name)
 			continue
 		}
 		if missing = append(missing, name); err != nil && ctx.Err() == nil {
-			v.useless(err) // of the last, insist tells
+			v.useless(of, err) // of the last, insist tells
 		}
-		err = errs[i]
+		of, err = name, errs[i]
 	}
 	if len(known) > 0 {
 		v.use(known, slices.Concat(found...))

@@ -53,6 +53,7 @@ type path struct {
 	misses  int       // in a row
 	doubt   bool      // it may have died: data goes by others as well
 	leaving bool      // its end is known
+	ended   bool      // its pair is gone, which is told next
 	wide    int       // pings of full size that were lost in a row, while others were answered
 	narrow  bool      // it does not carry full datagrams
 	widenAt time.Time // when that is tried again
@@ -138,7 +139,7 @@ func (p *path) before(q *path) bool {
 // What is better by measure alone is left to quality.
 func choosePath(paths []*path, current *path) (best *path, reason string) {
 	for _, p := range paths {
-		if best == nil || p.before(best) {
+		if !p.ended && (best == nil || p.before(best)) {
 			best = p
 		}
 	}
@@ -181,7 +182,7 @@ func (r *routes) quality() (*path, string) {
 		return cur, ""
 	}
 	for _, p := range r.paths {
-		if p == cur || p.doubt || p.leaving || p.narrow || !p.measured() {
+		if p == cur || p.ended || p.doubt || p.leaving || p.narrow || !p.measured() {
 			continue
 		}
 		switch {
@@ -252,7 +253,7 @@ func (k *link) addPath(now time.Time, pair ice.Pair) {
 		k.paths = append(k.paths, p)
 	}
 	p.back()
-	p.priority, p.checked, p.doubt = pair.Priority, pair.RTT, false
+	p.priority, p.checked, p.doubt, p.ended = pair.Priority, pair.RTT, false, false
 	p.next = now.Add(pair.RTT/2 + firstPing)
 	p.relayed = pair.Local.Type == ice.Relay || pair.Remote.Type == ice.Relay
 	k.refresh()
@@ -294,7 +295,10 @@ func (k *link) dropPath(now time.Time, pair ice.Pair, err error) {
 	if p.leaving {
 		k.c.ice.Withdraw(now, k.agent, p.route.Remote)
 	}
-	if k.path == p {
+	for _, q := range k.paths { // several may have ended at once: data is not to move to one of them
+		q.ended = !k.c.ice.PairAt(k.agent, q.route).IsValid()
+	}
+	if k.path == p || k.path != nil && k.path.ended {
 		k.path = nil
 	}
 	k.closeHoles(now, false)

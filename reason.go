@@ -86,13 +86,13 @@ var reasons = [numReasons]row{
 	},
 	ReasonRelayOnly: {
 		word:     "relay_only",
-		sentence: "relayed, as Config.Policy wants it",
+		sentence: "relays alone are used, as Config.Policy wants it",
 		remedy:   "use another Policy than RelayOnly",
 	},
 	ReasonNoPairs: {
 		word:     "no_pairs",
 		sentence: "there is no direct pair of addresses to check: the two sides have no family or transport in common, one of them wants relays alone, or there are no candidates yet",
-		remedy:   "let both sides have IPv4 or IPv6, and a Policy that shows addresses",
+		remedy:   "let both sides have IPv4 or both IPv6, and one transport, by Config.Networks and Config.Addrs, and a Policy that shows addresses",
 	},
 	ReasonUnanswered: {
 		word: "unanswered", open: true,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	mathrand "math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/bradawl/bradawl/internal/drive"
 	"github.com/bradawl/bradawl/internal/feed"
 	"github.com/bradawl/bradawl/internal/machine"
+	"github.com/bradawl/bradawl/internal/netio"
 	"github.com/bradawl/bradawl/internal/plog"
 	"github.com/bradawl/bradawl/internal/tap"
 	"github.com/bradawl/bradawl/internal/work"
@@ -92,7 +94,8 @@ const (
 
 // New opens the session's sockets and returns at once: it gathers, finds out what the NAT
 // does and signs on by itself. ctx is for the opening alone. The error is a *ConfigError,
-// or the system's.
+// or the system's. An address at which no socket can be opened is passed over, and the log
+// tells; one at which Config.Port is in use already is an error.
 func New(ctx context.Context, cfg Config) (*Session, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -132,7 +135,9 @@ func New(ctx context.Context, cfg Config) (*Session, error) {
 	hosts = usable(hosts)
 	s.hosts = addrsOf(hosts)
 	fresh, failures := s.open(ctx, hosts)
-	if fresh.isEmpty() && len(failures) > 0 {
+	if i := slices.IndexFunc(failures, netio.IsInUse); i >= 0 && cfg.Port != 0 { // what reaches us there is not to depend on who came first
+		err = fmt.Errorf("bradawl: Port: %d is in use already; choose another, or 0 for any, or leave its network out of Networks: %w", cfg.Port, failures[i])
+	} else if fresh.isEmpty() && len(failures) > 0 {
 		err = fmt.Errorf("bradawl: no socket could be opened: %w", errors.Join(failures...))
 	}
 	if err == nil {
@@ -174,8 +179,8 @@ func (s *Session) ID() PeerID { return s.cfg.Identity.ID() }
 // there had been none. With Config.Plaintext each Conn has paths of its own.
 //
 // The error is a *PeerError, which matches ErrSelf, ErrNobody, ErrOffline or wraps a
-// *RefusedError; a *PathsError, which matches ErrNoAnswer, ErrNoPath or the cause of ctx and
-// tells what was tried; or ErrClosed.
+// *RefusedError; a *PathsError, which matches ErrNotSignedOn, ErrNoAnswer, ErrNoPath or the
+// cause of ctx and tells what was tried; or ErrClosed.
 func (s *Session) Dial(ctx context.Context, peer PeerID) (*Conn, error) {
 	if ctx.Err() != nil {
 		return nil, &PeerError{Peer: peer, Err: context.Cause(ctx)}
@@ -216,8 +221,9 @@ func (s *Session) Dial(ctx context.Context, peer PeerID) (*Conn, error) {
 }
 
 // Accept waits for a peer to connect. 64 connections wait to be accepted; what comes beyond
-// is closed. The error matches the cause of ctx, and says so where peers cannot dial because
-// the session is not signed on; or it is ErrClosed.
+// is closed: EventRefused tells so here, and whoever has dialled gets a connection that ends
+// with ErrPeerClosed at once. The error matches the cause of ctx and, where peers cannot dial because the
+// session is not signed on, ErrNotSignedOn; or it is ErrClosed.
 func (s *Session) Accept(ctx context.Context) (*Conn, error) {
 	select {
 	case c := <-s.incoming:
@@ -241,7 +247,7 @@ func (s *Session) unreached(what string, cause error) error {
 	if unsigned == nil {
 		return fmt.Errorf("bradawl: %s: %w", what, cause)
 	}
-	return fmt.Errorf("bradawl: %s: %w; not signed on: %w", what, cause, unsigned)
+	return fmt.Errorf("bradawl: %s: %w; %w: %w", what, cause, ErrNotSignedOn, unsigned)
 }
 
 // NAT returns what the NAT was found to be; false while that is not known, as for a moment
@@ -261,7 +267,8 @@ func (s *Session) SignedOn() bool {
 
 // WaitSignedOn waits until the signalling is connected, so that peers can dial: a program
 // that is to be dialled says by it whether it can be. The error matches the cause of ctx and
-// says why there is no connection, which is tried again all the while; or it is ErrClosed.
+// ErrNotSignedOn, and says why there is no connection, which is tried again all the while; or
+// it is ErrClosed.
 func (s *Session) WaitSignedOn(ctx context.Context) error {
 	for {
 		changed := s.events.Changed()

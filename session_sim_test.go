@@ -1,15 +1,19 @@
 package bradawl_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -312,17 +316,51 @@ func (h *hub) cut(down bool) {
 	}
 }
 
+// TestAllowPeer: who is not said to be allowed is refused, and the session goes on, whatever
+// becomes of the question.
 func TestAllowPeer(t *testing.T) {
-	simulate(t, "open", "open", func(cfg *bradawl.Config) {
-		cfg.AllowPeer = func(context.Context, bradawl.PeerID) bool { return false }
-	}, func(t *testing.T, w *internet) {
-		_, err := w.ends[0].Dial(t.Context(), w.ends[1].ID())
-		var refused *bradawl.RefusedError
-		if !errors.As(err, &refused) {
-			t.Errorf("a stranger: %v", err)
-		}
-		t.Log(err)
-	})
+	for name, answer := range map[string]func() bool{
+		"says no": func() bool { return false },
+		"panics":  func() bool { panic("nil map") },
+		"exits":   func() bool { runtime.Goexit(); return true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var text lines
+			simulate(t, "open", "open", func(cfg *bradawl.Config) {
+				cfg.AllowPeer = func(context.Context, bradawl.PeerID) bool { return answer() }
+				cfg.LoggerFactory = bradawl.FromSlog(slog.New(slog.NewTextHandler(&text, nil)))
+			}, func(t *testing.T, w *internet) {
+				for range 2 {
+					_, err := w.ends[0].Dial(t.Context(), w.ends[1].ID())
+					var refused *bradawl.RefusedError
+					if !errors.As(err, &refused) {
+						t.Errorf("a stranger: %v", err)
+					}
+				}
+			})
+			if n := text.count("Config.AllowPeer panicked, and peer "); (n == 2) != (name == "panics") || n%2 != 0 {
+				t.Errorf("%d panics are logged", n)
+			}
+		})
+	}
+}
+
+// lines is a log that a test reads.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) count(what string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), what)
 }
 
 // naming is a hub that names servers.

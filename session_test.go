@@ -197,6 +197,7 @@ func TestDialErrors(t *testing.T) {
 		{"Signaler", bradawl.Config{}},
 		{"Signaler", bradawl.Config{Signaler: (*rendezvous.Signaler)(nil)}},
 		{"Signaler", bradawl.Config{Signaler: &rendezvous.Signaler{URL: "rendezvous.example"}}},
+		{"Identity", bradawl.Config{Signaler: h, Identity: &bradawl.Identity{}}},
 		{"STUN[1]", bradawl.Config{Signaler: h, STUN: []string{"stun.example", "stun.example:http"}}},
 		{"TURN[0]", bradawl.Config{Signaler: h, TURN: []bradawl.TURNServer{{URI: "turn.example"}}}},
 		{"STUN", bradawl.Config{Signaler: h, STUN: make([]string, 33)}},

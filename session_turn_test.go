@@ -9,11 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -44,7 +46,7 @@ const turnName = "turn.example"
 
 // turnServer runs a TURN server on a host of its own: over UDP on port 3478, and over TLS, with
 // a certificate of nobody's, on 5349.
-func (w *internet) turnServer(t *testing.T) (at netip.Addr, roots *x509.CertPool) {
+func (w *internet) turnServer(t *testing.T, cfg turntest.Config) (at netip.Addr, roots *x509.CertPool) {
 	t.Helper()
 	host := w.AddHost("TURN", w.Internet(), simnet.Link{})
 	certificate, roots, err := turntest.Certificate(turnName)
@@ -53,7 +55,8 @@ func (w *internet) turnServer(t *testing.T) (at netip.Addr, roots *x509.CertPool
 	check(t, err)
 	ln, err := host.Listen(context.Background(), "tcp4", netip.AddrPortFrom(host.Addr(), 5349).String(), false)
 	check(t, err)
-	loop, err := drive.Run[struct{}](turntest.NewServer(turntest.Config{Relay: host.Addr()}, rand.Reader), nil, drive.Options{
+	cfg.Relay = host.Addr()
+	loop, err := drive.Run[struct{}](turntest.NewServer(cfg, rand.Reader), nil, drive.Options{
 		Sockets: []net.PacketConn{pc}, ListenPacket: host.ListenPacket,
 		Listeners: []net.Listener{tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{certificate}})},
 	})
@@ -132,7 +135,7 @@ func TestWaysToTURNServers(t *testing.T) {
 			var asked *atomic.Int64
 			var laid atomic.Int64
 			build := func(w *internet) {
-				at, roots = w.turnServer(t)
+				at, roots = w.turnServer(t, turntest.Config{})
 				through, asked = w.proxy(t, hosts{turnName: at})
 			}
 			change := func(c *bradawl.Config) {
@@ -180,6 +183,47 @@ func TestWaysToTURNServers(t *testing.T) {
 					t.Errorf("DTLS was laid %d times, the proxy asked %d times", laid.Load(), asked.Load())
 				}
 			})
+		})
+	}
+}
+
+// TestWordsWithoutARelay: whom only a relay would help is told why there is none.
+func TestWordsWithoutARelay(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		policy   bradawl.Policy
+		password string // "": no server is named
+		says     []string
+	}{
+		{"a wrong password", bradawl.Auto, "wrong", []string{"; no relay here: ", "401"}},
+		{"a wrong password, and relays alone", bradawl.RelayOnly, "wrong", []string{"none leads to the peer; no relay here: ", "401"}},
+		{"no server", bradawl.Auto, "", []string{"; no TURN server is known here: name one in Config.TURN"}},
+		{"no server, and relays alone", bradawl.RelayOnly, "", []string{"none leads to the peer; no TURN server is known here: name one in Config.TURN"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var at netip.Addr
+			var text lines
+			build := func(w *internet) {
+				at, _ = w.turnServer(t, turntest.Config{Realm: "turn.example", Users: map[string]string{"u": "right"}})
+			}
+			change := func(cfg *bradawl.Config) {
+				cfg.Policy, cfg.Networks, cfg.Budget.Probes, cfg.TURN = c.policy, []string{"udp4"}, -1, nil
+				if c.password != "" {
+					cfg.TURN = []bradawl.TURNServer{{URI: "turn:" + at.String(), Username: "u", Password: c.password}}
+				}
+				cfg.LoggerFactory = bradawl.FromSlog(slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelWarn})))
+			}
+			simulateIn(t, presetsOf(t, "symmetric-random", "symmetric-random"), build, change, func(t *testing.T, w *internet) {
+				_, err := w.ends[0].Dial(t.Context(), w.ends[1].ID())
+				says(t, "a dial", err, bradawl.ErrNoPath, c.says...)
+				if strings.Contains(err.Error(), "another Policy") || strings.Contains(err.Error(), "relayed") {
+					t.Errorf("a dial: %v", err)
+				}
+				t.Log(err)
+			})
+			if n := text.count("401"); c.password != "" && n != 2 || c.password == "" && n != 0 { // one of each side
+				t.Errorf("the log warns %d times: %s", n, &text.text)
+			}
 		})
 	}
 }

@@ -41,14 +41,18 @@ func TestWordsWithoutSignalling(t *testing.T) {
 		down := "not signed on: the hub is down"
 		_, err := a.Dial(ctx, b.ID())
 		says(t, "a dial whose context ends", err, context.DeadlineExceeded, b.ID().Short(), "after 5s", down)
+		says(t, "a dial whose context ends", err, bradawl.ErrNotSignedOn)
 		_, err = a.Dial(ctx, b.ID())
 		says(t, "a dial whose context has ended", err, context.DeadlineExceeded, b.ID().Short())
 		_, err = a.Accept(ctx)
 		says(t, "accept", err, context.DeadlineExceeded, "nobody dialled", down)
+		says(t, "accept", err, bradawl.ErrNotSignedOn)
 		says(t, "waiting", a.WaitSignedOn(ctx), context.DeadlineExceeded, down)
+		says(t, "waiting", a.WaitSignedOn(ctx), bradawl.ErrNotSignedOn)
+		// That the peer did not answer would be true, and send whoever reads it to the peer.
 		_, err = a.Dial(t.Context(), b.ID())
-		says(t, "a dial", err, bradawl.ErrNoAnswer, b.ID().Short(), "within 30s", down)
-		if !strings.HasSuffix(err.Error(), down) { // what would help is for the Signaler to say
+		says(t, "a dial", err, bradawl.ErrNotSignedOn, b.ID().Short(), "this session is not signed on after 30s: the hub is down")
+		if errors.Is(err, bradawl.ErrNoAnswer) || !strings.HasSuffix(err.Error(), "the hub is down") { // what would help is for the Signaler to say
 			t.Errorf("a dial: %v", err)
 		}
 
@@ -82,6 +86,18 @@ func TestWordsWhereUDPIsBlocked(t *testing.T) {
 		pass(10 * time.Second) // the servers have been waited for
 		_, err := w.ends[0].Dial(t.Context(), w.ends[1].ID())
 		says(t, "a dial", err, bradawl.ErrNoPath, w.ends[1].ID().Short(), "no STUN server has answered", "UDP", "within 30s")
+	})
+}
+
+// TestWordsWithNothingInCommon: of two sides without a family in common, either is told which
+// fields say so.
+func TestWordsWithNothingInCommon(t *testing.T) {
+	networks := []string{"udp4", "udp6"}
+	simulate(t, "open", "open", func(cfg *bradawl.Config) {
+		cfg.Policy, cfg.Networks, networks = bradawl.DirectOnly, networks[:1], networks[1:]
+	}, func(t *testing.T, w *internet) {
+		_, err := w.ends[0].Dial(t.Context(), w.ends[1].ID())
+		says(t, "a dial", err, bradawl.ErrNoPath, "no family", "Config.Networks", "Config.Addrs", "Policy")
 	})
 }
 

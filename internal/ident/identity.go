@@ -13,7 +13,8 @@ import (
 // An Identity is the private half of a [PeerID]: who holds it is that peer.
 //
 // It never prints its key, whatever the verb; only [Identity.Bytes] gives it out.
-// An Identity does not change, and is safe for concurrent use.
+// An Identity does not change, and is safe for concurrent use. The zero value is
+// nobody's: it has no key, and shares no secrets.
 type Identity struct {
 	// A func, for fmt looks through pointers and unexported fields (%s of a
 	// struct that holds an Identity by value, say), but into no closure.
@@ -60,13 +61,21 @@ func IdentityFromBytes(secret []byte) (*Identity, error) {
 func (i Identity) ID() PeerID { return i.id }
 
 // Bytes returns a copy of the private key, 32 bytes, for keeping. Whoever reads
-// it is this peer from then on.
-func (i Identity) Bytes() []byte { return i.key().Bytes() }
+// it is this peer from then on. The zero Identity has none: nil.
+func (i Identity) Bytes() []byte {
+	if i.key == nil {
+		return nil
+	}
+	return i.key().Bytes()
+}
 
 // Shared returns the X25519 secret with peer (RFC 7748 section 6.1), 32 bytes,
 // the same on both sides. It is no key yet: feed it to a key derivation, or use
-// [DeriveSecret].
+// [DeriveSecret]. It fails for the zero peer, and of the zero Identity.
 func (i Identity) Shared(peer PeerID) ([]byte, error) {
+	if i.key == nil {
+		return nil, errors.New("ident: the zero identity has no key, and shares no secret; make a new identity")
+	}
 	if peer.IsZero() {
 		return nil, errors.New("ident: no secret can be shared with the zero peer ID; name the peer")
 	}

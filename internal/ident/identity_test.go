@@ -160,3 +160,18 @@ func TestIdentityNeverPrints(t *testing.T) {
 		t.Errorf("%%v prints %q, want %q", got, want)
 	}
 }
+
+// TestZeroIdentity: what nobody has made has no key, and says so without a panic.
+func TestZeroIdentity(t *testing.T) {
+	var zero Identity
+	peer := identity(t, bobPrivate).ID()
+	if b := zero.Bytes(); b != nil || !zero.ID().IsZero() {
+		t.Errorf("the zero Identity is %v, with a key of %d bytes", zero.ID(), len(b))
+	}
+	if got, err := zero.Shared(peer); err == nil || got != nil {
+		t.Errorf("Shared = %x, %v", got, err)
+	}
+	if got, err := DeriveSecret(&zero, peer, "test"); err == nil || got != nil {
+		t.Errorf("DeriveSecret = %x, %v", got, err)
+	}
+}

@@ -19,6 +19,10 @@ func ListenUDP(ctx context.Context, network, address string) (net.PacketConn, er
 	return listenUDP(ctx, network, address, nil)
 }
 
+// IsInUse reports whether a socket could not be opened because another has the address: false
+// on systems that do not tell.
+func IsInUse(err error) bool { return errors.Is(err, errAddrInUse) }
+
 func listenUDP(ctx context.Context, network, address string, control func(network, address string, c syscall.RawConn) error) (net.PacketConn, error) {
 	switch network {
 	case "udp", "udp4", "udp6":
