@@ -55,7 +55,9 @@ func readKey(path string) ([]byte, error) {
 	switch info, err := f.Stat(); {
 	case err != nil:
 		return nil, err
-	case exposed(info) && !info.IsDir():
+	case info.IsDir():
+		return nil, fmt.Errorf("%s is a directory; name a file in it", path)
+	case exposed(info):
 		return nil, fmt.Errorf("%s has mode %04o, so that others may read or change it; if nobody can have, chmod 600 %[1]s, else move it away to have a new identity made",
 			path, info.Mode().Perm())
 	}

@@ -43,7 +43,7 @@ func TestLoadOrCreateIdentity(t *testing.T) {
 	for what, c := range map[string]struct{ path, want string }{
 		"no path":   {"", "name the file"},
 		"no folder": {filepath.Join(t.TempDir(), "none", "id"), "folder must be there"},
-		"a folder":  {t.TempDir(), "is a directory"},
+		"a folder":  {t.TempDir(), "is a directory; name a file in it"},
 	} {
 		_, err := bradawl.LoadOrCreateIdentity(c.path)
 		if err == nil || !strings.Contains(err.Error(), c.path) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), ".identity-") {
