@@ -27,7 +27,7 @@ import (
 // meanwhile are dropped. pc stays open and is handed back without deadlines.
 // cfg may be nil.
 func MappedAddresses(ctx context.Context, pc net.PacketConn, servers []netip.AddrPort, cfg *ReflexiveConfig) ([]Mapped, error) {
-	if pc == nil {
+	if netio.IsNil(pc) {
 		return nil, &ConfigError{"pc", "no socket given; open one with net.ListenPacket"}
 	}
 	m, err := NewReflexive(servers, cfg)

@@ -83,7 +83,7 @@ func TestMappedAddressesWithoutAnswer(t *testing.T) {
 		t.Errorf("context over before: %v", err)
 	}
 	var ce *natprobe.ConfigError
-	if _, err := natprobe.MappedAddresses(t.Context(), nil, servers, nil); !errors.As(err, &ce) || ce.Field != "pc" {
+	if _, err := natprobe.MappedAddresses(t.Context(), (*net.UDPConn)(nil), servers, nil); !errors.As(err, &ce) || ce.Field != "pc" {
 		t.Errorf("no socket: %v", err)
 	}
 	if _, err := natprobe.MappedAddresses(t.Context(), pc, nil, nil); !errors.As(err, &ce) || ce.Field != "servers" {

@@ -35,6 +35,8 @@ func TestConnThatCannotBeUsed(t *testing.T) {
 		want string
 	}{
 		{closed, "conn is closed already; hand over one that is open"},
+		{nil, "conn: is nil; open a socket by net.ListenPacket"},
+		{(*net.UDPConn)(nil), "conn: is nil; open a socket by net.ListenPacket"}, // nobody looked at an error
 		{odd, "conn: a-socket is no IP address with port to send from; open the socket by net.ListenPacket"},
 	} {
 		_, err := punch.UDP(t.Context(), c.conn, punch.UDPConfig{Secret: secret})

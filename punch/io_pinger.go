@@ -35,7 +35,7 @@ type Pinger struct {
 // NewPinger starts a Pinger. It has exclusive use of conn until Close, and drops what
 // is no probe and no answer. The error is a *ConfigError.
 func NewPinger(conn net.PacketConn, cfg PingerConfig) (*Pinger, error) {
-	if conn == nil {
+	if netio.IsNil(conn) {
 		return nil, &ConfigError{Field: "conn", Reason: "is nil; open a socket by net.ListenPacket"}
 	}
 	m, err := newPingerMachine(time.Now(), cfg, rand.Reader)

@@ -33,7 +33,7 @@ import (
 // already, else a *PathError, which matches ErrSilent or
 // ErrSecret where these say what happened, and ctx's error when ctx ended first.
 func UDP(ctx context.Context, conn net.PacketConn, cfg UDPConfig) (Path, error) {
-	if conn == nil {
+	if netio.IsNil(conn) {
 		return Path{}, &ConfigError{Field: "conn", Reason: "is nil; open a socket by net.ListenPacket"}
 	}
 	log := plog.OrDiscard(cfg.LoggerFactory).NewLogger("punch")

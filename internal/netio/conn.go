@@ -87,7 +87,7 @@ type AddrPortWriter interface {
 // The error is non-nil when pc is nil or its local address is not an IP
 // address with port.
 func Wrap(pc net.PacketConn) (Conn, error) {
-	if pc == nil {
+	if IsNil(pc) {
 		return nil, errors.New("netio: nil net.PacketConn; open one with ListenUDP")
 	}
 	addr := pc.LocalAddr()
@@ -104,6 +104,13 @@ func Wrap(pc net.PacketConn) (Conn, error) {
 	c.addrPortReader, _ = pc.(AddrPortReader)
 	c.addrPortWriter, _ = pc.(AddrPortWriter)
 	return c, nil
+}
+
+// IsNil reports whether pc is no socket: a nil *net.UDPConn as well, which is left where nobody
+// looked at the error of net.ListenUDP.
+func IsNil(pc net.PacketConn) bool {
+	c, ok := pc.(*net.UDPConn)
+	return pc == nil || ok && c == nil
 }
 
 // Release hands the socket under c back to its owner: reads no longer report
