@@ -6,9 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"testing/synctest"
 
-	"github.com/bradawl/bradawl/internal/simnet"
 	"github.com/bradawl/bradawl/punch"
 )
 
@@ -69,22 +67,7 @@ func TestPathFromProbesOfThePeerAlone(t *testing.T) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	})
-	synctest.Test(t, func(t *testing.T) {
-		w := simnet.New(1)
-		defer w.Go()()
-		var conns [2]net.PacketConn
-		var addrs [2]netip.AddrPort
-		for i, name := range []string{"a", "b"} {
-			site, err := w.AddSite(name, "open", simnet.Link{Delay: access})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if conns[i], err = site.ListenPacket(t.Context(), "udp", ":5000"); err != nil {
-				t.Fatal(err)
-			}
-			defer conns[i].Close()
-			addrs[i] = netip.AddrPortFrom(site.Addrs()[0], 5000)
-		}
+	behind(t, "open", func(t *testing.T, conns [2]net.PacketConn, addrs [2]netip.AddrPort) {
 		none := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:9")}
 		a := start(t.Context(), conns[0], punch.UDPConfig{Peer: none, Secret: secret})
 		b := start(t.Context(), conns[1], punch.UDPConfig{Peer: addrs[:1], Secret: secret})

@@ -19,13 +19,18 @@ var secret = []byte("known to both, nobody else")
 // bubble runs fn inside synctest with two sockets, each behind a port-restricted NAT,
 // whose outside addresses are known: port-restricted-cone preserves ports.
 func bubble(t *testing.T, fn func(t *testing.T, conns [2]net.PacketConn, addrs [2]netip.AddrPort)) {
+	behind(t, "port-restricted-cone", fn)
+}
+
+// behind is bubble with other NATs, which preserve ports, or with none: "open".
+func behind(t *testing.T, nat string, fn func(t *testing.T, conns [2]net.PacketConn, addrs [2]netip.AddrPort)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := simnet.New(1)
 		defer w.Go()()
 		var conns [2]net.PacketConn
 		var addrs [2]netip.AddrPort
 		for i, name := range []string{"a", "b"} {
-			site, err := w.AddSite(name, "port-restricted-cone", simnet.Link{Delay: access})
+			site, err := w.AddSite(name, nat, simnet.Link{Delay: access})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -33,7 +38,10 @@ func bubble(t *testing.T, fn func(t *testing.T, conns [2]net.PacketConn, addrs [
 				t.Fatal(err)
 			}
 			defer conns[i].Close()
-			addrs[i] = netip.AddrPortFrom(site.NAT.Addrs()[0], 5000)
+			addrs[i] = netip.AddrPortFrom(site.Addrs()[0], 5000)
+			if site.NAT != nil {
+				addrs[i] = netip.AddrPortFrom(site.NAT.Addrs()[0], 5000)
+			}
 		}
 		fn(t, conns, addrs)
 	})
